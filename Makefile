@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make demo` shows it, `make test` proves it. Nothing is written outside this folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(CURDIR)/.cache
+VENV := .venv
+CONTRACTS := $(shell find contracts -name '*.vy' -o -name '*.vyi')
+PYTHON_SOURCES := gpubond scripts tests examples demo benchmarks ape_console_extras.py
+PRESENT = $(wildcard $(PYTHON_SOURCES))
+
+# Every tool keeps its files here, not in the user's home.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export APE_DATA_FOLDER := $(CURDIR)/.ape
+export XDG_CACHE_HOME := $(CACHE)
+export PIP_CACHE_DIR := $(CACHE)/pip
+export UV_CACHE_DIR := $(CACHE)/uv
+export npm_config_cache := $(CACHE)/npm
+export IPYTHONDIR := $(CACHE)/ipython
+export VVM_BINARY_PATH := $(CACHE)/vvm
+export CUDA_CACHE_PATH := $(CACHE)/cuda
+export PRE_COMMIT_HOME := $(CACHE)/pre-commit
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiled modules are kept: without them every start of Ape takes seconds longer.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo test test-unit test-worker test-integration lint format abis constraints clean system
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
+
+setup: system $(VENV)/.dev $(VENV)/.contracts abis ## install everything into .venv, compile the contracts
+	@echo "Ready. Put .venv/bin on your PATH: source .venv/bin/activate"
+
+demo: system $(VENV)/.run $(VENV)/.contracts ## rent GPU time on a local chain, from setup to the bill
+	@$(VENV)/bin/python demo/run.py
+
+test: system $(VENV)/.dev $(VENV)/.contracts ## lint, then every test
+	@$(MAKE) lint
+	ape run export_abis --check
+	@$(MAKE) test-worker
+	@$(MAKE) test-unit
+	@$(MAKE) test-integration
+
+test-worker: system $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packages
+	python -m pytest -p no:ape_test tests/worker
+
+test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
+	ape test tests/unit
+
+test-integration: system $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
+	python -m pytest -p no:ape_test tests/integration
+
+lint: $(VENV)/.dev $(VENV)/.natrix ## ruff, mypy, natrix
+	ruff check $(PRESENT)
+	ruff format --check $(PRESENT)
+	mypy
+	mypy scripts ape_console_extras.py
+
+format: $(VENV)/.dev ## format the Python sources
+	ruff check --fix-only $(PRESENT)
+	ruff format $(PRESENT)
+
+abis: $(VENV)/.contracts ## write gpubond/chain/abi from the contracts
+	@[ $(VENV)/.abis -nt $(VENV)/.contracts ] || { ape run export_abis && touch $(VENV)/.abis; }
+
+constraints: $(VENV)/.dev ## pin the newest versions that pyproject.toml allows
+	@{ sed -n '/^#/p' constraints.txt; uv pip compile pyproject.toml --all-extras --universal --upgrade \
+	  --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet | grep -v "== 'win32'"; \
+	} > $(CACHE)/constraints.txt
+	@mv $(CACHE)/constraints.txt constraints.txt
+
+clean: ## remove all that the other targets made
+	rm -rf $(VENV) .cache .build .ape .devnet .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+system:
+	@tools/install_system.sh
+
+# Two stages, so that the demo need not wait for the tools of developers.
+$(VENV)/.run: pyproject.toml constraints.txt tools/install_python.sh
+	@tools/install_python.sh contracts,cuda,examples
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@tools/install_python.sh contracts,cuda,examples,test,lint
+	@touch $@
+
+# Forced, because Ape does not see when a module of a contract has changed.
+$(VENV)/.contracts: $(CONTRACTS) ape-config.yaml constraints.txt | $(VENV)/.run
+	@mkdir -p $(VVM_BINARY_PATH)
+	ape compile --force
+	@touch $@
+
+$(VENV)/.natrix: $(CONTRACTS) pyproject.toml constraints.txt | $(VENV)/.dev
+	natrix lint contracts
+	@touch $@

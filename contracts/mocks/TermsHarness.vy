@@ -1,0 +1,104 @@
+# pragma version ~=0.4.3
+# SPDX-License-Identifier: AGPL-3.0-only
+"""
+@title The functions of job terms, callable one by one
+@license GNU Affero General Public License v3.0 only
+@notice For tests only: exposes `modules/terms.vy`, also for terms that no hire
+        would make yet.
+"""
+from ..interfaces import IJobEscrow
+from ..modules import terms as job_terms
+
+
+@external
+@view
+def job_id(terms: IJobEscrow.JobTerms) -> bytes32:
+    """
+    @notice The id of a job, were this contract its escrow.
+    @param terms The job's terms.
+    @return The hash of its terms.
+    """
+    return job_terms._job_id(terms)
+
+
+@external
+@pure
+def digest(commitment: IJobEscrow.Commitment) -> uint256:
+    """
+    @notice What a job's slot keeps of a commitment.
+    @param commitment The commitment.
+    @return The high 200 bits of its hash.
+    """
+    return job_terms._digest(commitment)
+
+
+@external
+@pure
+def escrowed(terms: IJobEscrow.JobTerms) -> uint256:
+    """
+    @notice The highest price of a job.
+    @param terms The job's terms.
+    @return Base units.
+    """
+    return job_terms._escrowed(terms)
+
+
+@external
+@view
+def pay(
+    terms: IJobEscrow.JobTerms, exit_status: uint8, seconds_used: uint32, tasks_done: uint32
+) -> uint256:
+    """
+    @notice What a commitment at this moment would earn, fee included.
+    @param terms The job's terms.
+    @param exit_status 0 for success.
+    @param seconds_used Seconds claimed.
+    @param tasks_done Units claimed.
+    @return Base units.
+    """
+    return job_terms._pay(terms, exit_status, seconds_used, tasks_done)
+
+
+@external
+@pure
+def fee(terms: IJobEscrow.JobTerms, pay: uint256) -> uint256:
+    """
+    @notice The protocol's part of what a provider earned.
+    @param terms The job's terms.
+    @param pay Base units.
+    @return Base units.
+    """
+    return job_terms._fee(terms, pay)
+
+
+@external
+@pure
+def compensation(terms: IJobEscrow.JobTerms) -> uint256:
+    """
+    @notice What a buyer gets out of the collateral when nothing was delivered.
+    @param terms The job's terms.
+    @return Base units.
+    """
+    return job_terms._compensation(terms)
+
+
+@external
+@pure
+def conviction_share(terms: IJobEscrow.JobTerms) -> uint256:
+    """
+    @notice What a buyer gets out of the collateral at a conviction.
+    @param terms The job's terms.
+    @return Base units.
+    """
+    return job_terms._conviction_share(terms)
+
+
+@external
+@pure
+def arbiter_cap(terms: IJobEscrow.JobTerms) -> uint256:
+    """
+    @notice What an arbiter may take out of the collateral at a conviction.
+    @param terms The job's terms.
+    @return Base units.
+    """
+    return job_terms._arbiter_cap(terms)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a job stands, in words: what it waits for and until when, or how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gpubond.chain.index import JobRecord
+from gpubond.chain.market import Status
+
+# What each end means for the buyer; `None` while the job is on its way.
+ENDS: dict[Status, str] = {
+    Status.SETTLED: "paid; what was not earned came back to your balance",
+    Status.DECLINED: "the provider gave the job back: full refund in your balance",
+    Status.EXPIRED: "nothing was delivered: refund and compensation are in your balance",
+    Status.CONVICTED: "the provider was convicted: refund and compensation are in your balance",
+}
+
+
+@dataclass(frozen=True)
+class JobView:
+    """Where a job stands, from the chain and, if it answers, from the provider.
+
+    `waits_for` and `until` (Unix seconds) are None once nothing is waited for.
+    """
+
+    record: JobRecord
+    provider_status: dict[str, Any] | None
+    provider_error: str | None
+    waits_for: str | None
+    until: int | None
+    explanation: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        record = self.record
+        return {
+            "job": record.job,
+            "status": record.status.name.lower(),
+            "explanation": self.explanation,
+            "waits_for": self.waits_for,
+            "until": self.until,
+            "terms": record.terms.to_json(),
+            "commitment": None if record.commitment is None else record.commitment.to_json(),
+            "report": record.report,
+            "outcome": record.outcome,
+            "created_tx": record.created_tx,
+            "final_tx": record.final_tx,
+            "provider": self.provider_status,
+            "provider_error": self.provider_error,
+        }
+
+
+def view_job(record: JobRecord, answer: dict[str, Any] | None, problem: str | None, now: int) -> JobView:
+    """Puts together what chain and provider say.
+
+    Args:
+        record: the job as the chain has it.
+        answer: the provider's status, if its gateway answered.
+        problem: why it did not.
+        now: the chain's time, Unix seconds.
+    """
+    waits_for, until, explanation = _explain(record, answer, now)
+    return JobView(record, answer, problem, waits_for, until, explanation)
+
+
+def _explain(record: JobRecord, answer: dict[str, Any] | None, now: int) -> tuple[str | None, int | None, str]:
+    if record.status in ENDS:
+        return None, None, ENDS[record.status]
+    terms = record.terms
+    if record.status == Status.COMMITTED and record.commitment is not None:
+        failed = record.report is not None and record.report["exit_status"] != 0
+        words = (
+            "the run failed; the provider earns the failure cap at most: see `gpubond job logs`"
+            if failed
+            else "the result is committed: fetch it, then release the payment"
+        )
+        window_end = record.commitment.committed_at + terms.challenge_window
+        return "you to release, or the challenge window to end", window_end, words
+    if record.status == Status.DISPUTED:
+        return "the arbiter to decide", None, "a dispute is open"
+    if now > terms.deliver_by:
+        return (
+            "somebody to expire it",
+            None,
+            "nothing was delivered in time: `gpubond job expire` refunds and compensates you",
+        )
+    if answer is not None and answer.get("waits_for"):
+        until = answer.get("until")
+        return str(answer["waits_for"]), until if isinstance(until, int) else None, "on its way"
+    return "the provider to deliver", terms.deliver_by, "on its way"

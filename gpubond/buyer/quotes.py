@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job would cost: offers from the local index, each with the most that can be spent and the worst case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpubond.chain.contracts import Contracts
+from gpubond.chain.index import MarketIndex, OfferRecord
+from gpubond.chain.market import BPS, COMPENSATION_BPS, Tier
+from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
+from gpubond.jobs.spec import JobSpec
+
+# Gas that a buyer's own transactions use, rounded up from the gas snapshot (hire, and settle to release early).
+HIRE_GAS = 160_000
+SETTLE_GAS = 90_000
+
+
+@dataclass(frozen=True)
+class Quote:
+    """One offer for a job of so many seconds. Amounts in base units, gas in wei.
+
+    `fee` is what the protocol takes out of the provider's pay at most; the buyer pays it as part of `most`.
+    """
+
+    record: OfferRecord
+    endpoint: str
+    seconds: int
+    most: int
+    fee: int
+    gas_wei: int
+    compensation: int
+    refusal: str
+    jobs_settled: int
+    jobs_declined: int
+    jobs_expired: int
+
+    @property
+    def available(self) -> bool:
+        """Whether the offer can be hired now by a buyer with enough balance."""
+        return self.refusal in ("", "not enough balance")
+
+    @property
+    def fee_percent(self) -> float:
+        """The protocol's share of what is paid, in percent."""
+        return 100 * self.fee / self.most
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        offer = self.record.offer
+        return {
+            "offer": self.record.offer_id,
+            "provider": offer.provider,
+            "class": offer.class_name,
+            "endpoint": self.endpoint,
+            "price_per_second": offer.price_per_second,
+            "seconds": self.seconds,
+            "most_that_can_be_spent": self.most,
+            "protocol_fee_at_most": self.fee,
+            "protocol_fee_percent": round(self.fee_percent, 4),
+            "gas_wei_estimate": self.gas_wei,
+            "refund_if_nothing_is_delivered": self.most,
+            "compensation_if_nothing_is_delivered": self.compensation,
+            "pay_at_most_if_the_run_fails": self.most * offer.failure_cap_bps // BPS,
+            "collateral": offer.collateral,
+            "acknowledge_window_s": offer.acknowledge_window,
+            "challenge_window_s": offer.challenge_window,
+            "available": self.available,
+            "refusal": self.refusal or None,
+            "record": {
+                "settled": self.jobs_settled,
+                "declined": self.jobs_declined,
+                "expired": self.jobs_expired,
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked job with the offer it would be hired at; nothing was sent yet."""
+
+    spec: JobSpec
+    files: dict[str, Path]
+    quote: Quote
+    seconds: int
+    notes: tuple[str, ...]
+
+
+def quote_all(
+    contracts: Contracts,
+    index: MarketIndex,
+    *,
+    buyer: str,
+    seconds: int,
+    class_name: str | None = None,
+) -> list[Quote]:
+    """Every open offer that could run so long, the ones that can be hired now first, cheapest first.
+
+    Args:
+        buyer: whose balance would pay.
+        seconds: the longest run to pay for.
+        class_name: only this resource class.
+
+    Raises:
+        BadInput: nobody offers the class; zero seconds, or more than any offer allows.
+        Refused: there is no open offer at all.
+    """
+    records = [record for record in index.open_offers() if record.offer.tiers & Tier.BASIC]
+    if not records:
+        raise Refused(
+            "nobody offers anything yet",
+            remedy="ask a provider to run `gpubond provider join`, or check that this is the right deployment",
+        )
+    if class_name is not None:
+        offered = sorted({record.offer.class_name for record in records})
+        records = [record for record in records if record.offer.class_name == class_name]
+        if not records:
+            raise BadInput(
+                "nobody offers this class",
+                field="class",
+                value=class_name,
+                remedy=f"classes on offer: {', '.join(offered)}",
+            )
+    longest = max(record.offer.longest_run for record in records)
+    if not 1 <= seconds <= longest:
+        raise BadInput(
+            "no offer allows a run of this length",
+            field="seconds",
+            value=seconds,
+            remedy=f"ask for 1 to {longest} seconds",
+        )
+    fee_bps = contracts.fee_bps()
+    gas_wei = (HIRE_GAS + SETTLE_GAS) * int(contracts.node.eth.gas_price)
+    quotes = [
+        _quote(contracts, index, record, buyer, seconds, fee_bps, gas_wei)
+        for record in records
+        if seconds <= record.offer.longest_run
+    ]
+    return sorted(quotes, key=lambda quote: (not quote.available, quote.most))
+
+
+def _quote(
+    contracts: Contracts,
+    index: MarketIndex,
+    record: OfferRecord,
+    buyer: str,
+    seconds: int,
+    fee_bps: int,
+    gas_wei: int,
+) -> Quote:
+    offer = record.offer
+    provider = index.provider(offer.provider)
+    outcomes = {} if provider is None else provider.outcomes
+    most = offer.price_per_second * seconds
+    return Quote(
+        record=record,
+        endpoint="" if provider is None else provider.endpoint,
+        seconds=seconds,
+        most=most,
+        fee=most * fee_bps // BPS,
+        gas_wei=gas_wei,
+        compensation=min(offer.collateral, most * COMPENSATION_BPS // BPS),
+        refusal=contracts.refusal(offer, buyer, seconds),
+        jobs_settled=outcomes.get("settled", 0),
+        jobs_declined=outcomes.get("declined", 0),
+        jobs_expired=outcomes.get("expired", 0),
+    )
+
+
+def choose(
+    quotes: list[Quote],
+    *,
+    offer_id: str | None,
+    provider: str | None,
+    max_price: int | None,
+    answers: Callable[[str], bool],
+) -> Quote:
+    """The offer to hire: of those named, the cheapest that can be hired now and whose gateway answers.
+
+    Args:
+        quotes: cheapest first.
+        offer_id: only this offer (0x hex, or the beginning of it).
+        provider: only this provider (owner's address).
+        max_price: base units that may be spent at most.
+        answers: whether the gateway at a URL answers.
+
+    Raises:
+        BadInput: the named offer is not among them.
+        NotEnough: none is within `max_price`.
+        Refused: none can be hired now; the reasons are named.
+        Unreachable: no gateway of those that could be hired answers.
+    """
+    if offer_id is not None:
+        quotes = [quote for quote in quotes if quote.record.offer_id.startswith(offer_id.lower())]
+    if provider is not None:
+        quotes = [quote for quote in quotes if quote.record.offer.provider.lower() == provider.lower()]
+    if not quotes:
+        raise BadInput(
+            "there is no such open offer",
+            field="offer" if offer_id is not None else "provider",
+            value=offer_id if offer_id is not None else provider,
+            remedy="`gpubond job quote` lists the offers",
+        )
+    available = [quote for quote in quotes if quote.available and quote.endpoint]
+    if not available:
+        reasons = sorted({quote.refusal or "its provider announced no gateway" for quote in quotes})
+        raise Refused(
+            f"no offer can be hired now: {'; '.join(reasons)}",
+            remedy="wait, choose another class or a shorter run",
+        )
+    affordable = [quote for quote in available if max_price is None or quote.most <= max_price]
+    if not affordable:
+        raise NotEnough(
+            "every offer is above the highest price you allow",
+            field="max_price",
+            value=max_price,
+            remedy=f"the cheapest can cost {available[0].most:,} base units: raise it or run shorter",
+        )
+    for quote in affordable:
+        if answers(quote.endpoint):
+            return quote
+    raise Unreachable(
+        "no gateway of the providers that could be hired answers",
+        field="gateway",
+        value=", ".join(quote.endpoint for quote in affordable[:3]),
+        remedy="nothing was spent: try again later, or raise --max-price to reach other providers",
+    )

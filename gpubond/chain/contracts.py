@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The deployed contracts: what can be read from them, and the calls that change them.
+
+A call is data for the sender; nothing is sent here. Amounts are token base units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from web3 import Web3
+from web3.contract import Contract
+
+from gpubond.chain.abi import load_abi
+from gpubond.chain.deployment import Deployment
+from gpubond.chain.market import Commitment, JobTerms, Offer, Order
+from gpubond.chain.money import Token
+
+
+@dataclass(frozen=True)
+class Call:
+    """One contract call: what it does in words, the target and its data."""
+
+    words: str
+    to: str
+    data: str
+
+
+@dataclass(frozen=True)
+class ProviderState:
+    """A provider as `JobEscrowViews.provider_of` answers."""
+
+    operator: str
+    stake: int
+    free_stake: int
+    allowed: int
+    allowed_per_job: int
+    locked: int
+    balance: int
+    declines: int
+
+    @property
+    def registered(self) -> bool:
+        """Whether the address ever registered."""
+        return int(self.operator, 16) != 0
+
+
+class Contracts:
+    """Typed access to one deployment."""
+
+    def __init__(self, node: Web3, deployment: Deployment) -> None:
+        self.node = node
+        self.deployment = deployment
+        self.token_info = Token(deployment.token.address, deployment.token.symbol, deployment.token.decimals)
+        self.staking = self._at("ProviderStaking", deployment.address("ProviderStaking"))
+        self.escrow = self._at("JobEscrow", deployment.address("JobEscrow"))
+        self.views = self._at("JobEscrowViews", deployment.address("JobEscrowViews"))
+        self.token = self._at("TestToken", deployment.token.address)
+
+    def _at(self, name: str, address: str) -> Contract:
+        return self.node.eth.contract(address=Web3.to_checksum_address(address), abi=load_abi(name))
+
+    @property
+    def watched(self) -> dict[str, list[dict[str, Any]]]:
+        """ABI by address of the contracts whose events make the market."""
+        return {
+            str(self.staking.address): load_abi("ProviderStaking"),
+            str(self.escrow.address): load_abi("JobEscrow"),
+        }
+
+    def now(self) -> int:
+        """The latest block's time, by which every deadline is judged (Unix seconds)."""
+        return int(self.node.eth.get_block("latest")["timestamp"])
+
+    def provider(self, address: str) -> ProviderState:
+        """Stake, allowance and record of a provider."""
+        return ProviderState(*self.views.functions.provider_of(address).call())
+
+    def refusal(self, offer: Offer, buyer: str, longest_run: int) -> str:
+        """Why a hire would be refused now; empty if nothing stands against it."""
+        return str(self.views.functions.refusal(offer.as_tuple(), buyer, longest_run).call())
+
+    def fee_bps(self) -> int:
+        """The protocol's fee in basis points of what a provider earns."""
+        return int(self.escrow.functions.fee_bps().call())
+
+    def escrow_balance(self, account: str) -> int:
+        """What an account can spend or withdraw in the escrow."""
+        return int(self.escrow.functions.balance_of(account).call())
+
+    def token_balance(self, account: str) -> int:
+        """What an account's wallet holds."""
+        return int(self.token.functions.balanceOf(account).call())
+
+    def token_allowance(self, owner: str, spender: str) -> int:
+        """What a spender may take from an owner's wallet."""
+        return int(self.token.functions.allowance(owner, spender).call())
+
+    def job_status(self, job: bytes) -> int:
+        """The status bits of a job; 0 if it does not exist."""
+        return int(self.escrow.functions.job_state(job).call()[0])
+
+    def _call(self, contract: Contract, words: str, name: str, *args: Any) -> Call:
+        return Call(words, str(contract.address), contract.encode_abi(name, args=list(args)))
+
+    def approve(self, spender: str, amount: int) -> Call:
+        """Lets a contract take tokens from the caller's wallet."""
+        who = "ProviderStaking" if spender == self.staking.address else "JobEscrow"
+        words = f"approve {who} to take {self.token_info.text(amount)}"
+        return self._call(self.token, words, "approve", spender, amount)
+
+    def faucet(self, amount: int, receiver: str) -> Call:
+        """Mints test tokens."""
+        words = f"mint {self.token_info.text(amount)} of test tokens"
+        return self._call(self.token, words, "faucet", amount, receiver)
+
+    def register(self, operator: str, endpoint: str) -> Call:
+        """Makes the caller a provider."""
+        words = f"register as a provider with operator {operator} at {endpoint}"
+        return self._call(self.staking, words, "register", operator, endpoint)
+
+    def set_operator(self, operator: str) -> Call:
+        """Replaces the operator."""
+        return self._call(self.staking, f"replace the operator by {operator}", "set_operator", operator)
+
+    def set_endpoint(self, provider: str, endpoint: str) -> Call:
+        """Announces another gateway."""
+        words = f"announce the gateway at {endpoint}"
+        return self._call(self.staking, words, "set_endpoint", provider, endpoint)
+
+    def stake(self, amount: int, provider: str) -> Call:
+        """Adds to a provider's stake."""
+        return self._call(self.staking, f"stake {self.token_info.text(amount)}", "stake", amount, provider)
+
+    def allow(self, total: int, per_job: int) -> Call:
+        """Lets the escrow lock stake."""
+        text = self.token_info.text
+        words = f"allow JobEscrow to lock {text(total)} at most, {text(per_job)} a job"
+        return self._call(self.staking, words, "allow", self.escrow.address, total, per_job)
+
+    def post_offer(self, offer: Offer) -> Call:
+        """Opens an offer."""
+        words = f"offer {offer.class_name} at {self.token_info.per_hour_text(offer.price_per_second)}"
+        return self._call(self.escrow, words, "post_offer", offer.as_tuple())
+
+    def close_offer(self, offer: Offer) -> Call:
+        """Closes an offer."""
+        return self._call(self.escrow, f"close the offer of {offer.class_name}", "close_offer", offer.as_tuple())
+
+    def deposit(self, amount: int, account: str) -> Call:
+        """Adds to a balance in the escrow."""
+        words = f"deposit {self.token_info.text(amount)} into the escrow"
+        return self._call(self.escrow, words, "deposit", amount, account)
+
+    def withdraw(self, amount: int, receiver: str) -> Call:
+        """Takes tokens out of the caller's balance in the escrow."""
+        words = f"withdraw {self.token_info.text(amount)} to {receiver}"
+        return self._call(self.escrow, words, "withdraw", amount, receiver)
+
+    def hire(self, offer: Offer, order: Order) -> Call:
+        """Makes a job of an offer."""
+        price = self.token_info.text(offer.price_per_second * order.longest_run)
+        words = f"hire {offer.class_name} of {offer.provider} for {order.longest_run} s, {price} at most"
+        return self._call(self.escrow, words, "hire", offer.as_tuple(), order.as_tuple())
+
+    def decline(self, terms: JobTerms) -> Call:
+        """Gives a job back."""
+        return self._call(self.escrow, "decline the job", "decline", terms.as_tuple())
+
+    def commit(self, terms: JobTerms, result_root: bytes, exit_status: int, seconds_used: int, tasks_done: int) -> Call:
+        """Commits to a result."""
+        return self._call(
+            self.escrow,
+            f"commit to the result 0x{result_root.hex()}",
+            "commit",
+            terms.as_tuple(),
+            result_root,
+            exit_status,
+            seconds_used,
+            tasks_done,
+        )
+
+    def settle(self, terms: JobTerms, commitment: Commitment) -> Call:
+        """Pays the provider and refunds the rest."""
+        words = f"pay {self.token_info.text(commitment.pay)} to the provider"
+        return self._call(self.escrow, words, "settle", terms.as_tuple(), commitment.as_tuple())
+
+    def expire(self, terms: JobTerms) -> Call:
+        """Refunds a job that was not delivered."""
+        return self._call(self.escrow, "expire the job: refund and compensation", "expire", terms.as_tuple())

@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sends transactions so that none is lost and none is sent twice, whatever dies.
+
+A transaction is tried by a static call, signed, stored, and only then broadcast. All transactions of a key
+share one nonce sequence. `poll` broadcasts again what a node forgot or a reorg dropped, and raises the fees
+of what is not taken.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
+from web3.types import TxParams, TxReceipt
+
+from gpubond.chain.fees import Fees, bumped_fees, market_fees
+from gpubond.chain.keylock import KeyLock
+from gpubond.chain.node import check_first_block
+from gpubond.chain.outbox import (
+    OUTBOX,
+    Mined,
+    Outbox,
+    OutboxEntry,
+    OutboxState,
+    Variant,
+    add_variant,
+    set_mined,
+    set_unmined,
+    variants,
+)
+from gpubond.chain.preflight import (
+    call_params,
+    nonce_user,
+    not_enough_gas_money,
+    try_call,
+    why_reverted,
+)
+from gpubond.errors import BadInput, GpuBondError, KeyInUse, Refused, Unreachable
+from gpubond.store.database import Database
+
+__all__ = ["OUTBOX", "OutboxEntry", "OutboxState", "Sender"]
+
+log = logging.getLogger(__name__)
+
+# Blocks below the head over which even confirmed transactions are watched for a reorg.
+RECHECK_DEPTH = 64
+# A node that lags shows a used nonce before the transaction; after so many polls it is no lag.
+UNEXPLAINED_POLLS = 5
+
+Progress = Callable[[OutboxEntry], None]
+
+
+class Sender:
+    """The only sender of one key on one chain, on this machine.
+
+    Args:
+        node: from `connect`.
+        db: the worker's database; the sender creates its own tables there.
+        account: the key.
+        chain_id: the chain that transactions are signed for.
+        confirmations: blocks that must lie on top before an outcome counts.
+        bump_after: seconds after which the fees of an unmined transaction are raised.
+        poll_interval: seconds between polls in `wait`.
+        lock_timeout: seconds to wait for another holder of the key; 0 refuses at once.
+
+    Raises:
+        KeyInUse: another sender on this machine uses the key.
+        BadSettings: the database knows another chain of the same id.
+    """
+
+    def __init__(
+        self,
+        node: Web3,
+        db: Database,
+        account: LocalAccount,
+        chain_id: int,
+        *,
+        confirmations: int = 0,
+        bump_after: float = 30.0,
+        poll_interval: float = 1.0,
+        lock_timeout: float = 0.0,
+    ) -> None:
+        self._node = node
+        self._db = db
+        self._account = account
+        self._chain_id = chain_id
+        self._confirmations = confirmations
+        self._bump_after = bump_after
+        self._poll_interval = poll_interval
+        self._outbox = Outbox(chain_id, account.address)
+        self._guard = threading.RLock()
+        self._unexplained: Counter[int] = Counter()
+        first_block = check_first_block(node, None, str(db.path))
+        self._lock = KeyLock(chain_id, account.address, lock_timeout, first_block or "")
+        self._lock.acquire()
+        try:
+            db.install(OUTBOX)
+            self._check_chain()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def address(self) -> str:
+        """The key's address, checksummed."""
+        return self._account.address
+
+    def entry(self, purpose: str) -> OutboxEntry | None:
+        """What became of a purpose, as of the last poll; None if nothing was submitted for it."""
+        return self._outbox.find(self._db.connection, purpose)
+
+    def in_flight(self) -> list[OutboxEntry]:
+        """Entries without an outcome yet, by nonce."""
+        return self._outbox.by_state(self._db.connection, (OutboxState.SENT, OutboxState.MINED))
+
+    def submit(
+        self, purpose: str, to: str, data: str | bytes, value: int = 0, gas_limit: int | None = None
+    ) -> OutboxEntry:
+        """Send a transaction for a purpose, once.
+
+        A purpose that was submitted before gives the first entry back, whatever the other arguments are now;
+        only one whose nonce somebody else used up (state displaced) is signed anew. The static call sees the
+        latest block: if it depends on an earlier transaction, wait for that one first.
+
+        Args:
+            purpose: a unique key such as `commit:0x…`.
+            to: the contract or receiver.
+            data: the call's data, bytes or 0x-hex.
+            value: wei.
+            gas_limit: gas; None estimates it.
+
+        Returns:
+            the entry, stored; also when the broadcast failed, which `poll` repeats.
+
+        Raises:
+            Refused: the contract refuses, with its reason. Nothing was stored.
+            NotEnough: too little gas money. Nothing was stored.
+            BadInput: not an address or not hex.
+            Unreachable: no answer. Nothing was stored.
+        """
+        call = call_params(self.address, to, data, value)
+        with self._guard:
+            known = self.entry(purpose)
+            if known is not None and known.state is not OutboxState.DISPLACED:
+                return known
+            gas_limit, fees = self._try(purpose, call, gas_limit)
+            signed_block = self._node.eth.block_number
+            count = max(self._count("latest"), self._count("pending"))
+            with self._db.transaction() as tx:
+                known = self._outbox.find(tx, purpose)
+                if known is not None and known.state is not OutboxState.DISPLACED:
+                    return known
+                nonce = max(count, self._outbox.next_nonce(tx))
+                entry_id = self._outbox.add(
+                    tx,
+                    purpose=purpose,
+                    nonce=nonce,
+                    to=str(call["to"]),
+                    data=str(call["data"]),
+                    value=value,
+                    gas_limit=gas_limit,
+                    signed_block=signed_block,
+                )
+                tx_hash, raw = self._sign(call, nonce, gas_limit, fees)
+                add_variant(tx, entry_id, tx_hash, raw, fees)
+            entry = self._stored(purpose)
+            try:
+                self._broadcast(entry)
+            except GpuBondError as error:
+                log.warning("%s is stored but not broadcast yet: %s", purpose, error.message)
+            return entry
+
+    def poll(self) -> list[OutboxEntry]:
+        """Look after everything in flight once; returns the entries whose state changed.
+
+        Raises:
+            KeyInUse: a transaction that is not ours used one of our nonces.
+            NotEnough: gas money is short for a transaction in flight.
+            Unreachable: no answer.
+        """
+        with self._guard:
+            head = self._node.eth.block_number
+            connection = self._db.connection
+            entries = self._outbox.recent(connection, head - RECHECK_DEPTH) + self.in_flight()
+            changed: list[OutboxEntry] = []
+            problems: list[GpuBondError] = []
+            for entry in entries:
+                try:
+                    self._look_after(entry, head)
+                except Unreachable:
+                    raise
+                except GpuBondError as error:
+                    problems.append(error)
+                now = self._stored(entry.purpose)
+                if now.state is not entry.state:
+                    changed.append(now)
+            if problems:
+                raise next((error for error in problems if isinstance(error, KeyInUse)), problems[0])
+            return changed
+
+    def wait(self, entry: OutboxEntry, timeout: float, progress: Progress | None = None) -> OutboxEntry:
+        """Poll until an entry has its outcome.
+
+        Args:
+            entry: from `submit`.
+            timeout: seconds.
+            progress: called with the entry at first and whenever its state or hash changed.
+
+        Returns:
+            the confirmed entry.
+
+        Raises:
+            Refused: it was mined and the contract refused, with the reason.
+            Unreachable: no outcome in time; the entry stays in the outbox.
+            KeyInUse, NotEnough: as `poll`.
+        """
+        deadline = time.monotonic() + timeout
+        shown: tuple[OutboxState, str] | None = None
+        while True:
+            self.poll()
+            now = self._stored(entry.purpose)
+            if progress is not None and (now.state, now.tx_hash) != shown:
+                shown = (now.state, now.tx_hash)
+                progress(now)
+            if now.state is OutboxState.CONFIRMED:
+                return now
+            if now.state is OutboxState.REVERTED:
+                raise Refused(
+                    f"the contract refused {now.purpose}: {now.reason}",
+                    field="transaction",
+                    value=now.tx_hash,
+                )
+            if now.state is OutboxState.DISPLACED:
+                raise self._key_in_use(now, now.reason or "unknown")
+            if time.monotonic() >= deadline:
+                raise Unreachable(
+                    f"{now.purpose} is not confirmed after {timeout:g} s",
+                    field="transaction",
+                    value=now.tx_hash,
+                    remedy="it stays in the outbox and is sent again; call again to go on waiting",
+                )
+            time.sleep(self._poll_interval)
+
+    def close(self) -> None:
+        """Give the key back. What is in flight stays stored."""
+        self._lock.release()
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _look_after(self, entry: OutboxEntry, head: int) -> None:
+        if entry.block_number is not None:
+            try:
+                found = self._node.eth.get_block(entry.block_number)["hash"].to_0x_hex()
+            except BlockNotFound:
+                return  # a node that lags: no reason to doubt the receipt
+            if found == entry.block_hash:
+                if entry.state is OutboxState.MINED and head - entry.block_number >= self._confirmations:
+                    self._settle(entry)
+                return
+            log.warning("a reorg replaced block %d with %s in it", entry.block_number, entry.purpose)
+        signed = variants(self._db.connection, entry.id)
+        for variant in signed:
+            try:
+                receipt = self._node.eth.get_transaction_receipt(variant.tx_hash)  # type: ignore[arg-type]
+            except TransactionNotFound:
+                continue
+            self._record(entry, receipt, head)
+            return
+        if entry.state is not OutboxState.SENT:
+            with self._db.transaction() as tx:
+                set_unmined(tx, entry.id, OutboxState.SENT)
+        count = self._count("latest")
+        if count > entry.nonce:
+            self._check_displaced(entry, signed)
+            return
+        if not any(map(self._node_knows, signed)):
+            self._broadcast(entry)
+        if count == entry.nonce and abs(time.time() - signed[0].signed_at) >= self._bump_after:
+            self._bump(entry, signed[0].fees)
+
+    def _record(self, entry: OutboxEntry, receipt: TxReceipt, head: int) -> None:
+        number = receipt["blockNumber"]
+        succeeded = receipt["status"] == 1
+        reason = None
+        if not succeeded:
+            reason = why_reverted(self._node, self._call(entry), entry.gas_limit, receipt)
+        mined = Mined(
+            tx_hash=receipt["transactionHash"].to_0x_hex(),
+            block_number=number,
+            block_hash=receipt["blockHash"].to_0x_hex(),
+            succeeded=succeeded,
+            gas_used=receipt["gasUsed"],
+            gas_price=receipt["effectiveGasPrice"],
+            reason=reason,
+        )
+        state = OutboxState.MINED
+        if head - number >= self._confirmations:
+            state = OutboxState.CONFIRMED if succeeded else OutboxState.REVERTED
+        with self._db.transaction() as tx:
+            set_mined(tx, entry.id, state, mined)
+
+    def _settle(self, entry: OutboxEntry) -> None:
+        state = OutboxState.CONFIRMED if entry.succeeded else OutboxState.REVERTED
+        with self._db.transaction() as tx:
+            tx.execute("UPDATE outbox SET state = ? WHERE id = ?", (state, entry.id))
+
+    def _check_displaced(self, entry: OutboxEntry, signed: list[Variant]) -> None:
+        """The nonce is used and no receipt is ours: look for the transaction that used it.
+
+        Only its sight counts. A receipt may be missing because the node lags, and signing the purpose again
+        then would run it twice.
+        """
+        head = self._node.eth.block_number
+        found = nonce_user(self._node, self._account.address, entry.nonce, entry.signed_block, head)
+        if found is None:
+            self._unexplained[entry.id] += 1
+            if self._unexplained[entry.id] >= UNEXPLAINED_POLLS:
+                raise self._key_in_use(entry, "(one that the node does not show)")
+            return
+        self._unexplained.pop(entry.id, None)
+        block_number, tx_hash = found
+        if tx_hash in {variant.tx_hash for variant in signed}:
+            return
+        if head - block_number >= self._confirmations:
+            with self._db.transaction() as tx:
+                set_unmined(tx, entry.id, OutboxState.DISPLACED, reason=tx_hash)
+        raise self._key_in_use(entry, tx_hash)
+
+    def _bump(self, entry: OutboxEntry, last: Fees) -> None:
+        fees = bumped_fees(last, market_fees(self._node))
+        if fees is None:
+            log.info("%s pays far above the market already; not raised further", entry.purpose)
+            return
+        cost = entry.value + entry.gas_limit * fees.max_fee
+        if self._balance() < cost:
+            log.warning("%s needs higher fees, but there is no gas money for them", entry.purpose)
+            return
+        call = self._call(entry)
+        tx_hash, raw = self._sign(call, entry.nonce, entry.gas_limit, fees)
+        with self._db.transaction() as tx:
+            add_variant(tx, entry.id, tx_hash, raw, fees)
+        log.info("%s: raised fees to %d wei per gas", entry.purpose, fees.max_fee)
+        self._broadcast(entry)
+
+    def _broadcast(self, entry: OutboxEntry) -> None:
+        """Hand the newest signed form to the node; an older one if it refuses that."""
+        for variant in variants(self._db.connection, entry.id):
+            try:
+                self._node.eth.send_raw_transaction(variant.raw)
+                return
+            except Web3RPCError as error:
+                text = str(error).lower()
+                if "already" in text or "known transaction" in text or "nonce too low" in text:
+                    return
+                if "insufficient" in text:
+                    need = entry.value + entry.gas_limit * variant.fees.max_fee
+                    raise not_enough_gas_money(self.address, entry.purpose, self._balance(), need) from error
+                log.warning("the node refuses %s for now: %s", entry.purpose, error)
+
+    def _node_knows(self, variant: Variant) -> bool:
+        try:
+            self._node.eth.get_transaction(variant.tx_hash)  # type: ignore[arg-type]
+        except TransactionNotFound:
+            return False
+        return True
+
+    def _try(self, purpose: str, call: TxParams, gas_limit: int | None) -> tuple[int, Fees]:
+        """The static call; returns gas limit and fees that the account can pay."""
+        value, balance = int(call["value"]), self._balance()
+        if balance < value:
+            raise not_enough_gas_money(self.address, purpose, balance, value)
+        estimate = try_call(self._node, call, purpose)
+        gas_limit = estimate if gas_limit is None else gas_limit
+        fees = market_fees(self._node)
+        need = value + gas_limit * fees.max_fee
+        for entry in self.in_flight():
+            if entry.state is OutboxState.SENT:
+                paid = variants(self._db.connection, entry.id)[0].fees.max_fee
+                need += entry.value + entry.gas_limit * paid
+        if balance < need:
+            raise not_enough_gas_money(self.address, purpose, balance, need)
+        return gas_limit, fees
+
+    def _sign(self, call: TxParams, nonce: int, gas_limit: int, fees: Fees) -> tuple[str, bytes]:
+        fields: dict[str, Any] = {
+            "chainId": self._chain_id,
+            "nonce": nonce,
+            "to": call["to"],
+            "data": call["data"],
+            "value": call["value"],
+            "gas": gas_limit,
+            **fees.as_fields(),
+        }
+        signed = self._account.sign_transaction(fields)
+        return signed.hash.to_0x_hex(), bytes(signed.raw_transaction)
+
+    def _call(self, entry: OutboxEntry) -> TxParams:
+        return call_params(self.address, entry.to, entry.data, entry.value)
+
+    def _stored(self, purpose: str) -> OutboxEntry:
+        entry = self.entry(purpose)
+        if entry is None:
+            raise BadInput("nothing was submitted for this purpose", field="purpose", value=purpose, remedy="submit it")
+        return entry
+
+    def _count(self, block: Any) -> int:
+        return self._node.eth.get_transaction_count(self._account.address, block)
+
+    def _balance(self) -> int:
+        return int(self._node.eth.get_balance(self._account.address))
+
+    def _check_chain(self) -> None:
+        query = "SELECT genesis FROM outbox_chains WHERE chain_id = ?"
+        row = self._db.connection.execute(query, (self._chain_id,)).fetchone()
+        known = None if row is None else row["genesis"]
+        found = check_first_block(self._node, known, str(self._db.path))
+        if known is None and found is not None:
+            with self._db.transaction() as tx:
+                tx.execute("INSERT OR IGNORE INTO outbox_chains VALUES (?, ?)", (self._chain_id, found))
+
+    def _key_in_use(self, entry: OutboxEntry, other: str) -> KeyInUse:
+        return KeyInUse(
+            f"another worker uses the key {self.address}: its transaction {other} took nonce {entry.nonce}, "
+            f"which {entry.purpose} was signed with",
+            field="key",
+            value=self.address,
+            remedy="stop the other worker or give it its own key, then submit what was displaced again",
+        )

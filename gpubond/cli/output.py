@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands print: tables for people, one JSON document for programs, errors for both."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gpubond.errors import GpuBondError
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+
+
+def console() -> Console:
+    """The console of this moment's standard output; what is not a terminal gets lines as long as they need be."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, default=str))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+    """A table. Cells may hold what strangers wrote, so nothing in them is taken as markup or control codes."""
+    shown = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        shown.add_column(column, no_wrap=True)
+    for row in rows:
+        shown.add_row(*(escape(plain(str(cell))) for cell in row))
+    if title is not None:
+        click.echo(title)
+    console().print(shown)
+
+
+def facts(pairs: Sequence[tuple[str, object]]) -> None:
+    """Name and value, one a line."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        click.echo(f"  {name.ljust(width)}  {plain(str(value))}")
+
+
+def plain(text: str) -> str:
+    """Text without control characters, so that no stranger's string can repaint a terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def progress(message: str) -> None:
+    """One line of progress on standard error, so that `--json` stays one document."""
+    click.echo(f"  {plain(message)}", err=True)
+
+
+def fail(error: GpuBondError, as_json: bool) -> None:
+    """Prints an error and ends the program with its exit code."""
+    if as_json:
+        print_json({"error": error.as_dict()})
+    else:
+        click.echo(f"error: {plain(str(error))}", err=True)
+    sys.exit(error.exit_code)
+
+
+def shortened(identifier: str) -> str:
+    """The beginning of an id, which commands take for the whole."""
+    return identifier[:14]
+
+
+def moment(timestamp: float) -> str:
+    """Unix seconds as local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpubond provider`: init, join, run, status."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpubond.chain.contracts import Call
+from gpubond.chain.outbox import OutboxEntry
+from gpubond.chain.session import Session, open_session, unlock_key
+from gpubond.cli.command import home_option, reporting
+from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
+from gpubond.cli.setup import (
+    check_chain,
+    deployment_option,
+    make_key,
+    refuse_existing,
+    rpc_url_option,
+    write_settings,
+)
+from gpubond.errors import BadInput, BadSettings
+from gpubond.provider.daemon import Daemon
+from gpubond.provider.devices import device_class, device_name, no_gpu_reason
+from gpubond.provider.membership import JoinPlan, join, plan_join
+from gpubond.provider.work import STATES, WorkLog
+from gpubond.settings import Home, Settings
+
+_home = home_option("provider")
+
+
+@click.group()
+def group() -> None:
+    """Sell GPU time: set up, join and run the worker."""
+
+
+@group.command()
+@rpc_url_option
+@deployment_option
+@click.option("--price-per-hour", required=True, type=Decimal, help="Tokens an hour, for instance 1.80.")
+@click.option("--collateral", required=True, type=Decimal, help="Tokens locked for each job.")
+@click.option("--class", "class_name", help="Resource class.  [default: what this machine's driver says]")
+@click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="Jobs at once.")
+@click.option(
+    "--backed-jobs",
+    type=click.IntRange(1),
+    help="Jobs that the stake covers, running or not settled yet.  [default: 4 times --count]",
+)
+@click.option("--longest-run", type=click.IntRange(1), default=3600, show_default=True, help="Seconds.")
+@click.option("--acknowledge-window", type=click.IntRange(1), default=900, show_default=True, help="Seconds.")
+@click.option("--delivery-margin", type=click.IntRange(1), default=600, show_default=True, help="Seconds.")
+@click.option("--challenge-window", type=click.IntRange(1), default=3600, show_default=True, help="Seconds.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the gateway listens on.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=8700, show_default=True, help="Gateway port.")
+@click.option("--url", help="How buyers reach the gateway.  [default: http://<host>:<port>]")
+@click.option("--owner-keystore", type=click.Path(path_type=Path, dir_okay=False), help="The cold key.")
+@click.option("--operator-keystore", type=click.Path(path_type=Path, dir_okay=False), help="The hot key.")
+@click.option("--dev-owner", type=click.IntRange(0, 9), help="Local chains: a published development key.")
+@click.option("--dev-operator", type=click.IntRange(0, 9), help="Local chains: a published development key.")
+@_home
+@reporting
+def init(
+    rpc_url: str,
+    deployment: Path,
+    price_per_hour: Decimal,
+    collateral: Decimal,
+    class_name: str | None,
+    count: int,
+    backed_jobs: int | None,
+    longest_run: int,
+    acknowledge_window: int,
+    delivery_margin: int,
+    challenge_window: int,
+    host: str,
+    port: int,
+    url: str | None,
+    owner_keystore: Path | None,
+    operator_keystore: Path | None,
+    dev_owner: int | None,
+    dev_operator: int | None,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Make a provider's home folder: settings, the owner's (cold) and the operator's (hot) key. Sends nothing.
+
+    Example: gpubond provider init --price-per-hour 1.80 --collateral 5 --url https://gpu.example.org
+    """
+    folder = Home(home)
+    refuse_existing(folder)
+    found = check_chain(rpc_url, deployment)
+    here = device_class()
+    if class_name is not None and class_name != here:
+        raise BadInput(
+            f"this machine is of class {here}: {device_name()}",
+            field="class",
+            value=class_name,
+            remedy=f"leave --class out. {no_gpu_reason()}".strip(),
+        )
+    owner, owner_address = make_key(folder, "owner", owner_keystore, dev_owner, found.chain_id)
+    operator, operator_address = make_key(folder, "operator", operator_keystore, dev_operator, found.chain_id)
+    write_settings(
+        folder,
+        {
+            "chain": {"rpc_url": rpc_url, "deployment": deployment.absolute()},
+            "key": operator,
+            "owner_key": owner,
+            "provider": {"address": owner_address},
+            "gateway": {"host": host, "port": port, "url": url or f"http://{host}:{port}"},
+            "offer": {
+                "class": here,
+                "count": count,
+                "backed_jobs": backed_jobs,
+                "price_per_hour": price_per_hour,
+                "collateral": collateral,
+                "longest_run": longest_run,
+                "acknowledge_window": acknowledge_window,
+                "delivery_margin": delivery_margin,
+                "challenge_window": challenge_window,
+            },
+        },
+    )
+    try:
+        settings = folder.load()
+    except BadSettings:
+        folder.settings_file.unlink()
+        raise
+    assert settings.offer is not None  # noqa: S101  # written above
+    stake = collateral * settings.offer.stake_jobs
+    shown = {
+        "home": str(folder.directory),
+        "owner": owner_address,
+        "operator": operator_address,
+        "class": here,
+        "device": device_name(),
+    }
+    if as_json:
+        print_json(shown)
+        return
+    facts(list(shown.items()))
+    click.echo(
+        "Next: both addresses need some gas money and the owner the stake "
+        f"({stake} {found.token.symbol}); then `gpubond provider join`."
+    )
+
+
+@group.command("join")
+@click.option("--dry-run", is_flag=True, help="Show the contract calls, send nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--faucet", is_flag=True, help="Deployments with a test token: mint the stake first.")
+@_home
+@reporting
+def join_command(dry_run: bool, yes: bool, faucet: bool, home: Path, as_json: bool) -> None:
+    """Register, stake, allow the escrow to lock, and post the offer, with the owner's key.
+
+    Prints the contract calls that it makes. Doing it again sends only what has changed.
+
+    Example: gpubond provider join --dry-run
+    """
+    folder = Home(home)
+    settings = folder.load()
+    owner_key = settings.owner_key or settings.key
+    with Session(folder, settings, owner_key, progress) as session:
+        if faucet and not dry_run:
+            _mint_stake(session, settings)
+        operator = str(unlock_key(folder, settings.key, session.deployment.chain_id).address)
+        plan = plan_join(session, operator)
+        if not as_json:
+            _show_plan(session, plan)
+        if dry_run or not plan.calls:
+            if as_json:
+                print_json({"dry_run": dry_run, "calls": [_call_json(call) for call in plan.calls]})
+            return
+        if not yes:
+            if not sys.stdin.isatty():
+                raise BadInput("nobody is here to say yes", field="--yes", remedy="give --yes")
+            click.confirm("Send these calls?", abort=True)
+        done: list[dict[str, Any]] = []
+
+        def note(call: Call, entry: OutboxEntry) -> None:
+            done.append(_call_json(call) | {"transaction": entry.tx_hash, "gas_used": entry.gas_used})
+
+        join(session, plan, note)
+        if as_json:
+            print_json({"dry_run": False, "calls": done})
+        else:
+            click.echo("Joined. Next: `gpubond provider run`.")
+
+
+@group.command()
+@click.option("--verbose", is_flag=True, help="Log more.")
+@_home
+@reporting
+def run(verbose: bool, home: Path, as_json: bool) -> None:
+    """Run the worker until it is told to end (Ctrl-C or SIGTERM drain; nothing is lost by SIGKILL either).
+
+    Example: GPUBOND_PASSPHRASE_FILE=~/.secret gpubond provider run
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format='{"at": "%(asctime)s", "level": "%(levelname)s", "where": "%(name)s", "message": "%(message)s"}'
+        if as_json
+        else "%(asctime)s %(levelname)-7s %(message)s",
+        stream=sys.stderr,
+    )
+    # These libraries log requests with their URLs, which may hold a node's API key.
+    for name in ("urllib3", "web3", "httpx", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    Daemon(home).run()
+
+
+@group.command()
+@_home
+@reporting
+def status(home: Path, as_json: bool) -> None:
+    """Show stake, allowance, earnings, offer and the latest jobs. Reads only; no key is needed.
+
+    Example: gpubond provider status
+    """
+    with open_session(home, with_key=False) as session:
+        settings = session.settings
+        if settings.provider is None:
+            raise BadSettings(
+                "the settings have no section [provider]",
+                field="provider",
+                remedy="run `gpubond provider init`",
+            )
+        session.sync()
+        address = settings.provider.address
+        state = session.contracts.provider(address)
+        works = WorkLog(session.database).recent()
+        offers = [record for record in session.index.open_offers() if record.offer.provider == address]
+        if as_json:
+            print_json(
+                {
+                    "provider": address,
+                    **vars(state),
+                    "offers": [record.offer_id for record in offers],
+                    "jobs": [
+                        {
+                            "job": work.job,
+                            "state": work.state,
+                            "reason": work.reason,
+                            "attempts": work.attempts,
+                        }
+                        for work in works
+                    ],
+                }
+            )
+            return
+        text = session.contracts.token_info.text
+        facts(
+            [
+                ("provider", address),
+                (
+                    "operator",
+                    state.operator if state.registered else "not registered: `gpubond provider join`",
+                ),
+                ("stake", f"{text(state.stake)}, {text(state.free_stake)} of it free"),
+                ("allowed", f"{text(state.allowed)}, {text(state.allowed_per_job)} a job"),
+                ("locked", text(state.locked)),
+                ("earned", f"{text(state.balance)} in the escrow"),
+                ("declines", state.declines),
+                ("open offers", len(offers)),
+            ]
+        )
+        if works:
+            table(
+                ("job", "state", "reason", "waits for", "since"),
+                [
+                    (shortened(work.job), work.state, work.reason or "", STATES[work.state], moment(work.updated))
+                    for work in works
+                ],
+            )
+
+
+def _mint_stake(session: Session, settings: Settings) -> None:
+    if not session.deployment.token.test or settings.offer is None:
+        raise BadInput("this deployment's token has no faucet", field="--faucet", remedy="send the stake to the owner")
+    token = session.contracts.token_info
+    needed = token.units(settings.offer.collateral, "offer.collateral") * settings.offer.stake_jobs
+    short = needed - session.contracts.token_balance(session.address)
+    if short > 0:
+        session.send(session.contracts.faucet(short, session.address), f"faucet:{session.contracts.now()}")
+
+
+def _show_plan(session: Session, plan: JoinPlan) -> None:
+    if not plan.calls:
+        click.echo("Everything is as the settings say; nothing to send.")
+        return
+    token = session.contracts.token_info
+    click.echo(f"From {session.address} on chain {session.deployment.chain_id}:")
+    for number, call in enumerate(plan.calls, 1):
+        click.echo(f"  {number}. {call.words}  ({call.to})")
+    click.echo(
+        f"At risk: at most {token.text(plan.stake_needed)}, {token.text(plan.offer.collateral)} a job, "
+        "if the worker takes a job and does not deliver."
+    )
+
+
+def _call_json(call: Call) -> dict[str, Any]:
+    return {"words": call.words, "to": call.to, "data": call.data}

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why an attempt at a job ended: one code each, whose fault it is, and what to do.
+
+Only a fault of the machine lets a worker retry or decline. A fault of the workload is a result: it is
+committed like any other, with an exit code that is not zero.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+Fault = Literal["none", "workload", "machine"]
+
+
+class _Facts(NamedTuple):
+    exit_code: int
+    fault: Fault
+    meaning: str
+    remedy: str
+
+
+class Reason(StrEnum):
+    """Reason codes; the value is what manifests, receipts and logs carry."""
+
+    OK = "ok"
+    NONZERO_EXIT = "nonzero_exit"
+    COMPILE_ERROR = "compile_error"
+    LAUNCH_ERROR = "launch_error"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_LIMIT = "disk_limit"
+    OUTPUT_MISSING = "output_missing"
+    OUTPUT_INVALID = "output_invalid"
+    INPUT_INVALID = "input_invalid"
+    LOG_LIMIT = "log_limit"
+    SANDBOX_FAILURE = "sandbox_failure"
+    INTERNAL = "internal"
+    CANCELLED = "cancelled"
+
+    @property
+    def meaning(self) -> str:
+        """One line saying what happened."""
+        return _FACTS[self].meaning
+
+    @property
+    def remedy(self) -> str:
+        """One line saying what the party at fault can do."""
+        return _FACTS[self].remedy
+
+    @property
+    def fault(self) -> Fault:
+        """Who is at fault: "none", "workload" (the buyer's job) or "machine" (the provider's)."""
+        return _FACTS[self].fault
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code (0 to 255) of an attempt that ended so while its process itself left none, or 0."""
+        return _FACTS[self].exit_code
+
+    @property
+    def is_failure(self) -> bool:
+        """False for `ok` and for `log_limit`, which is a remark on an attempt."""
+        return self not in (Reason.OK, Reason.LOG_LIMIT)
+
+
+_FACTS: dict[Reason, _Facts] = {
+    Reason.OK: _Facts(0, "none", "The job ended by itself and wrote every output.", "None needed."),
+    Reason.NONZERO_EXIT: _Facts(
+        1, "workload", "The job's program ended with an exit code other than zero.", "Read the job's log."
+    ),
+    Reason.COMPILE_ERROR: _Facts(
+        120,
+        "workload",
+        "The CUDA source does not compile, or a launch does not fit its kernel.",
+        "The compiler's message is in the job's log; check locally before submitting.",
+    ),
+    Reason.LAUNCH_ERROR: _Facts(
+        121,
+        "workload",
+        "A kernel could not be launched, or failed while it ran.",
+        "Compare launch shape and accesses with the device's limits and the buffers' sizes.",
+    ),
+    Reason.TIMEOUT: _Facts(
+        124,
+        "workload",
+        "The job ran longer than limits.seconds and was ended.",
+        "Raise limits.seconds or give the job less to do.",
+    ),
+    Reason.OUT_OF_MEMORY: _Facts(
+        122, "workload", "The job used more memory than limits.memory_mib.", "Raise limits.memory_mib."
+    ),
+    Reason.DISK_LIMIT: _Facts(
+        123,
+        "workload",
+        "The job wrote more than limits.disk_mib, or too many or too deeply nested files.",
+        "Raise limits.disk_mib or write less.",
+    ),
+    Reason.OUTPUT_MISSING: _Facts(
+        117,
+        "workload",
+        "The job ended without writing an output that its specification names.",
+        "Let the job write every path of `outputs`, relative to its directory.",
+    ),
+    Reason.OUTPUT_INVALID: _Facts(
+        118,
+        "workload",
+        "An output is not a plain file with one name, or larger than limits.disk_mib.",
+        "Write outputs as plain files; no links, devices or directories.",
+    ),
+    Reason.INPUT_INVALID: _Facts(
+        119,
+        "workload",
+        "An input is not what the specification says of it (data type, shape or size).",
+        "Make the buffers of the specification agree with the input files.",
+    ),
+    Reason.LOG_LIMIT: _Facts(
+        0, "workload", "The log was longer than what is kept, and was cut.", "Print less; no failure."
+    ),
+    Reason.SANDBOX_FAILURE: _Facts(
+        125,
+        "machine",
+        "The sandbox could not be set up, or died.",
+        "Run the provider's checks; see the worker's log.",
+    ),
+    Reason.INTERNAL: _Facts(
+        126,
+        "machine",
+        "The worker or its device failed while it handled the job.",
+        "See the worker's log; retry or decline.",
+    ),
+    Reason.CANCELLED: _Facts(130, "none", "The attempt was ended from outside before it was done.", "None needed."),
+}

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The job specification, version 1: what a buyer asks for, by content.
+
+A specification names every input by SHA-256, so its own hash fixes the whole job. Its canonical form is
+RFC 8785 JSON; the SHA-256 of that is the `spec hash` in the job's terms on chain. A *job file* is the same JSON
+as a person writes it: inputs may name a local file and leave out hash and size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+
+from gpubond.errors import BadInput
+from gpubond.jobs.cuda_section import CudaSection
+from gpubond.jobs.model import Model, bad_input, read_json
+from gpubond.jobs.paths import JobPath, find_clash
+
+MAX_SPEC_BYTES = 1 << 20
+MAX_BLOB_BYTES = 1 << 40
+_CHUNK = 1 << 20
+
+Sha256Hex = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
+JobName = Annotated[
+    str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$", strip_whitespace=False)
+]
+
+
+class InputFile(Model):
+    """An input: where the job sees it, and its content by hash and size (bytes)."""
+
+    path: JobPath
+    sha256: Sha256Hex
+    size: Annotated[int, Field(strict=True, ge=0, le=MAX_BLOB_BYTES)]
+
+
+class Limits(Model):
+    """What the job may use. Going beyond ends it, with a reason that says which limit.
+
+    seconds: wall clock, compilation included. memory_mib: all processes together, own /tmp
+    included, compilers and drivers of the `cuda` runtime not.
+    disk_mib: what lies in the job's directory. processes: processes and threads at one time.
+    """
+
+    seconds: Annotated[int, Field(strict=True, ge=1, le=7 * 86400)] = 600
+    memory_mib: Annotated[int, Field(strict=True, ge=256, le=1 << 22)] = 2048
+    disk_mib: Annotated[int, Field(strict=True, ge=1, le=1 << 24)] = 1024
+    processes: Annotated[int, Field(strict=True, ge=16, le=32768)] = 256
+
+
+class PythonSection(Model):
+    """Run `script` (one of the inputs) by the provider's Python with NumPy, in the job's directory."""
+
+    script: JobPath
+    args: Annotated[
+        tuple[
+            Annotated[str, StringConstraints(strict=True, max_length=4096, pattern=r"^[^\x00]*$")],
+            ...,
+        ],
+        Field(max_length=256),
+    ] = ()
+
+
+def _only_version_1(version: int) -> int:
+    if version != 1:
+        raise ValueError("must be 1, the only version there is")
+    return version
+
+
+# Not Literal[1], which true and 1.0 would pass.
+Version = Annotated[int, Field(strict=True), AfterValidator(_only_version_1)]
+
+
+class JobSpec(Model):
+    """A whole job. See the module's docstring for its hash."""
+
+    version: Version
+    name: JobName
+    runtime: Literal["python", "cuda"]
+    inputs: Annotated[tuple[InputFile, ...], Field(max_length=1024)]
+    outputs: Annotated[tuple[JobPath, ...], Field(min_length=1, max_length=1024)]
+    limits: Limits = Field(default_factory=Limits)
+    python: PythonSection | None = None
+    cuda: CudaSection | None = None
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> JobSpec:
+        sections = {"python": self.python, "cuda": self.cuda}
+        if sections[self.runtime] is None:
+            raise ValueError(f"runtime is {self.runtime!r}, so the section {self.runtime!r} is needed")
+        for name, section in sections.items():
+            if name != self.runtime and section is not None:
+                raise ValueError(f"runtime is {self.runtime!r}, so the section {name!r} must be left out")
+        return self
+
+    @model_validator(mode="after")
+    def _paths_agree(self) -> JobSpec:
+        inputs = {item.path for item in self.inputs}
+        clash = find_clash([*(item.path for item in self.inputs), *self.outputs])
+        if clash is not None:
+            one, other = clash
+            raise ValueError(
+                f"the path {one!r} is named twice among inputs and outputs"
+                if one == other
+                else f"the path {one!r} is a file, so {other!r} cannot lie below it"
+            )
+        if self.python is not None and self.python.script not in inputs:
+            raise ValueError(f"python.script {self.python.script!r} is not among the inputs")
+        if self.cuda is not None:
+            self._check_cuda_paths(self.cuda, inputs)
+        return self
+
+    def _check_cuda_paths(self, cuda: CudaSection, inputs: set[str]) -> None:
+        if cuda.source not in inputs:
+            raise ValueError(f"cuda.source {cuda.source!r} is not among the inputs")
+        written: set[str] = set()
+        for name, buffer in cuda.buffers.items():
+            if buffer.source is not None and buffer.source not in inputs:
+                raise ValueError(f"cuda.buffers.{name}.from {buffer.source!r} is not among the inputs")
+            if buffer.target is None:
+                continue
+            if buffer.target not in self.outputs:
+                raise ValueError(f"cuda.buffers.{name}.to {buffer.target!r} is not among the outputs")
+            if buffer.target in written:
+                raise ValueError(f"cuda.buffers.{name}.to {buffer.target!r} is written by another buffer already")
+            written.add(buffer.target)
+        for output in self.outputs:
+            if output not in written:
+                raise ValueError(f"the output {output!r} is not the `to` of any buffer in cuda.buffers")
+        total = sum(buffer.size for buffer in cuda.buffers.values())
+        if total > self.limits.memory_mib << 20:
+            raise ValueError(f"the buffers hold {total} bytes, more than limits.memory_mib = {self.limits.memory_mib}")
+
+    def hash(self) -> bytes:
+        """SHA-256 (32 bytes) of the canonical form."""
+        return hashlib.sha256(self.canonical()).digest()
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the specification."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **JobSpec.model_json_schema(by_alias=True),
+    }
+
+
+def _validated(raw: Any, what: str) -> JobSpec:
+    if not isinstance(raw, dict):
+        raise BadInput(f"{what} must be a JSON object", field=what, remedy="begin the file with '{'")
+    try:
+        return JobSpec.model_validate(raw)
+    except ValidationError as error:
+        raise bad_input(error, what) from error
+
+
+def parse_spec(data: bytes, expected_hash: bytes) -> JobSpec:
+    """The specification in `data`, which must be canonical and have the SHA-256 `expected_hash`.
+
+    Raises: BadInput.
+    """
+    what = "job specification"
+    if len(data) > MAX_SPEC_BYTES:
+        raise BadInput(
+            f"the {what} is larger than {MAX_SPEC_BYTES} bytes",
+            field="size",
+            value=len(data),
+            remedy="move data out of it, into inputs",
+        )
+    found = hashlib.sha256(data).digest()
+    if found != expected_hash:
+        raise BadInput(
+            f"the {what} has another hash than the job's terms: {found.hex()}",
+            field="spec_hash",
+            value=expected_hash.hex(),
+            remedy="send the specification that the job was made with",
+        )
+    spec = _validated(read_json(data, what), what)
+    if spec.canonical() != data:
+        raise BadInput(
+            f"the {what} is not in canonical form",
+            field="spec_hash",
+            value=expected_hash.hex(),
+            remedy="hash and send JobSpec.canonical(): RFC 8785, defaults written out",
+        )
+    return spec
+
+
+def _digest_file(path: Path) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def _local_source(entry: dict[str, Any], field: str, base: Path) -> Path:
+    """The local file of one input of a job file; BadInput if there is none."""
+    named = entry.pop("source", None)
+    if named is not None and (not isinstance(named, str) or not named or "\0" in named):
+        raise BadInput(
+            "must be the path of a local file",
+            field=f"{field}.source",
+            value=str(named),
+            remedy="write a path relative to the job file, in quotes",
+        )
+    path = base / (named if named is not None else entry["path"])
+    if not path.is_file():
+        raise BadInput(
+            f"the input file {path} does not exist" if not path.exists() else f"{path} is not a file",
+            field=f"{field}.source" if named is not None else f"{field}.path",
+            value=named if named is not None else entry["path"],
+            remedy="create it, or name it by `source`, relative to the job file",
+        )
+    return path
+
+
+def load_job_file(path: Path) -> tuple[JobSpec, dict[str, Path]]:
+    """Read a job file; hash its inputs.
+
+    Returns: the specification, and the local file of each input by SHA-256 (hex).
+    Raises: BadInput, naming field, value and remedy.
+    """
+    what = f"job file {path.name}"
+    try:
+        if path.stat().st_size > MAX_SPEC_BYTES:
+            raise BadInput(
+                f"{what} is larger than {MAX_SPEC_BYTES} bytes",
+                field="job file",
+                remedy="move data into inputs",
+            )
+        raw = read_json(path.read_bytes(), what)
+    except OSError as error:
+        raise BadInput(
+            f"{what} cannot be read: {error.strerror}",
+            field="job file",
+            value=str(path),
+            remedy="give the path of a job file",
+        ) from error
+    entries = raw.get("inputs") if isinstance(raw, dict) else None
+    if not isinstance(entries, list):
+        entries = []
+    # First everything that can be wrong in the text itself, with stand-ins for what is yet to be computed.
+    draft = [dict(entry) if isinstance(entry, dict) else entry for entry in entries]
+    for entry in draft:
+        if isinstance(entry, dict):
+            entry.pop("source", None)
+            entry.setdefault("sha256", "0" * 64)
+            entry.setdefault("size", 0)
+    if isinstance(raw, dict) and isinstance(raw.get("inputs"), list):
+        _validated({**raw, "inputs": draft}, what)
+    else:
+        _validated(raw, what)
+
+    files: dict[str, Path] = {}
+    for number, entry in enumerate(entries):
+        field = f"inputs.{number}"
+        local = _local_source(entry, field, path.parent)
+        try:
+            sha256, size = _digest_file(local)
+        except OSError as error:
+            raise BadInput(
+                f"{local} cannot be read: {error.strerror}",
+                field=field,
+                value=str(local),
+                remedy="let it be read",
+            ) from error
+        for key, found in (("sha256", sha256), ("size", size)):
+            stated = entry.setdefault(key, found)
+            if stated != found:
+                raise BadInput(
+                    f"{local.name} has another {key} than stated: {found}",
+                    field=f"{field}.{key}",
+                    value=stated,
+                    remedy=f"leave {key} out, correct it, or restore the file",
+                )
+        files[sha256] = local
+    return _validated(raw, what), files

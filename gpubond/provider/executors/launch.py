@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts bubblewrap: `python -I -S launch.py PLAN`, where PLAN is a JSON file written by `sandbox.write_plan`.
+
+Where the worker is root, the job must not be: root's own number is exempt from the limit on processes, and owns
+too much. So bubblewrap then starts under a number that owns nothing. That number may not be able to
+reach what the sandbox shows (a store below /root, say), hence each source is first bound, by root,
+to a place that it can reach, in a mount namespace that nobody else sees.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import signal
+import stat
+import sys
+from typing import Any
+
+CLONE_NEWNS = 0x00020000
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
+PR_SET_PDEATHSIG = 1
+# Always there and open to all. Sources below it stay reachable: they are opened before it is covered.
+STAGE = "/tmp"  # noqa: S108 - covered by a private file system first
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(what: str, result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        sys.exit(f"{what}: {os.strerror(number)}")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    encode = os.fsencode
+    _call(
+        f"mount {target}",
+        _libc.mount(
+            encode(source),
+            encode(target),
+            None if kind is None else encode(kind),
+            ctypes.c_ulong(flags),
+            None if data is None else encode(data),
+        ),
+    )
+
+
+def _stage(sources: list[str]) -> list[str]:
+    """Bind every source below STAGE, in a mount namespace of our own; return the new paths."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _call("unshare", _libc.unshare(CLONE_NEWNS))
+    _mount("none", "/", None, MS_REC | MS_PRIVATE)
+    # In the new namespace: a mount of another one cannot be bound.
+    handles = [os.open(source, os.O_PATH) for source in sources]
+    _mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
+    staged = []
+    for number, handle in enumerate(handles):
+        target = f"{STAGE}/{number}"
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            os.mkdir(target, 0o755)  # noqa: PTH102 - pathlib is not worth its start-up time here
+        else:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        _mount(f"/proc/self/fd/{handle}", target, None, MS_BIND | MS_REC)
+        os.close(handle)
+        staged.append(target)
+    return staged
+
+
+def main() -> None:
+    with open(sys.argv[1], "rb") as stream:  # noqa: PTH123 - see above
+        plan: dict[str, Any] = json.load(stream)
+    binds: list[list[str]] = plan["binds"]
+    sources = [source for _, source, _ in binds]
+    program: str = plan["bwrap"]
+    if plan["user"] is not None:
+        # One installed apart may be out of the new user's reach too; the usual one keeps its path, which security
+        # profiles go by.
+        apart = not program.startswith("/usr/")
+        sources = _stage([*sources, program] if apart else sources)
+        if apart:
+            program = sources.pop()
+        os.setgroups([])
+        os.setresgid(plan["user"], plan["user"], plan["user"])
+        os.setresuid(plan["user"], plan["user"], plan["user"])
+    # After the change of user, which clears it. The worker may have died in between.
+    _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    if os.getppid() != plan["parent"]:
+        sys.exit("the worker has gone")
+
+    arguments: list[str] = list(plan["before"])
+    for (option, _, target), source in zip(binds, sources, strict=True):
+        arguments += [option, source, target]
+    arguments += plan["after"]
+    # By a file handle: a thousand inputs do not fit on a command line.
+    handle = os.memfd_create("bwrap-arguments", 0)
+    os.write(handle, b"".join(os.fsencode(item) + b"\0" for item in arguments))
+    os.lseek(handle, 0, os.SEEK_SET)
+    fcntl.fcntl(handle, fcntl.F_SETFD, 0)
+    command = [program, "--args", str(handle), "--", *plan["command"]]
+    os.execv(command[0], command)  # noqa: S606 - the whole point
+
+
+if __name__ == "__main__":
+    main()

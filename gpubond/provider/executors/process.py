@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `process` executor: one attempt at a job as processes of this machine, in a bubblewrap sandbox.
+
+Limits: address space, processes, file size, processor time and open files by rlimits in each process; wall
+clock, memory and disk of all of them together by a watch that ends the sandbox. The processes share a
+process namespace: all end when its first one is killed, whatever signals they ignore, and when the worker dies.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from gpubond.errors import BadInput, MissingTool
+from gpubond.jobs.blobs import BlobStore
+from gpubond.jobs.reasons import Reason
+from gpubond.jobs.spec import JobSpec
+from gpubond.provider import devices, runtimes
+from gpubond.provider.executors.attempt import Attempt
+from gpubond.provider.executors.collect import BadOutput, collect_outputs
+from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
+from gpubond.provider.executors.sandbox import (
+    JOB_DIRECTORY,
+    PACKAGE_PARENT,
+    SPEC_FILE,
+    Sandbox,
+    find_bwrap,
+    outer_user,
+    refuse_exposed,
+    set_up_remedy,
+)
+from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
+
+_MIB = 1 << 20
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+_OPEN_FILES = 1024
+_CHECK_SECONDS = 60
+# What a machine needs inside the sandbox, whatever the job.
+_CHECK_PROGRAM = f"""
+import sys, numpy
+sys.path.insert(0, {PACKAGE_PARENT!r})
+from gpubond.jobs.cuda_program import nvrtc_version
+nvrtc_version()
+"""
+
+
+class ProcessExecutor:
+    """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`."""
+
+    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES) -> None:
+        self._root = work_root.resolve()
+        self._max_log_bytes = max_log_bytes
+
+    def check(self) -> None:
+        """Make a sandbox and start Python with NumPy in it.
+
+        Raises: MissingTool if bubblewrap or a compiler is missing or no sandbox can be made; BadSettings if
+        jobs could read the worker's data.
+        """
+        find_bwrap()
+        refuse_exposed(self._root)
+        if not devices.has_gpu() and not any(map(shutil.which, ("g++", "c++", "clang++"))):
+            raise MissingTool(
+                "no C++ compiler is installed; without a GPU, `cuda` jobs run through one (class cpu-sim)",
+                field="g++",
+                remedy="install one: apt-get install g++",
+            )
+        name = f"check-{os.getpid()}-{threading.get_ident()}"
+        directory = self._fresh(name)
+        try:
+            (directory / "spec.json").write_bytes(b"{}")
+            sandbox = Sandbox(
+                job_directory=directory / "job",
+                inputs={},
+                command=[sys.executable, "-I", "-c", _CHECK_PROGRAM],
+                rlimits={"core": 0},
+                tmp_bytes=_MIB,
+                spec_file=directory / "spec.json",
+            )
+            log = JobLog(directory / "log.txt", None, 4096)
+            try:
+                ending = Supervisor(sandbox, directory, log, Bounds(_CHECK_SECONDS, 1 << 40, 1 << 40)).run(
+                    threading.Event()
+                )
+            finally:
+                log.close()
+            if ending.reason is not None or ending.code != 0:
+                said = log.tail.decode(errors="replace").strip() or ending.detail
+                raise MissingTool(
+                    f"bubblewrap cannot make a working sandbox here: {said}", field="bwrap", remedy=set_up_remedy()
+                )
+        finally:
+            self.wipe(name)
+
+    def log_path(self, job_id: str) -> Path:
+        """Where the log of the job's latest attempt lies, or will lie."""
+        return self._directory(job_id) / "log.txt"
+
+    def wipe(self, job_id: str) -> None:
+        """Remove everything of the job's attempts: directory, log, outputs. No attempt may be running."""
+        directory = self._directory(job_id)
+        # Not shutil.rmtree: it recurses, and a hostile job nests directories deeper than that can follow.
+        remove = ["rm", "-rf", "--one-file-system", "--", str(directory)]
+        if subprocess.run(remove, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            subprocess.run(["chmod", "-R", "u+rwX", "--", str(directory)], check=False)
+            subprocess.run(remove, check=True)
+
+    def run(
+        self,
+        job_id: str,
+        spec: JobSpec,
+        blobs: BlobStore,
+        *,
+        cancel: threading.Event,
+        on_log: Callable[[bytes], None] | None = None,
+    ) -> Attempt:
+        """Run the job to its end; see `Executor`. `on_log` is called from another thread with what is printed.
+
+        Raises: BadInput for a job id unfit for a directory or an input that is not in `blobs`; MissingTool.
+        Everything else is in the attempt's reason.
+        """
+        find_bwrap()
+        inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
+        directory = self._fresh(job_id)
+        log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
+        try:
+            plan = runtimes.plan_for(
+                spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE
+            )
+            for item in spec.inputs:
+                if blobs.size(item.sha256) != item.size:
+                    detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
+                    return self._attempt(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
+            self._lay_out(directory, spec)
+            sandbox = _sandbox(directory, spec, plan, inputs)
+            bounds = Bounds(
+                seconds=spec.limits.seconds,
+                memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
+                disk_bytes=spec.limits.disk_mib * _MIB,
+            )
+            ending = Supervisor(sandbox, directory, log, bounds).run(cancel)
+            outputs: dict[str, Path] = {}
+            if ending.reason is None:
+                reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
+                detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
+                if reason is Reason.OK:
+                    try:
+                        outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", bounds.disk_bytes)
+                    except BadOutput as error:
+                        reason, detail = error.reason, str(error)
+                ending = Ending(ending.code, reason, detail, ending.seconds)
+            return self._attempt(log, ending, plan.device, outputs)
+        finally:
+            log.close()
+
+    def _attempt(self, log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:
+        reason = ending.reason or Reason.OK
+        log.remark(f"ended after {ending.seconds} s: {reason.value}: {ending.detail}")
+        # Only an ending by itself keeps its own exit code; a job that was ended, or failed after, gets the reason's.
+        own = reason in (Reason.NONZERO_EXIT, Reason.LAUNCH_ERROR) and ending.code != 0
+        return Attempt(
+            exit_code=ending.code if own else reason.exit_code,
+            reason=reason,
+            seconds=ending.seconds,
+            detail=ending.detail,
+            log_path=log.path,
+            log_truncated=log.truncated,
+            outputs=outputs,
+            device=device,
+        )
+
+    def _directory(self, job_id: str) -> Path:
+        if not _JOB_ID.fullmatch(job_id):
+            raise BadInput(
+                "not a job id", field="job_id", value=job_id[:100], remedy="use letters, digits, '-' and '_'"
+            )
+        return self._root / job_id
+
+    def _fresh(self, job_id: str) -> Path:
+        """An empty directory for an attempt, with `job/` in it that belongs to the job's user."""
+        directory = self._directory(job_id)
+        self.wipe(job_id)
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700)
+        _own_directory(directory / "job")
+        return directory
+
+    def _lay_out(self, directory: Path, spec: JobSpec) -> None:
+        """Write the specification, and make the directories in which inputs and outputs lie."""
+        (directory / "spec.json").write_bytes(spec.canonical())
+        (directory / "spec.json").chmod(0o444)
+        for path in [*(item.path for item in spec.inputs), *spec.outputs]:
+            place = directory / "job"
+            for part in path.split("/")[:-1]:
+                place /= part
+                if not place.exists():
+                    _own_directory(place)
+
+
+def _own_directory(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    user = outer_user()
+    if user is not None:
+        os.chown(path, user, user)
+
+
+def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path]) -> Sandbox:
+    limits = spec.limits
+    rlimits = {
+        "core": 0,
+        "nofile": _OPEN_FILES,
+        "nproc": limits.processes,
+        # Two more than the bound, so that the watch, which knows the reason, comes first.
+        "fsize": (limits.disk_mib + 2) * _MIB,
+        "cpu": (limits.seconds + 1) * runtimes.cpu_count() + 1,
+    }
+    if plan.address_space_bytes is not None:
+        rlimits["as"] = plan.address_space_bytes
+    return Sandbox(
+        job_directory=directory / "job",
+        inputs=inputs,
+        command=plan.command,
+        rlimits=rlimits,
+        tmp_bytes=limits.memory_mib * _MIB // 4,
+        spec_file=directory / "spec.json",
+        gpu=plan.gpu,
+        environment=plan.environment,
+    )

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job sees of the machine: the bubblewrap command line.
+
+Own namespaces for users, processes, network (nothing but an unused loopback), IPC, host name and cgroups. The root is
+an empty read-only file system with /usr, the few files of /etc that a compiler and a dynamic linker need, and
+the worker's Python environment, all read-only. The job's directory is the only place that is writable on disk;
+its inputs are bound into it read-only. No capabilities, no new user namespaces, no environment of the worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gpubond
+from gpubond.errors import BadSettings, MissingTool
+
+JOB_DIRECTORY = "/job"
+SUPPORT_DIRECTORY = "/run/gpubond"
+PACKAGE_PARENT = f"{SUPPORT_DIRECTORY}/lib"
+SPEC_FILE = f"{SUPPORT_DIRECTORY}/spec.json"
+# Inside: the job's user. It exists nowhere outside.
+INNER_USER = 1000
+# Outside, where the worker is root: a number without an account, from the range set aside for such uses.
+OUTER_USER = 64900
+
+_ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
+_TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_LAUNCH = Path(__file__).with_name("launch.py")
+_ENTER = Path(__file__).with_name("enter.py")
+
+
+@dataclass
+class Sandbox:
+    """One sandbox to be.
+
+    job_directory: bound read-write at /job. inputs: path in the job -> file, bound read-only.
+    command: absolute program and arguments, in the sandbox's terms. rlimits: name (as `nproc`) -> value.
+    tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: show NVIDIA's devices. spec_file: the specification.
+    """
+
+    job_directory: Path
+    inputs: dict[str, Path]
+    command: list[str]
+    rlimits: dict[str, int]
+    tmp_bytes: int
+    spec_file: Path
+    gpu: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def find_bwrap() -> str:
+    """Path of bubblewrap. Raises MissingTool: there is no way to run a stranger's job without it."""
+    found = shutil.which("bwrap")
+    if found is None:
+        raise MissingTool(
+            "bubblewrap (bwrap) is not installed; jobs of strangers are not run without a sandbox",
+            field="bwrap",
+            remedy="install it: apt-get install bubblewrap (Debian, Ubuntu), dnf install bubblewrap (Fedora)",
+        )
+    return str(Path(found).resolve())
+
+
+def outer_user() -> int | None:
+    """The user number that the job has outside, or None for the worker's own (which then is not root)."""
+    return OUTER_USER if os.geteuid() == 0 else None
+
+
+def python_roots() -> list[Path]:
+    """The directories that hold this Python and its packages, without those that /usr covers."""
+    roots: list[Path] = []
+    resolved = Path(sys.executable).resolve().parent.parent
+    for root in (Path(sys.base_prefix), resolved, Path(sys.prefix)):
+        if root.is_relative_to("/usr") or root in roots:
+            continue
+        if len(root.parts) < 3:
+            raise BadSettings(
+                f"Python is installed at {root}, which is too much of this machine to show to jobs",
+                field="python",
+                value=str(root),
+                remedy="run the worker from a virtual environment of its own",
+            )
+        roots.append(root)
+    return roots
+
+
+def refuse_exposed(private: Path) -> None:
+    """Raise BadSettings if `private`, the worker's data, lies within what jobs can read."""
+    place = private.resolve()
+    for root in [Path("/usr"), *python_roots(), Path(gpubond.__file__).parent]:
+        if place.is_relative_to(root.resolve()):
+            raise BadSettings(
+                f"the worker's data must not lie below {root}, which jobs can read",
+                field="work_root",
+                value=str(private),
+                remedy="choose another directory",
+            )
+
+
+def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
+    binds = [("--ro-bind", "/usr", "/usr")]
+    binds += [
+        ("--ro-bind", f"/{name}", f"/{name}")
+        for name in _TOP
+        if Path("/", name).is_dir() and not Path("/", name).is_symlink()
+    ]
+    binds += [("--ro-bind", f"/etc/{name}", f"/etc/{name}") for name in _ETC if Path("/etc", name).exists()]
+    binds += [("--ro-bind", str(root), str(root)) for root in python_roots()]
+    binds.append(("--ro-bind", str(Path(gpubond.__file__).parent), f"{PACKAGE_PARENT}/gpubond"))
+    binds.append(("--ro-bind", str(_ENTER), f"{SUPPORT_DIRECTORY}/enter.py"))
+    binds.append(("--ro-bind", str(sandbox.spec_file), SPEC_FILE))
+    binds.append(("--bind", str(sandbox.job_directory), JOB_DIRECTORY))
+    binds += [("--ro-bind", str(file), f"{JOB_DIRECTORY}/{path}") for path, file in sandbox.inputs.items()]
+    if sandbox.gpu:
+        devices = sorted(Path("/dev").glob("nvidia[0-9]*"))
+        devices += [Path("/dev", name) for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")]
+        binds += [("--dev-bind", str(device), str(device)) for device in devices if device.exists()]
+        binds.append(("--ro-bind", "/sys", "/sys"))
+    return binds
+
+
+def write_plan(sandbox: Sandbox, plan: Path, *, json_status_fd: int, ready_fd: int) -> list[str]:
+    """Write the plan for `launch.py` and return the command that starts the sandbox.
+
+    json_status_fd, ready_fd: write ends of pipes, inherited by that command.
+    """
+    size = str(sandbox.tmp_bytes)
+    before = [
+        *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
+        *("--unshare-cgroup-try", "--disable-userns"),
+        *("--uid", str(INNER_USER), "--gid", str(INNER_USER), "--hostname", "job"),
+        *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
+        *("--json-status-fd", str(json_status_fd)),
+        *("--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/dev/shm"),  # noqa: S108
+        *("--size", size, "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108
+    ]
+    for name in _TOP:
+        path = Path("/", name)
+        if path.is_symlink():
+            before += ["--symlink", str(path.readlink()), str(path)]
+    environment = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": "/tmp",  # noqa: S108 - the sandbox's own
+        "TMPDIR": "/tmp",  # noqa: S108
+        "LANG": "C.UTF-8",
+        **sandbox.environment,
+    }
+    after = [item for name, value in environment.items() for item in ("--setenv", name, value)]
+    after += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", JOB_DIRECTORY]
+    limits = ",".join(f"{name}={value}" for name, value in sandbox.rlimits.items())
+    enter = [sys.executable, "-I", "-S", f"{SUPPORT_DIRECTORY}/enter.py", str(ready_fd), limits]
+    content = {
+        "bwrap": find_bwrap(),
+        "user": outer_user(),
+        "parent": os.getpid(),
+        "before": before,
+        "binds": _binds(sandbox),
+        "after": after,
+        "command": [*enter, *sandbox.command],
+    }
+    plan.write_text(json.dumps(content))
+    return [sys.executable, "-I", "-S", str(_LAUNCH), str(plan)]
+
+
+def set_up_remedy() -> str:
+    """What to try where bubblewrap is installed but cannot make its namespaces."""
+    return (
+        "allow unprivileged user namespaces (sysctl user.max_user_namespaces > 0; on Ubuntu 24.04 and later also"
+        " kernel.apparmor_restrict_unprivileged_userns=0 or a profile for bwrap; in a container, run it with"
+        f" --privileged or on the host); kernel {platform.release()}"
+    )

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts one sandbox, watches what it uses, and ends it, all of it, when it is done or goes beyond its bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpubond.jobs.reasons import Reason
+from gpubond.provider.executors import usage
+from gpubond.provider.executors.log import JobLog
+from gpubond.provider.executors.sandbox import Sandbox, write_plan
+
+_POLL_SECONDS = 0.05
+_MEASURE_SECONDS = 0.2
+# How long the kernel may take to end a killed sandbox before that counts as a fault of the machine.
+_END_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What all processes of a sandbox may use together."""
+
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a sandbox ended: by itself (`reason` None) with exit code `code`, or for a reason.
+
+    seconds: wall clock from start to end, rounded up, at least 1.
+    """
+
+    code: int
+    reason: Reason | None
+    detail: str
+    seconds: int
+
+
+class _Finding(Exception):
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Supervisor:
+    """Runs `sandbox` to its end. `directory` receives its plan; what it prints goes to `log`."""
+
+    def __init__(self, sandbox: Sandbox, directory: Path, log: JobLog, bounds: Bounds) -> None:
+        self._sandbox = sandbox
+        self._directory = directory
+        self._log = log
+        self._bounds = bounds
+        self._init: int | None = None
+        self._init_handle: int | None = None
+        self._exit_code: int | None = None
+        self._status = b""
+
+    def run(self, cancel: threading.Event) -> Ending:
+        """Start, watch, end. Not to be called twice."""
+        begin = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            status_read, status_write = os.pipe()
+            ready_read, ready_write = os.pipe()
+            log_read, log_write = os.pipe()
+            for handle in (status_read, ready_read):
+                os.set_blocking(handle, False)
+                stack.callback(os.close, handle)
+            try:
+                process = subprocess.Popen(
+                    write_plan(
+                        self._sandbox,
+                        self._directory / "plan.json",
+                        json_status_fd=status_write,
+                        ready_fd=ready_write,
+                    ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log_write,
+                    stderr=log_write,
+                    pass_fds=(status_write, ready_write),
+                    cwd="/",
+                    env={"LANG": "C.UTF-8"},
+                )
+            except BaseException:
+                os.close(log_read)
+                raise
+            finally:
+                for handle in (status_write, ready_write, log_write):
+                    os.close(handle)
+            self._log.follow(log_read)
+            reason, detail = None, ""
+            try:
+                self._watch(process, status_read, begin, cancel)
+            except _Finding as finding:
+                reason, detail = finding.reason, str(finding)
+            finally:
+                ended = self._end(process, status_read)
+            seconds = max(1, math.ceil(time.monotonic() - begin))
+            if not ended:
+                return Ending(125, Reason.SANDBOX_FAILURE, "the sandbox did not end when killed", seconds)
+            if reason is None:
+                reason, detail = self._verdict(process.returncode, _read(ready_read))
+            return Ending(self._exit_code or 0, reason, detail, seconds)
+
+    def _watch(self, process: subprocess.Popen[bytes], status: int, begin: float, cancel: threading.Event) -> None:
+        """Return when the process has ended; raise _Finding when it has to be ended."""
+        handle = os.pidfd_open(process.pid)
+        try:
+            measured = begin
+            while not select.select([handle], [], [], _POLL_SECONDS)[0]:
+                self._read_status(status)
+                now = time.monotonic()
+                if cancel.is_set():
+                    raise _Finding(Reason.CANCELLED, "ended from outside")
+                if now - begin > self._bounds.seconds:
+                    raise _Finding(Reason.TIMEOUT, f"still running after {self._bounds.seconds:g} seconds")
+                if now - measured > _MEASURE_SECONDS:
+                    self._measure()
+                    measured = now
+        finally:
+            os.close(handle)
+
+    def _measure(self) -> None:
+        if self._init is None:
+            return
+        processes = usage.processes_of(self._init)
+        memory = usage.memory_bytes(processes, self._init)
+        if memory > self._bounds.memory_bytes:
+            raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
+        self._check_disk(usage.deleted_bytes(processes))
+
+    def _check_disk(self, deleted: int) -> None:
+        try:
+            disk = usage.directory_bytes(self._sandbox.job_directory) + deleted
+        except usage.TooManyFiles as error:
+            raise _Finding(Reason.DISK_LIMIT, f"wrote {error}") from error
+        if disk > self._bounds.disk_bytes:
+            raise _Finding(Reason.DISK_LIMIT, f"used {disk >> 20} MiB of disk")
+
+    def _read_status(self, handle: int) -> None:
+        """Take in bubblewrap's messages: first the process id of the sandbox's first process, then its exit."""
+        self._status += _read(handle)
+        *lines, self._status = self._status.split(b"\n")
+        for line in lines:
+            message = json.loads(line) if line.strip() else {}
+            if "child-pid" in message:
+                # Gone already, if it was very quick.
+                with contextlib.suppress(ProcessLookupError):
+                    self._init_handle = os.pidfd_open(message["child-pid"])
+                    self._init = message["child-pid"]
+            if "exit-code" in message:
+                self._exit_code = message["exit-code"]
+
+    def _end(self, process: subprocess.Popen[bytes], status: int) -> bool:
+        """Kill what is left of the sandbox and wait until it is gone; whether it is."""
+        self._read_status(status)
+        if self._init_handle is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init_handle, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        self._read_status(status)
+        gone = True
+        if self._init_handle is not None:
+            gone = bool(select.select([self._init_handle], [], [], _END_SECONDS)[0])
+            os.close(self._init_handle)
+            self._init_handle = None
+        # The log ends when the last process that could write to it has gone.
+        return self._log.join(_END_SECONDS) and gone
+
+    def _verdict(self, returncode: int, ready: bytes) -> tuple[Reason | None, str]:
+        if not ready:
+            return Reason.SANDBOX_FAILURE, f"the sandbox could not be set up (exit {returncode})"
+        if b"x" in ready:
+            return Reason.INTERNAL, "the runtime's program could not be started in the sandbox"
+        if self._exit_code is None:
+            return Reason.SANDBOX_FAILURE, f"the sandbox died (exit {returncode})"
+        try:
+            self._check_disk(0)
+        except _Finding as finding:
+            return finding.reason, str(finding)
+        return None, ""
+
+
+def _read(handle: int) -> bytes:
+    """What a non-blocking pipe holds now."""
+    pieces = b""
+    with contextlib.suppress(BlockingIOError):
+        while piece := os.read(handle, 4096):
+            pieces += piece
+    return pieces

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job still needs from its buyer: the specification first, then the inputs that it names.
+
+Both are blobs by SHA-256; the hash of the specification is in the job's terms, on chain.
+"""
+
+from __future__ import annotations
+
+from gpubond.chain.market import JobTerms
+from gpubond.errors import BadInput
+from gpubond.jobs.spec import JobSpec, parse_spec
+from gpubond.provider.stores import BuyerStores
+
+MAX_SPEC_BYTES = 1 << 20
+
+
+class JobInputs:
+    """Reads specification and inputs of jobs from their buyers' stores."""
+
+    def __init__(self, stores: BuyerStores, max_blob_bytes: int) -> None:
+        self._stores = stores
+        self._max_blob_bytes = max_blob_bytes
+
+    def spec(self, terms: JobTerms) -> JobSpec | None:
+        """The specification, or None while it has not arrived.
+
+        Raises:
+            BadInput: it arrived and is not valid.
+        """
+        name = terms.spec_hash.hex()
+        blobs = self._stores.of(terms.buyer)
+        if not blobs.has(name):
+            return None
+        return parse_spec(blobs.path(name).read_bytes(), terms.spec_hash)
+
+    def missing(self, terms: JobTerms) -> list[str]:
+        """SHA-256 hex of what the buyer has yet to upload; empty when all is here, or the spec is not valid."""
+        try:
+            spec = self.spec(terms)
+        except BadInput:
+            return []
+        if spec is None:
+            return [terms.spec_hash.hex()]
+        wanted = dict.fromkeys(item.sha256 for item in spec.inputs)
+        blobs = self._stores.of(terms.buyer)
+        return [name for name in wanted if not blobs.has(name)]
+
+    def accepts(self, terms: JobTerms, name: str) -> int | None:
+        """Bytes that a blob of this job may have, or None if the job does not ask for it."""
+        if name == terms.spec_hash.hex():
+            return MAX_SPEC_BYTES
+        try:
+            spec = self.spec(terms)
+        except BadInput:
+            return None
+        if spec is None:
+            return None
+        sizes = [item.size for item in spec.inputs if item.sha256 == name]
+        return min(sizes[0], self._max_blob_bytes) if sizes else None

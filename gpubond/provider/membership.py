@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Becoming a provider: the contract calls that bring the chain to what the settings say, and no others.
+
+They are the owner's (cold key): registration, stake, allowance, offer. Doing it again sends nothing; after a
+change of the settings it sends just the difference.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gpubond.chain.contracts import Call
+from gpubond.chain.market import BPS, Offer, Tier, class_bytes
+from gpubond.chain.outbox import OutboxEntry
+from gpubond.chain.session import Session
+from gpubond.errors import BadInput, BadSettings, NotEnough
+from gpubond.settings import OfferSettings
+
+ZERO_ADDRESS = "0x" + "00" * 20
+_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class JoinPlan:
+    """The calls that are still to be made, in order, and what they come to. Amounts in base units."""
+
+    calls: tuple[Call, ...]
+    offer: Offer
+    stake_needed: int
+    stake_added: int
+
+
+def offer_from_settings(session: Session, provider: str, settings: OfferSettings) -> Offer:
+    """The offer that the settings describe, valid from the chain's present time.
+
+    Raises:
+        BadInput: an amount that the token cannot express, a price of zero, or one beyond the contracts' range.
+    """
+    token = session.contracts.token_info
+    offer = Offer(
+        provider=provider,
+        resource_class=class_bytes(settings.resource_class),
+        count=settings.count,
+        tiers=Tier.BASIC,
+        price_per_second=token.units_per_second(settings.price_per_hour, "offer.price_per_hour"),
+        longest_run=settings.longest_run,
+        acknowledge_window=settings.acknowledge_window,
+        delivery_margin=settings.delivery_margin,
+        challenge_window=settings.challenge_window,
+        failure_cap_bps=int(settings.failure_cap_percent * BPS / 100),
+        max_fee_bps=int(settings.max_fee_percent * BPS / 100),
+        collateral=token.units(settings.collateral, "offer.collateral"),
+        expiry=session.contracts.now() + settings.valid_days * _DAY,
+        arbiter=ZERO_ADDRESS,
+    )
+    if offer.price_per_second * offer.longest_run >= 2**128:
+        raise BadInput(
+            "price times longest run overflows the contract's range",
+            field="offer.price_per_hour",
+            value=str(settings.price_per_hour),
+            remedy="lower the price or the longest run",
+        )
+    return offer
+
+
+def plan_join(session: Session, operator: str) -> JoinPlan:
+    """What is missing between the chain and the settings.
+
+    Args:
+        session: with the owner's key.
+        operator: the worker's address.
+
+    Raises:
+        BadSettings: the settings have no offer, or the key is not the provider's owner.
+        NotEnough: the owner's wallet cannot pay the stake.
+        BadInput: see `offer_from_settings`.
+    """
+    settings, contracts = session.settings, session.contracts
+    if settings.provider is None or settings.gateway is None or settings.offer is None:
+        raise BadSettings(
+            "the settings describe no offer",
+            field="offer",
+            remedy="run `gpubond provider init` in a new folder",
+        )
+    owner = settings.provider.address
+    if session.address != owner:
+        raise BadSettings(
+            f"the owner's key is that of {session.address}, the provider is {owner}",
+            field="owner_key",
+            value=session.address,
+            remedy="name the owner's keystore in [owner_key], or correct provider.address",
+        )
+    session.sync()
+    offer = offer_from_settings(session, owner, settings.offer)
+    state = contracts.provider(owner)
+    total = offer.collateral * settings.offer.stake_jobs
+    calls: list[Call] = []
+
+    known = session.index.provider(owner)
+    if not state.registered:
+        calls.append(contracts.register(operator, settings.gateway.url))
+    else:
+        if state.operator != operator:
+            calls.append(contracts.set_operator(operator))
+        if known is not None and known.endpoint != settings.gateway.url:
+            calls.append(contracts.set_endpoint(owner, settings.gateway.url))
+
+    # What is allocated to other lockers cannot back this escrow.
+    reachable = state.free_stake + max(state.allowed, state.locked)
+    short = max(0, total - reachable)
+    if short:
+        wallet = contracts.token_balance(owner)
+        if wallet < short:
+            raise NotEnough(
+                f"the stake lacks {contracts.token_info.text(short)}, the owner's wallet has "
+                f"{contracts.token_info.text(wallet)}",
+                field="stake",
+                value=wallet,
+                remedy=f"add {contracts.token_info.text(short - wallet)} to {owner}, "
+                "or lower offer.collateral or offer.backed_jobs",
+            )
+        staking = str(contracts.staking.address)
+        if contracts.token_allowance(owner, staking) < short:
+            calls.append(contracts.approve(staking, short))
+        calls.append(contracts.stake(short, owner))
+    if (state.allowed, state.allowed_per_job) != (total, offer.collateral):
+        calls.append(contracts.allow(total, offer.collateral))
+
+    calls += _offer_calls(session, owner, offer)
+    return JoinPlan(tuple(calls), offer, total, short)
+
+
+def _offer_calls(session: Session, owner: str, offer: Offer) -> list[Call]:
+    contracts = session.contracts
+    mine = [record.offer for record in session.index.open_offers(offer.class_name) if record.offer.provider == owner]
+    soon = session.contracts.now() + 7 * _DAY
+    standing = [other for other in mine if replace(other, expiry=offer.expiry) == offer and other.expiry > soon]
+    calls = [contracts.close_offer(other) for other in mine if other not in standing]
+    if not standing:
+        calls.append(contracts.post_offer(offer))
+    return calls
+
+
+def join(session: Session, plan: JoinPlan, on_done: Callable[[Call, OutboxEntry], None]) -> None:
+    """Makes the calls of a plan, one after the other; each is confirmed before the next is sent.
+
+    If it is interrupted, plan again: what was done is not done twice.
+    """
+    tag = secrets.token_hex(8)
+    for number, call in enumerate(plan.calls):
+        on_done(call, session.send(call, f"join:{tag}:{number}"))

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runtimes: what runs inside the sandbox for each value of `runtime`, and how its ending is to be read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+from gpubond.jobs.reasons import Reason
+from gpubond.jobs.spec import JobSpec
+from gpubond.provider import devices
+
+_MIB = 1 << 20
+_SIGXCPU, _SIGXFSZ = 24, 25
+_ANY_RUNTIME = {0: Reason.OK, 128 + _SIGXCPU: Reason.TIMEOUT, 128 + _SIGXFSZ: Reason.DISK_LIMIT}
+# The exit codes by which the `cuda` runtime names a fault of the job, and one for a fault of the device.
+_CUDA_REASONS = {
+    reason.exit_code: reason
+    for reason in (
+        Reason.COMPILE_ERROR,
+        Reason.LAUNCH_ERROR,
+        Reason.INPUT_INVALID,
+        Reason.OUT_OF_MEMORY,
+        Reason.DISK_LIMIT,
+    )
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a job is run: command in the sandbox, environment, device string, and whether GPUs are shown.
+
+    overhead_bytes: memory that the runtime itself needs, beyond what the job's limit counts: compilers, driver.
+    address_space_bytes: the limit on each process's address space, None where a limit would break the driver.
+    """
+
+    command: list[str]
+    environment: dict[str, str]
+    device: str
+    gpu: bool
+    overhead_bytes: int
+    address_space_bytes: int | None
+
+
+def cpu_count() -> int:
+    """Processors that this worker may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def plan_for(spec: JobSpec, *, job_directory: str, package_parent: str, spec_file: str) -> Plan:
+    """How to run `spec` on this machine; the paths are those inside the sandbox."""
+    threads = str(cpu_count())
+    environment = {f"{name}_NUM_THREADS": threads for name in ("OMP", "OPENBLAS", "MKL")}
+    # Address space that is reserved but never used: thread stacks, allocator arenas, libraries.
+    headroom = (1024 + 256 * cpu_count()) * _MIB
+    overhead = 1024 * _MIB if spec.runtime == "cuda" else 0
+    address_space = spec.limits.memory_mib * _MIB + overhead + headroom
+    if spec.python is not None:
+        script = f"{job_directory}/{spec.python.script}"
+        # -I leaves out the environment, the user's packages and the script's directory; -u lets logs flow.
+        command = [sys.executable, "-I", "-u", script, *spec.python.args]
+        return Plan(command, environment, "cpu", False, overhead, address_space)
+    gpu = devices.has_gpu()
+    runner = f"{package_parent}/gpubond/provider/runtimes/cuda_main.py"
+    command = [sys.executable, "-I", "-u", runner, spec_file, "gpu" if gpu else "cpu-sim"]
+    return Plan(command, environment, devices.device_name(), gpu, overhead, None if gpu else address_space)
+
+
+def reason_of_exit(spec: JobSpec, code: int, *, gpu: bool, log_tail: bytes) -> Reason:
+    """The reason for a job that ended by itself with `code` (128 + n: by signal n)."""
+    if code in _ANY_RUNTIME:
+        return _ANY_RUNTIME[code]
+    if spec.runtime == "python":
+        last = log_tail.rstrip().rsplit(b"\n", 1)[-1]
+        # NumPy's own class is called _ArrayMemoryError.
+        return Reason.OUT_OF_MEMORY if b"MemoryError" in last.split(b":")[0] else Reason.NONZERO_EXIT
+    if code in _CUDA_REASONS:
+        return _CUDA_REASONS[code]
+    # On a GPU nothing of the job's runs in this process; without one its code does, and may exit as it likes.
+    if gpu:
+        return Reason.INTERNAL
+    return Reason.LAUNCH_ERROR if code >= 128 else Reason.NONZERO_EXIT

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a worker or a buyer: one TOML file, overridden by `GPUBOND_*`, read and validated once.
+
+Each home folder has one `gpubond.toml`; `GPUBOND_CHAIN__RPC_URL` overrides `rpc_url` in `[chain]`.
+Relative paths in the file are relative to the file. No setting holds a secret: the passphrase of a
+keystore comes from `GPUBOND_PASSPHRASE`, `GPUBOND_PASSPHRASE_FILE` or a prompt.
+"""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from web3 import Web3
+
+from gpubond.errors import BadSettings
+
+SETTINGS_FILE = "gpubond.toml"
+
+# Chains on which the published development keys may sign.
+DEVELOPMENT_CHAIN_IDS = (31337, 1337)
+
+
+def _checksum(value: str) -> str:
+    if not Web3.is_address(value):
+        raise ValueError("is not an address: 0x and 40 hex digits are needed")
+    return str(Web3.to_checksum_address(value))
+
+
+Address = Annotated[str, AfterValidator(_checksum)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChainSettings(_Section):
+    """The node and the contracts."""
+
+    rpc_url: str
+    deployment: Path = Field(description="deployments/<chain-id>.json as written by `ape run deploy`")
+    confirmations: int = Field(default=0, ge=0, description="blocks to wait before an event counts")
+    poll_seconds: float = Field(default=0.5, gt=0, le=60)
+
+
+class KeySettings(_Section):
+    """Who signs. Either a keystore file, or on a local chain a published development account."""
+
+    keystore: Path | None = None
+    dev_account: int | None = Field(default=None, ge=0, lt=10)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> KeySettings:
+        if (self.keystore is None) == (self.dev_account is None):
+            raise ValueError("give exactly one of keystore and dev_account")
+        return self
+
+
+class OfferSettings(_Section):
+    """What `gpubond provider join` offers. Durations in seconds, money in whole tokens."""
+
+    resource_class: str = Field(alias="class", min_length=1, max_length=31, pattern=r"^[a-z0-9.-]+$")
+    count: int = Field(default=1, ge=1, le=1024, description="jobs at once")
+    price_per_hour: Decimal = Field(gt=0)
+    collateral: Decimal = Field(gt=0, description="locked for each job, burnt if you vanish")
+    backed_jobs: int | None = Field(
+        default=None, ge=1, le=100_000, description="jobs that the stake covers: running, or not settled yet"
+    )
+    longest_run: int = Field(default=3600, ge=1, le=366 * 86_400)
+    acknowledge_window: int = Field(default=900, ge=1, le=90 * 86_400)
+    delivery_margin: int = Field(default=600, ge=1, le=90 * 86_400)
+    challenge_window: int = Field(default=3600, ge=1, le=90 * 86_400)
+    failure_cap_percent: Decimal = Field(default=Decimal(10), ge=0, le=100)
+    max_fee_percent: Decimal = Field(default=Decimal(5), ge=0, le=100)
+    valid_days: int = Field(default=365, ge=1, le=3650)
+
+    @property
+    def stake_jobs(self) -> int:
+        """Jobs that the stake covers at once; collateral stays locked until a job's challenge window ends."""
+        return max(self.count, self.backed_jobs if self.backed_jobs is not None else 4 * self.count)
+
+
+class ProviderSettings(_Section):
+    """The policy of a worker."""
+
+    address: Address = Field(description="the owner's address, which is the provider")
+    runtimes: tuple[Literal["python", "cuda"], ...] = ("python", "cuda")
+    max_memory_mib: int = Field(default=4096, ge=64)
+    max_disk_mib: int = Field(default=4096, ge=16)
+    storage_mib: int = Field(default=20_480, ge=64, description="blobs of one buyer")
+    reconcile_seconds: float = Field(default=120, gt=0)
+
+
+class GatewaySettings(_Section):
+    """Where buyers deliver inputs and fetch outputs."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8700, ge=1, le=65_535)
+    url: str = Field(pattern=r"^https?://", max_length=128, description="how buyers reach it")
+    max_blob_mib: int = Field(default=1024, ge=1)
+
+
+class Settings(BaseSettings):
+    """All settings of one home folder."""
+
+    model_config = SettingsConfigDict(env_prefix="GPUBOND_", env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    chain: ChainSettings
+    key: KeySettings
+    owner_key: KeySettings | None = None
+    provider: ProviderSettings | None = None
+    gateway: GatewaySettings | None = None
+    offer: OfferSettings | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before file."""
+        path = _current_file.get("path")
+        return (env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path))
+
+
+# pydantic-settings asks for its sources on the class, so the file is handed over here.
+_current_file: dict[str, Path] = {}
+
+
+class Home:
+    """A folder with settings, store, blobs and work of one worker or buyer."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.expanduser().absolute()
+
+    @property
+    def settings_file(self) -> Path:
+        """The TOML file."""
+        return self.directory / SETTINGS_FILE
+
+    @property
+    def store_file(self) -> Path:
+        """The SQLite store."""
+        return self.directory / "store.sqlite"
+
+    @property
+    def blobs(self) -> Path:
+        """Content-addressed inputs and outputs."""
+        return self.directory / "blobs"
+
+    @property
+    def work(self) -> Path:
+        """Work folders of running jobs."""
+        return self.directory / "work"
+
+    def resolve(self, path: Path) -> Path:
+        """A path from the settings file."""
+        path = path.expanduser()
+        return path if path.is_absolute() else self.directory / path
+
+    def load(self) -> Settings:
+        """Reads and validates the settings.
+
+        Raises:
+            BadSettings: no file, no TOML, unknown or wrong fields; each is named.
+        """
+        if not self.settings_file.is_file():
+            raise BadSettings(
+                "there are no settings yet",
+                field="--home",
+                value=str(self.directory),
+                remedy="run `gpubond provider init` (a GPU owner) or `gpubond account init` (a buyer), "
+                "or name another folder with --home",
+            )
+        _check_names(self.settings_file)
+        _current_file["path"] = self.settings_file
+        try:
+            return Settings()  # type: ignore[call-arg]  # the sources supply the fields
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BadSettings(
+                f"{self.settings_file}: {where}: {first['msg']}",
+                field=where,
+                value=first.get("input"),
+                remedy=f"correct it in {self.settings_file}, or in GPUBOND_{where.upper().replace('.', '__')}",
+            ) from None
+
+
+def _check_names(path: Path) -> None:
+    # The environment may hold GPUBOND_* of other programs, so unknown names are refused in the file only.
+    import tomllib
+
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(
+            f"{path} is not TOML: {error}", field="settings file", value=str(path), remedy="correct that line"
+        ) from None
+    unknown = set(document) - set(Settings.model_fields)
+    if unknown:
+        raise BadSettings(
+            f"{path}: unknown section {sorted(unknown)[0]!r}",
+            field=sorted(unknown)[0],
+            remedy=f"sections are: {', '.join(Settings.model_fields)}",
+        )
+
+
+def default_home(role: str) -> Path:
+    """The home folder when none is named: `GPUBOND_HOME`, else `~/.gpubond/<role>`."""
+    named = os.environ.get("GPUBOND_HOME")
+    return Path(named) if named else Path.home() / ".gpubond" / role

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples, as a buyer runs them: data made, job checked and run, outputs evaluated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpubond.jobs.cuda_check import precheck_job
+from gpubond.jobs.reasons import Reason
+from gpubond.jobs.spec import load_job_file
+
+from ..bench import Bench, log_of
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+
+
+def run_example(bench: Bench, name: str, target: Path) -> tuple[Any, Path]:
+    """Make the example's data, run its job, lay out its outputs; the attempt and their directory."""
+    data = target / name
+    data.mkdir()
+    for file in (EXAMPLES / name).iterdir():
+        if file.is_file():
+            (data / file.name).write_bytes(file.read_bytes())
+    subprocess.run([sys.executable, str(data / "make_data.py"), str(data)], check=True, stdout=subprocess.DEVNULL)
+    spec, files = load_job_file(data / "job.json")
+    assert not any("secret" in path.name for path in files.values())
+    assert precheck_job(spec, files)
+    for path in files.values():
+        bench.blobs.put_file(path)
+    attempt = bench.executor.run("e1", spec, bench.blobs, cancel=bench.cancel)
+    assert attempt.reason is Reason.OK, log_of(attempt)
+    outputs = target / "fetched"
+    outputs.mkdir()
+    for path, file in attempt.outputs.items():
+        (outputs / path).write_bytes(file.read_bytes())
+    return attempt, outputs
+
+
+def evaluated(name: str, data: Path, outputs: Path) -> dict[str, Any]:
+    command = [sys.executable, str(EXAMPLES / name / "evaluate.py"), str(outputs), str(data)]
+    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return result
+
+
+def test_digits_knn_equals_numpy_bit_for_bit(bench: Bench, tmp_path: Path) -> None:
+    _, outputs = run_example(bench, "digits-knn", tmp_path)
+    data = tmp_path / "digits-knn"
+    train, labels, test = (np.load(data / f"{name}.npy") for name in ("train_images", "train_labels", "test_images"))
+    # Whole numbers far below 2**53: exact.
+    a, b = test.astype(np.float64), train.astype(np.float64)
+    squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
+    nearest = labels[np.argsort(squared, axis=1, kind="stable")[:, :5]]
+    votes = (nearest[:, :, None] == np.arange(10)).sum(axis=1)
+    expected = votes.argmax(axis=1).astype(np.int32)
+    predictions = np.load(outputs / "predictions.npy")
+    assert predictions.dtype == np.int32
+    assert np.array_equal(predictions, expected)
+    result = evaluated("digits-knn", data, outputs)
+    assert result["accuracy"] > 0.97
+    assert result["images"] == len(test) == 540
+
+
+def test_digits_training_learns_and_shows_progress(bench: Bench, tmp_path: Path) -> None:
+    attempt, outputs = run_example(bench, "digits-training", tmp_path)
+    lines = [line for line in log_of(attempt).splitlines() if line.startswith("epoch")]
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
+    assert losses[0] > 1
+    assert losses[-1] < 0.1
+    result = evaluated("digits-training", tmp_path / "digits-training", outputs)
+    assert result["accuracy"] > 0.9
+    assert result["predictions_agree"] == 540

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings: one file, overridden by the environment, every wrong field named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpubond.errors import BadSettings
+from gpubond.settings import Home
+
+GOOD = """
+[chain]
+rpc_url = "http://127.0.0.1:8545"
+deployment = "31337.json"
+
+[key]
+dev_account = 3
+"""
+
+
+def home_with(tmp_path: Path, text: str) -> Home:
+    home = Home(tmp_path / "home")
+    home.directory.mkdir()
+    home.settings_file.write_text(text)
+    return home
+
+
+def test_the_file_is_read_and_paths_are_relative_to_it(tmp_path: Path) -> None:
+    home = home_with(tmp_path, GOOD)
+    settings = home.load()
+    assert settings.key.dev_account == 3
+    assert home.resolve(settings.chain.deployment) == home.directory / "31337.json"
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUBOND_CHAIN__RPC_URL", "http://127.0.0.1:9999")
+    assert home_with(tmp_path, GOOD).load().chain.rpc_url == "http://127.0.0.1:9999"
+
+
+def test_two_homes_do_not_mix(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = home_with(tmp_path / "a", GOOD)
+    second = home_with(tmp_path / "b", GOOD.replace("= 3", "= 4"))
+    assert (first.load().key.dev_account, second.load().key.dev_account) == (3, 4)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings) as caught:
+        Home(tmp_path / "nowhere").load()
+    assert "init" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (("dev_account = 3", ""), "key"),
+        (("dev_account = 3", 'dev_account = 3\nkeystore = "k.json"'), "key"),
+        (("dev_account = 3", "dev_account = 30"), "key.dev_account"),
+        (("[key]", "colour = 1\n[key]"), "chain.colour"),
+        (("[key]", "confirmations = -1\n[key]"), "chain.confirmations"),
+        (("[chain]", "[nonsense]\nx = 1\n[chain]"), "nonsense"),
+        (("[chain]", "[chain"), "settings file"),
+        (("[key]", '[provider]\naddress = "0x12"\n[key]'), "provider.address"),
+        (("[key]", '[gateway]\nurl = "ftp://x"\n[key]'), "gateway.url"),
+        (
+            ("[key]", '[offer]\nclass = "cpu-sim"\nprice_per_hour = 0\ncollateral = 1\n[key]'),
+            "offer.price_per_hour",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named_with_a_remedy(tmp_path: Path, change: tuple[str, str], field: str) -> None:
+    with pytest.raises(BadSettings) as caught:
+        home_with(tmp_path, GOOD.replace(*change)).load()
+    assert caught.value.field == field
+    assert caught.value.remedy
