@@ -248,9 +248,9 @@ class Devnet:
     def _ended(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         while True:
-            if self._child is not None:
-                self._child.poll()  # else it would stay as a zombie
             if self._running_pid() is None:
+                if self._child is not None:
+                    self._child.wait()  # ended by now: else it would stay as a zombie
                 return True
             if time.monotonic() >= deadline:
                 return False
