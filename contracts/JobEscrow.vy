@@ -5,19 +5,23 @@
 @title Escrow of GPU jobs
 @license GNU Affero General Public License v3.0 only
 @author GpuBond
-@notice Both sides of one exchange: an offer is hired, the provider commits to
-        a result, the job is settled. Who vanishes pays from its collateral.
+@notice Both sides of one exchange: an offer is hired, or a request accepted, the
+        provider commits to a result, the job is settled. Who vanishes pays from
+        its collateral.
 
+        OPEN (request) --accept--> ACTIVE, or --cancel_request--> CANCELLED
         ACTIVE --commit--> COMMITTED --settle--> SETTLED
           |--decline--> DECLINED  |--hold--> DISPUTED --release--> COMMITTED
           |--expire---> EXPIRED                |--convict--> CONVICTED
+                                               |             (EXPIRED on BASIC)
 
         Every state that is not final has a deadline, and a way out that anyone
-        may take: `expire` after `deliver_by`, `settle` after the challenge
-        window, and, should an arbiter vanish, `settle` after `DISPUTE_TIMEOUT`.
+        may take: `cancel_request` after its expiry, `expire` after `deliver_by`,
+        `settle` after the challenge window, and, should an arbiter vanish,
+        `settle` after the dispute's time-out.
 @dev The admin may pause new matches and set the fee within its cap, nothing
-     else. Invariant: token balance >= sum of balances + escrowed sums of jobs
-     that are not final + collected fees.
+     else. Invariant: token balance + what staking owes >= sum of balances and
+     fees + escrowed sums of open requests and of jobs that are not final.
      How it is stopped: the admin pauses new matches, and the running jobs end
      by their own deadlines. There is no proxy; a new version is a new contract.
 """
@@ -28,7 +32,11 @@ from snekmate.auth import ownable_2step
 from .interfaces import IJobEscrow
 from .interfaces import IProviderStaking
 from .modules import balances
+from .modules import blocks
+from .modules import bounds
+from .modules import errors
 from .modules import offers
+from .modules import requests
 from .modules import terms as job_terms
 
 implements: IJobEscrow
@@ -36,24 +44,27 @@ implements: IJobEscrow
 initializes: ownable
 initializes: ownable_2step[ownable := ownable]
 initializes: balances
+initializes: blocks
 initializes: offers
+initializes: requests
 
 exports: (
     ownable_2step.owner,
     ownable_2step.pending_owner,
     ownable_2step.transfer_ownership,
     ownable_2step.accept_ownership,
-    ownable_2step.renounce_ownership,
     balances.TOKEN,
     balances.deposit,
     balances.deposit_with_permit,
-    balances.withdraw,
     balances.balance_of,
+    balances.fees_of,
     offers.STAKING,
+    offers.approve_arbiter,
+    offers.is_arbiter_approved,
     offers.post_offer,
     offers.close_offer,
-    offers.offer_state,
-    offers.offer_id,
+    offers.offer_slot,
+    requests.request_slot,
 )
 
 
@@ -61,19 +72,32 @@ exports: (
 MAX_FEE_BPS: public(constant(uint256)) = 500
 
 # @dev Seconds after the challenge window from which anyone may settle a job
-#      whose arbiter has not decided.
-DISPUTE_TIMEOUT: public(constant(uint256)) = 90 * 86_400
+#      whose arbiter has not decided: a game about an EXACT run takes weeks, and
+#      default on another tier shows within days.
+EXACT_DISPUTE_TIMEOUT: public(constant(uint256)) = 90 * 86_400
+DISPUTE_TIMEOUT: public(constant(uint256)) = 7 * 86_400
+
+# @dev Jobs that `settle_many` takes at once.
+_MAX_SETTLEMENTS: constant(uint256) = 32
+
+# @dev Providers whose fees are collected at once.
+_MAX_PROVIDERS: constant(uint256) = 100
+
+# @dev Chunks of a result: 16 TiB.
+_MAX_CHUNKS: constant(uint256) = 2**32
 
 # @dev Layout of a job's slot: status (16 bits) | creation block (40) | digest
 #      of the commitment (200).
 _STATUS_MASK: constant(uint256) = 2**16 - 1
 _BLOCK_SHIFT: constant(uint256) = 16
-_BLOCK_MASK: constant(uint256) = 2**40 - 1
 _DIGEST_SHIFT: constant(uint256) = 56
 
+# @dev Why a job cannot be settled now.
+_WRONG_STATE: constant(uint256) = 1
+_DISPUTED: constant(uint256) = 2
+_WINDOW_OPEN: constant(uint256) = 3
+_OTHER_COMMITMENT: constant(uint256) = 4
 
-# @dev Fees that the admin may collect, base units.
-protocol_fees: public(uint256)
 
 # @dev Jobs that each provider declined.
 declines: public(HashMap[address, uint256])
@@ -95,10 +119,13 @@ def __init__(token: IERC20, staking: IProviderStaking, fee_bps: uint256):
     ownable.__init__()
     ownable_2step.__init__()
     balances.__init__(token)
+    blocks.__init__()
     offers.__init__(staking)
     # Else shares of a slash would arrive here as tokens that nobody is owed.
-    assert staticcall staking.TOKEN() == token.address, "escrow: stake is another token"
-    assert fee_bps <= MAX_FEE_BPS, "escrow: fee above cap"
+    if staticcall staking.TOKEN() != token.address:
+        errors._fail("escrow: stake is another token")
+    if fee_bps > MAX_FEE_BPS:
+        errors._fail("escrow: fee above cap")
     self._config = fee_bps
     log IJobEscrow.FeeSet(fee_bps=fee_bps)
 
@@ -116,36 +143,47 @@ def hire(offer: IJobEscrow.Offer, order: IJobEscrow.Order) -> bytes32:
     """
     config: uint256 = self._config
     fee_bps: uint256 = config & _STATUS_MASK
-    assert config >> 16 == 0, "escrow: new jobs are paused"
-    assert block.timestamp < convert(offer.expiry, uint256), "escrow: offer has expired"
-    assert fee_bps <= convert(offer.max_fee_bps, uint256), "escrow: fee above offer's limit"
-    assert order.spec_hash != empty(bytes32), "escrow: spec hash is empty"
-    assert order.longest_run != 0, "escrow: longest run is zero"
-    assert order.longest_run <= offer.longest_run, "escrow: longest run beyond offer"
-    assert order.tasks == 1, "escrow: bags not open yet"
-    assert (
-        order.audit_fee == 0 and order.audit_seal == empty(bytes32)
-    ), "escrow: audits not open yet"
+    if config >> 16 != 0:
+        errors._fail("escrow: new jobs are paused")
+    if block.timestamp >= offer.expiry:
+        errors._fail("escrow: offer has expired")
+    if fee_bps > offer.max_fee_bps:
+        errors._fail("escrow: fee above offer's limit")
+    if order.spec_hash == empty(bytes32):
+        errors._fail("escrow: spec hash is empty")
+    if order.longest_run == 0:
+        errors._fail("escrow: longest run is zero")
+    if order.longest_run < offer.shortest_run:
+        errors._fail("escrow: run below offer")
+    if order.longest_run > offer.longest_run:
+        errors._fail("escrow: longest run beyond offer")
+    if order.tasks == 0:
+        errors._fail("escrow: no tasks")
+    if order.tasks > bounds.MAX_TASKS:
+        errors._fail("escrow: too many tasks")
+    if order.audit_fee != 0 or order.audit_seal != empty(bytes32):
+        errors._fail("escrow: audits not open yet")
     # An offer holds open tiers only, so membership refuses the others.
-    assert (
-        order.tier == IJobEscrow.Tier.BASIC or order.tier == IJobEscrow.Tier.EXACT
-    ) and order.tier in offer.tiers, "escrow: tier not offered"
+    if not (
+        (order.tier == IJobEscrow.Tier.BASIC or order.tier == IJobEscrow.Tier.EXACT)
+        and order.tier in offer.tiers
+    ):
+        errors._fail("escrow: tier not offered")
 
-    arbiter: address = empty(address)
-    if order.tier == IJobEscrow.Tier.EXACT:
-        assert order.exact_terms != empty(bytes32), "escrow: exact terms are empty"
-        arbiter = offer.arbiter
-    else:
-        assert order.exact_terms == empty(bytes32), "escrow: exact terms on another tier"
+    if (order.tier == IJobEscrow.Tier.EXACT) != (order.exact_terms != empty(bytes32)):
+        errors._fail("escrow: exact terms and tier")
+    # Again, so that a revocation holds for offers that are open already.
+    if offer.arbiter != empty(address):
+        offers._require_arbiter(offer.provider, offer.arbiter)
 
     offer_id: bytes32 = offers._offer_id(offer)
     offers._take(offer_id, offer.count)
 
-    acknowledge_by: uint256 = block.timestamp + convert(offer.acknowledge_window, uint256)
+    acknowledge_by: uint256 = block.timestamp + offer.acknowledge_window
     deliver_by: uint256 = (
         acknowledge_by
-        + convert(order.longest_run, uint256)
-        + convert(offer.delivery_margin, uint256)
+        + order.longest_run
+        + offer.delivery_margin
     )
     terms: IJobEscrow.JobTerms = IJobEscrow.JobTerms(
         buyer=msg.sender,
@@ -158,42 +196,161 @@ def hire(offer: IJobEscrow.Offer, order: IJobEscrow.Order) -> bytes32:
         price_per_second=offer.price_per_second,
         longest_run=order.longest_run,
         collateral=offer.collateral,
-        fee_bps=convert(fee_bps, uint16),
+        fee_bps=fee_bps,
         failure_cap_bps=offer.failure_cap_bps,
-        matched_at=convert(block.timestamp, uint64),
-        acknowledge_by=convert(acknowledge_by, uint64),
-        deliver_by=convert(deliver_by, uint64),
+        matched_at=block.timestamp,
+        acknowledge_by=acknowledge_by,
+        deliver_by=deliver_by,
         challenge_window=offer.challenge_window,
-        arbiter=arbiter,
+        arbiter=offer.arbiter,
         exact_terms=order.exact_terms,
         audit_fee=order.audit_fee,
         audit_seal=order.audit_seal,
         group=order.group,
         salt=order.salt,
     )
+    balances._debit(msg.sender, job_terms._escrowed(terms))
     return self._match(terms)
 
 
 @external
-def decline(terms: IJobEscrow.JobTerms):
+def post_request(request: IJobEscrow.Request) -> bytes32:
+    """
+    @notice Opens a request. Its highest price is taken from the caller's balance
+            now, so that no acceptance fails for lack of money.
+    @param request All of its fields; the caller is its buyer.
+    @return The request's id.
+    """
+    if request.buyer != msg.sender:
+        errors._fail("escrow: not the buyer")
+    requests._check(request)
+    request_id: bytes32 = requests._request_id(request)
+    requests._open(request_id, blocks._number())
+    balances._debit(msg.sender, requests._highest_price(request))
+    log IJobEscrow.RequestPosted(
+        request_id=request_id,
+        buyer=msg.sender,
+        resource_class=request.resource_class,
+        request=request,
+    )
+    return request_id
+
+
+@external
+def cancel_request(request: IJobEscrow.Request):
+    """
+    @notice Ends an open request; its money goes back to the buyer's balance. By
+            the buyer at any time, by anyone once it has expired.
+    @param request All of its fields.
+    """
+    request_id: bytes32 = requests._request_id(request)
+    requests._end(request_id, IJobEscrow.Status.CANCELLED)
+    if msg.sender != request.buyer and block.timestamp < request.expiry:
+        errors._fail("escrow: not the buyer")
+    balances._credit(request.buyer, requests._highest_price(request))
+    log IJobEscrow.RequestCancelled(request_id=request_id, buyer=request.buyer)
+
+
+@external
+def accept(request: IJobEscrow.Request, bid: IJobEscrow.Bid) -> bytes32:
+    """
+    @notice Makes a job of an open request, at the bid's price; the rest of the
+            highest price goes back to the buyer. By the provider's owner or
+            operator.
+    @param request All of its fields.
+    @param bid Provider and price.
+    @return The job's id.
+    """
+    config: uint256 = self._config
+    fee_bps: uint256 = config & _STATUS_MASK
+    if config >> 16 != 0:
+        errors._fail("escrow: new jobs are paused")
+    offers._require_provider(bid.provider)
+    if request.provider != empty(address) and request.provider != bid.provider:
+        errors._fail("escrow: not for this provider")
+    if block.timestamp >= request.expiry:
+        errors._fail("escrow: request has expired")
+    if fee_bps > bid.max_fee_bps:
+        errors._fail("escrow: fee above bid's limit")
+    if bid.price == 0:
+        errors._fail("escrow: price is zero")
+    if request.arbiter != empty(address):
+        offers._require_arbiter(bid.provider, request.arbiter)
+
+    price: uint256 = 0
+    price_per_second: uint256 = 0
+    if request.price != 0:
+        price = bid.price
+    else:
+        price_per_second = bid.price
+    if price > request.price or price_per_second > request.price_per_second:
+        errors._fail("escrow: price above request")
+
+    request_id: bytes32 = requests._request_id(request)
+    requests._end(request_id, IJobEscrow.Status.ACTIVE)
+    acknowledge_by: uint256 = block.timestamp + request.acknowledge_window
+    deliver_by: uint256 = (
+        acknowledge_by
+        + request.longest_run
+        + request.delivery_margin
+    )
+    terms: IJobEscrow.JobTerms = IJobEscrow.JobTerms(
+        buyer=request.buyer,
+        provider=bid.provider,
+        offer=empty(bytes32),
+        spec_hash=request.spec_hash,
+        tier=request.tier,
+        tasks=request.tasks,
+        price=price,
+        price_per_second=price_per_second,
+        longest_run=request.longest_run,
+        collateral=request.collateral,
+        fee_bps=fee_bps,
+        failure_cap_bps=request.failure_cap_bps,
+        matched_at=block.timestamp,
+        acknowledge_by=acknowledge_by,
+        deliver_by=deliver_by,
+        challenge_window=request.challenge_window,
+        arbiter=request.arbiter,
+        exact_terms=request.exact_terms,
+        audit_fee=request.audit_fee,
+        audit_seal=request.audit_seal,
+        group=request.group,
+        salt=request.salt,
+    )
+    balances._credit(
+        request.buyer, requests._highest_price(request) - job_terms._escrowed(terms)
+    )
+    job: bytes32 = self._match(terms)
+    log IJobEscrow.RequestAccepted(request_id=request_id, job=job)
+    return job
+
+
+@external
+def decline(terms: IJobEscrow.JobTerms, close_offer: bool):
     """
     @notice Gives a job back within the acknowledgement window: full refund, no
-            penalty; the offer closes until it is posted anew. By the provider's
-            owner or operator.
-    @dev Without it a buyer could withhold the inputs and collect.
+            penalty, and it is counted. By the provider's owner or operator.
+    @dev Without it a buyer could withhold the inputs and collect. The offer stays
+         open unless the provider says so: else anyone could close it for the gas
+         of a hire.
     @param terms The job's terms.
+    @param close_offer Whether the offer closes until it is posted anew.
     """
     job: bytes32 = job_terms._job_id(terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.ACTIVE)
-    self._require_provider(terms.provider)
-    assert block.timestamp <= convert(terms.acknowledge_by, uint256), "escrow: too late to decline"
+    self._require_worker(terms)
+    if block.timestamp > terms.acknowledge_by:
+        errors._fail("escrow: too late to decline")
 
     self._set_status(job, state, IJobEscrow.Status.DECLINED)
     self.declines[terms.provider] += 1
-    offers._give_back(terms.offer)
-    offers._close(terms.offer, terms.provider)
+    if terms.offer != empty(bytes32):
+        offers._give_back(terms.offer)
+        if close_offer:
+            offers._close(terms.offer, terms.provider)
     balances._credit(terms.buyer, job_terms._escrowed(terms))
-    extcall offers.STAKING.unlock(terms.provider, job)
+    self._unlock(terms.provider, terms.collateral)
     log IJobEscrow.JobDeclined(job=job, provider=terms.provider)
 
 
@@ -201,37 +358,47 @@ def decline(terms: IJobEscrow.JobTerms):
 def commit(
     terms: IJobEscrow.JobTerms,
     result_root: bytes32,
-    exit_status: uint8,
-    seconds_used: uint32,
-    tasks_done: uint32,
+    chunks: uint256,
+    exit_status: uint256,
+    seconds_used: uint256,
+    tasks_done: uint256,
 ):
     """
     @notice Commits to the result of a job. By the provider's owner or operator.
     @dev On BASIC the claim is bounded and not verified. On EXACT there is no
          failing: exit status 0 and all tasks.
     @param terms The job's terms.
-    @param result_root Root of the output manifest, or of the run.
+    @param result_root Root of the result's bundle, or of the run.
+    @param chunks Chunks of 4,096 bytes of the bundle; zero on EXACT.
     @param exit_status 0 for success; anything else pays the failure cap at most.
     @param seconds_used Seconds that the run took.
     @param tasks_done Units done, at most the tasks of the job.
     """
     job: bytes32 = job_terms._job_id(terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.ACTIVE)
-    self._require_provider(terms.provider)
-    assert block.timestamp <= convert(terms.deliver_by, uint256), "escrow: too late to commit"
-    assert result_root != empty(bytes32), "escrow: result root is empty"
-    assert tasks_done <= terms.tasks, "escrow: more tasks done than hired"
+    self._require_worker(terms)
+    if block.timestamp > terms.deliver_by:
+        errors._fail("escrow: too late to commit")
+    if result_root == empty(bytes32):
+        errors._fail("escrow: result root is empty")
+    if tasks_done > terms.tasks:
+        errors._fail("escrow: more done than hired")
     if terms.tier == IJobEscrow.Tier.EXACT:
-        assert (
-            exit_status == 0 and tasks_done == terms.tasks
-        ), "escrow: an exact job cannot fail"
+        if exit_status != 0 or tasks_done != terms.tasks:
+            errors._fail("escrow: an exact job cannot fail")
+        if chunks != 0:
+            errors._fail("escrow: chunks on EXACT")
+    else:
+        if chunks == 0:
+            errors._fail("escrow: no chunks")
+        if chunks > _MAX_CHUNKS:
+            errors._fail("escrow: too many chunks")
 
     commitment: IJobEscrow.Commitment = IJobEscrow.Commitment(
         result_root=result_root,
-        pay=convert(
-            job_terms._pay(terms, exit_status, seconds_used, tasks_done), uint128
-        ),
-        committed_at=convert(block.timestamp, uint64),
+        chunks=chunks,
+        pay=job_terms._pay(terms, exit_status, seconds_used, tasks_done),
+        committed_at=block.timestamp,
     )
     self._set_status(
         job,
@@ -254,37 +421,43 @@ def commit(
 def settle(terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment):
     """
     @notice Pays the provider and refunds the rest. By the buyer at any time
-            after the commitment, by anyone once the challenge window is over.
+            after the commitment (a release), by anyone once the challenge window
+            is over.
     @param terms The job's terms.
     @param commitment What the provider committed to.
     """
     job: bytes32 = job_terms._job_id(terms)
     state: uint256 = self._jobs[job]
-    status: uint256 = state & _STATUS_MASK
-    window_end: uint256 = convert(commitment.committed_at, uint256) + convert(
-        terms.challenge_window, uint256
-    )
-    if status == self._code(IJobEscrow.Status.DISPUTED):
-        assert (
-            block.timestamp >= window_end + DISPUTE_TIMEOUT
-        ), "escrow: job is disputed"
-    else:
-        assert status == self._code(IJobEscrow.Status.COMMITTED), "escrow: wrong state"
-        assert (
-            msg.sender == terms.buyer or block.timestamp >= window_end
-        ), "escrow: challenge window is open"
-    self._require_commitment(state, commitment)
+    obstacle: uint256 = self._obstacle(state, terms, commitment)
+    if obstacle == _WRONG_STATE:
+        errors._fail("escrow: wrong state")
+    if obstacle == _DISPUTED:
+        errors._fail("escrow: job is disputed")
+    if obstacle == _WINDOW_OPEN:
+        errors._fail("escrow: challenge window is open")
+    if obstacle != 0:
+        errors._fail("escrow: not what was committed")
+    self._settle(job, state, terms, commitment)
 
-    self._set_status(job, state, IJobEscrow.Status.SETTLED)
-    pay: uint256 = convert(commitment.pay, uint256)
-    fee: uint256 = job_terms._fee(terms, pay)
-    refund: uint256 = job_terms._escrowed(terms) - pay
-    if fee != 0:
-        self.protocol_fees += fee
-    balances._credit(terms.provider, pay - fee)
-    balances._credit(terms.buyer, refund)
-    extcall offers.STAKING.unlock(terms.provider, job)
-    log IJobEscrow.JobSettled(job=job, to_provider=pay - fee, fee=fee, refund=refund)
+
+@external
+def settle_many(
+    settlements: DynArray[IJobEscrow.Settlement, _MAX_SETTLEMENTS],
+) -> uint256:
+    """
+    @notice Settles those of up to 32 jobs that can be, and passes over the others:
+            whoever settles one of them first stops nobody.
+    @param settlements Terms and commitment of each.
+    @return How many were settled.
+    """
+    settled: uint256 = 0
+    for item: IJobEscrow.Settlement in settlements:
+        job: bytes32 = job_terms._job_id(item.terms)
+        state: uint256 = self._jobs[job]
+        if self._obstacle(state, item.terms, item.commitment) == 0:
+            self._settle(job, state, item.terms, item.commitment)
+            settled += 1
+    return settled
 
 
 @external
@@ -293,19 +466,16 @@ def expire(terms: IJobEscrow.JobTerms):
     @notice Ends a job that was not committed in time: the buyer gets its money
             back and a bounded compensation, the rest of the collateral burns.
             By anyone; nobody earns by reporting.
+    @dev The job keeps its place in the offer's count, so the offer of a machine
+         that vanished fills up and is hired no more; its provider posts another.
     @param terms The job's terms.
     """
     job: bytes32 = job_terms._job_id(terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.ACTIVE)
-    assert block.timestamp > convert(terms.deliver_by, uint256), "escrow: not due yet"
+    if block.timestamp <= terms.deliver_by:
+        errors._fail("escrow: not due yet")
 
-    self._set_status(job, state, IJobEscrow.Status.EXPIRED)
-    if terms.offer != empty(bytes32):
-        offers._give_back(terms.offer)
-    refund: uint256 = job_terms._escrowed(terms)
-    compensation: uint256 = self._slash(terms, job, job_terms._compensation(terms), 0)
-    balances._credit(terms.buyer, refund + compensation)
-    log IJobEscrow.JobExpired(job=job, refund=refund, compensation=compensation)
+    self._expire(job, state, terms)
 
 
 @external
@@ -318,11 +488,11 @@ def hold(terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment):
     """
     job: bytes32 = job_terms._job_id(terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.COMMITTED)
-    assert msg.sender == terms.arbiter, "escrow: not the arbiter"
+    if msg.sender != terms.arbiter:
+        errors._fail("escrow: not the arbiter")
     self._require_commitment(state, commitment)
-    assert block.timestamp < convert(commitment.committed_at, uint256) + convert(
-        terms.challenge_window, uint256
-    ), "escrow: challenge window is over"
+    if block.timestamp >= self._window_end(terms, commitment):
+        errors._fail("escrow: challenge window is over")
     self._set_status(job, state, IJobEscrow.Status.DISPUTED)
     log IJobEscrow.JobDisputed(job=job, arbiter=msg.sender)
 
@@ -335,37 +505,75 @@ def release(terms: IJobEscrow.JobTerms):
     """
     job: bytes32 = job_terms._job_id(terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.DISPUTED)
-    assert msg.sender == terms.arbiter, "escrow: not the arbiter"
+    if msg.sender != terms.arbiter:
+        errors._fail("escrow: not the arbiter")
     self._set_status(job, state, IJobEscrow.Status.COMMITTED)
     log IJobEscrow.JobReleased(job=job, arbiter=msg.sender)
 
 
 @external
-def convict(terms: IJobEscrow.JobTerms, to_arbiter: uint256):
+def convict(
+    terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment, to_arbiter: uint256
+):
     """
     @notice Ends a dispute against the provider: the buyer is refunded and gets
             a share of the collateral, the arbiter its share for challengers,
-            and at least half burns. By the arbiter in the terms.
+            and at least half burns. On BASIC no lie can be shown, only default:
+            the job ends as one that expired. By the arbiter in the terms, before
+            the dispute's time-out.
     @param terms The job's terms.
+    @param commitment What the provider committed to.
     @param to_arbiter Base units of the collateral for the arbiter's balance.
     """
     job: bytes32 = job_terms._job_id(terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.DISPUTED)
-    assert msg.sender == terms.arbiter, "escrow: not the arbiter"
-    assert to_arbiter <= job_terms._arbiter_cap(terms), "escrow: share above cap"
+    if msg.sender != terms.arbiter:
+        errors._fail("escrow: not the arbiter")
+    self._require_commitment(state, commitment)
+    if block.timestamp >= self._dispute_end(terms, commitment):
+        errors._fail("escrow: dispute has timed out")
+    if terms.tier != IJobEscrow.Tier.EXACT:
+        if to_arbiter != 0:
+            errors._fail("escrow: share above cap")
+        self._expire(job, state, terms)
+        return
 
+    if to_arbiter > job_terms._arbiter_cap(terms.collateral):
+        errors._fail("escrow: share above cap")
     self._set_status(job, state, IJobEscrow.Status.CONVICTED)
     refund: uint256 = job_terms._escrowed(terms)
-    to_buyer: uint256 = job_terms._conviction_share(terms)
-    received: uint256 = self._slash(terms, job, to_buyer, to_arbiter)
-    # A token that began to charge after the deposit must not make it insolvent.
-    paid_arbiter: uint256 = min(received, to_arbiter)
-    to_buyer = received - paid_arbiter
+    to_buyer: uint256 = job_terms._conviction_share(refund, terms.collateral)
+    self._slash(terms.provider, job, terms.collateral, to_buyer, to_arbiter)
     balances._credit(terms.buyer, refund + to_buyer)
-    balances._credit(msg.sender, paid_arbiter)
+    balances._credit(msg.sender, to_arbiter)
     log IJobEscrow.JobConvicted(
-        job=job, refund=refund, to_buyer=to_buyer, to_arbiter=paid_arbiter
+        job=job, refund=refund, to_buyer=to_buyer, to_arbiter=to_arbiter
     )
+
+
+@external
+def withdraw(amount: uint256, receiver: address = msg.sender):
+    """
+    @notice Takes tokens out of the caller's balance. Nothing can pause it.
+    @param amount Base units.
+    @param receiver Who gets the tokens.
+    """
+    if amount == 0:
+        errors._fail("escrow: amount is zero")
+    self._require_receiver(receiver)
+    balances._debit(msg.sender, amount)
+    self._send(receiver, amount)
+    log IJobEscrow.Withdrawn(account=msg.sender, receiver=receiver, amount=amount)
+
+
+@external
+def collect_slashes() -> uint256:
+    """
+    @notice Fetches the shares of slashes from the staking contract; they are in
+            balances here already. By anyone; `withdraw` does it when it must.
+    @return Base units.
+    """
+    return self._collect_slashes()
 
 
 @external
@@ -387,25 +595,30 @@ def set_fee(fee_bps: uint256):
     @param fee_bps Basis points of what a provider earns, at most `MAX_FEE_BPS`.
     """
     ownable._check_owner()
-    assert fee_bps <= MAX_FEE_BPS, "escrow: fee above cap"
+    if fee_bps > MAX_FEE_BPS:
+        errors._fail("escrow: fee above cap")
     self._config = (self._config & ~_STATUS_MASK) | fee_bps
     log IJobEscrow.FeeSet(fee_bps=fee_bps)
 
 
 @external
-def collect_fees(receiver: address):
+def collect_fees(providers: DynArray[address, _MAX_PROVIDERS], receiver: address) -> uint256:
     """
-    @notice Sends the fees so far. By the admin.
+    @notice Sends the fees on what some providers earned so far. By the admin.
+    @param providers Whose fees, see `fees_of`.
     @param receiver Who gets the tokens.
+    @return Base units.
     """
     ownable._check_owner()
-    assert receiver != empty(address), "escrow: receiver is zero"
-    assert receiver != self, "escrow: receiver is the escrow"
-    amount: uint256 = self.protocol_fees
-    assert amount != 0, "escrow: no fees"
-    self.protocol_fees = 0
-    balances._send(receiver, amount)
+    self._require_receiver(receiver)
+    amount: uint256 = 0
+    for provider: address in providers:
+        amount += balances._take_fees(provider)
+    if amount == 0:
+        errors._fail("escrow: no fees")
+    self._send(receiver, amount)
     log IJobEscrow.FeesCollected(receiver=receiver, amount=amount)
+    return amount
 
 
 @external
@@ -430,38 +643,27 @@ def is_paused() -> bool:
 
 @external
 @view
-def job_state(job: bytes32) -> IJobEscrow.JobState:
+def job_slot(job: bytes32) -> uint256:
     """
-    @notice The state of a job. `JobMatched` in its creation block has the terms.
+    @notice The packed state of a job; JobEscrowViews unpacks it.
     @param job The job's id.
-    @return Status (empty for an unknown job), block, digest of the commitment.
+    @return Status (16 bits) | creation block (40) | digest of the commitment (200);
+            zero for an unknown job.
     """
-    state: uint256 = self._jobs[job]
-    return IJobEscrow.JobState(
-        status=convert(state & _STATUS_MASK, IJobEscrow.Status),
-        created_block=(state >> _BLOCK_SHIFT) & _BLOCK_MASK,
-        commitment_digest=state >> _DIGEST_SHIFT,
-    )
-
-
-@external
-@view
-def job_id(terms: IJobEscrow.JobTerms) -> bytes32:
-    """
-    @notice The id of a job on this chain and escrow.
-    @param terms The job's terms.
-    @return The hash of its terms.
-    """
-    return job_terms._job_id(terms)
+    return self._jobs[job]
 
 
 @internal
 def _match(terms: IJobEscrow.JobTerms) -> bytes32:
     job: bytes32 = job_terms._job_id(terms)
-    assert self._jobs[job] == 0, "escrow: job exists"
-    self._jobs[job] = (block.number << _BLOCK_SHIFT) | self._code(IJobEscrow.Status.ACTIVE)
-    balances._debit(terms.buyer, job_terms._escrowed(terms))
-    extcall offers.STAKING.lock(terms.provider, job, convert(terms.collateral, uint256))
+    if self._jobs[job] != 0:
+        errors._fail("escrow: job exists")
+    self._jobs[job] = (blocks._number() << _BLOCK_SHIFT) | self._code(
+        IJobEscrow.Status.ACTIVE
+    )
+    extcall offers.STAKING.lock(
+        terms.provider, terms.collateral, skip_contract_check=True
+    )
     log IJobEscrow.JobMatched(
         job=job, buyer=terms.buyer, provider=terms.provider, terms=terms
     )
@@ -469,37 +671,146 @@ def _match(terms: IJobEscrow.JobTerms) -> bytes32:
 
 
 @internal
-def _slash(
-    terms: IJobEscrow.JobTerms, job: bytes32, to_buyer: uint256, to_challenger: uint256
+@view
+def _obstacle(
+    state: uint256, terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment
 ) -> uint256:
-    # What arrives is measured, so that no balance is owed more than is here.
+    status: uint256 = state & _STATUS_MASK
+    if state >> _DIGEST_SHIFT != job_terms._digest(commitment):
+        # An unknown job has no commitment either.
+        return (
+            _OTHER_COMMITMENT
+            if status
+            & (
+                self._code(IJobEscrow.Status.COMMITTED)
+                | self._code(IJobEscrow.Status.DISPUTED)
+            )
+            != 0
+            else _WRONG_STATE
+        )
+    # Genuine from here on, so that sums of them cannot overflow.
+    if status == self._code(IJobEscrow.Status.DISPUTED):
+        return 0 if block.timestamp >= self._dispute_end(terms, commitment) else _DISPUTED
+    if status != self._code(IJobEscrow.Status.COMMITTED):
+        return _WRONG_STATE
+    if msg.sender == terms.buyer:
+        return 0
+    return 0 if block.timestamp >= self._window_end(terms, commitment) else _WINDOW_OPEN
+
+
+@internal
+def _settle(
+    job: bytes32,
+    state: uint256,
+    terms: IJobEscrow.JobTerms,
+    commitment: IJobEscrow.Commitment,
+):
+    self._set_status(job, state, IJobEscrow.Status.SETTLED)
+    pay: uint256 = commitment.pay
+    fee: uint256 = job_terms._fee(terms.fee_bps, pay)
+    refund: uint256 = job_terms._escrowed(terms) - pay
+    balances._credit(terms.provider, pay - fee, fee)
+    balances._credit(terms.buyer, refund)
+    self._unlock(terms.provider, terms.collateral)
+    log IJobEscrow.JobSettled(job=job, to_provider=pay - fee, fee=fee, refund=refund)
+
+
+@internal
+def _expire(job: bytes32, state: uint256, terms: IJobEscrow.JobTerms):
+    self._set_status(job, state, IJobEscrow.Status.EXPIRED)
+    refund: uint256 = job_terms._escrowed(terms)
+    compensation: uint256 = job_terms._compensation(refund, terms.collateral)
+    self._slash(terms.provider, job, terms.collateral, compensation, 0)
+    balances._credit(terms.buyer, refund + compensation)
+    log IJobEscrow.JobExpired(job=job, refund=refund, compensation=compensation)
+
+
+@internal
+def _unlock(provider: address, collateral: uint256):
+    extcall offers.STAKING.unlock(provider, collateral, skip_contract_check=True)
+
+
+@internal
+def _slash(
+    provider: address,
+    job: bytes32,
+    collateral: uint256,
+    to_buyer: uint256,
+    to_challenger: uint256,
+):
+    extcall offers.STAKING.slash(
+        provider, job, collateral, to_buyer, to_challenger, skip_contract_check=True
+    )
+
+
+@internal
+def _collect_slashes() -> uint256:
     before: uint256 = staticcall balances.TOKEN.balanceOf(self)
-    extcall offers.STAKING.slash(terms.provider, job, to_buyer, to_challenger)
-    return staticcall balances.TOKEN.balanceOf(self) - before
+    owed: uint256 = extcall offers.STAKING.collect()
+    # Balances count on the whole of it.
+    if staticcall balances.TOKEN.balanceOf(self) - before != owed:
+        errors._fail("escrow: token takes a fee")
+    log IJobEscrow.SlashesCollected(amount=owed)
+    return owed
+
+
+@internal
+def _send(receiver: address, amount: uint256):
+    if staticcall balances.TOKEN.balanceOf(self) < amount:
+        self._collect_slashes()
+    balances._send(receiver, amount)
+
+
+@internal
+@view
+def _require_worker(terms: IJobEscrow.JobTerms):
+    # Who is the provider of genuine terms has registered, and does not unregister.
+    if msg.sender != terms.provider:
+        offers._require_provider(terms.provider)
+
+
+@internal
+@view
+def _require_receiver(receiver: address):
+    if receiver == empty(address):
+        errors._fail("escrow: receiver is zero")
+    if receiver == self:
+        errors._fail("escrow: receiver is the escrow")
 
 
 @internal
 @view
 def _require_status(job: bytes32, status: IJobEscrow.Status) -> uint256:
     state: uint256 = self._jobs[job]
-    assert state & _STATUS_MASK == self._code(status), "escrow: wrong state"
+    if state & _STATUS_MASK != self._code(status):
+        errors._fail("escrow: wrong state")
     return state
 
 
 @internal
+@pure
+def _window_end(
+    terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment
+) -> uint256:
+    return commitment.committed_at + terms.challenge_window
+
+
+@internal
 @view
-def _require_provider(provider: address):
-    assert staticcall offers.STAKING.is_operator(
-        provider, msg.sender
-    ), "escrow: not owner or operator"
+def _dispute_end(
+    terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment
+) -> uint256:
+    timeout: uint256 = DISPUTE_TIMEOUT
+    if terms.tier == IJobEscrow.Tier.EXACT:
+        timeout = EXACT_DISPUTE_TIMEOUT
+    return self._window_end(terms, commitment) + timeout
 
 
 @internal
 @pure
 def _require_commitment(state: uint256, commitment: IJobEscrow.Commitment):
-    assert (
-        state >> _DIGEST_SHIFT == job_terms._digest(commitment)
-    ), "escrow: not what was committed"
+    if state >> _DIGEST_SHIFT != job_terms._digest(commitment):
+        errors._fail("escrow: not what was committed")
 
 
 @internal

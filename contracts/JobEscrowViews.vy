@@ -9,15 +9,18 @@
 """
 from .interfaces import IJobEscrow
 from .interfaces import IProviderStaking
+from .modules import terms as job_terms
+
 
 interface IEscrowReads:
     def STAKING() -> address: view
     def balance_of(account: address) -> uint256: view
     def declines(provider: address) -> uint256: view
-    def job_state(job: bytes32) -> IJobEscrow.JobState: view
-    def job_id(terms: IJobEscrow.JobTerms) -> bytes32: view
-    def offer_state(offer_id: bytes32) -> IJobEscrow.OfferState: view
-    def offer_id(offer: IJobEscrow.Offer) -> bytes32: view
+    def job_slot(job: bytes32) -> uint256: view
+    def offer_slot(offer_id: bytes32) -> uint256: view
+    def request_slot(request_id: bytes32) -> uint256: view
+    def fees_of(provider: address) -> uint256: view
+    def is_arbiter_approved(provider: address, arbiter: address) -> bool: view
     def is_paused() -> bool: view
     def fee_bps() -> uint256: view
 
@@ -25,13 +28,18 @@ interface IEscrowReads:
 # @dev A provider as the escrow sees it. Amounts in base units.
 struct Provider:
     operator: address  # zero: never registered
-    stake: uint256
+    stake: uint256  # free, or allocated to the escrow
     free_stake: uint256  # withdrawable at once
     allowed: uint256  # what the escrow may lock at once
     allowed_per_job: uint256
     locked: uint256
     balance: uint256  # earned, withdrawable from the escrow
     declines: uint256
+    fees: uint256  # of what it earned, not collected yet by the admin
+
+
+_STATUS_MASK: constant(uint256) = 2**16 - 1
+_OPEN_BIT: constant(uint256) = 1 << 255
 
 
 # @dev The escrow whose state is read.
@@ -59,21 +67,93 @@ def provider_of(account: address) -> Provider:
     @return All amounts in base units.
     """
     allowance: IProviderStaking.Allowance = staticcall STAKING.allowance(account, ESCROW.address)
+    free: uint256 = staticcall STAKING.free_stake_of(account)
     return Provider(
         operator=staticcall STAKING.operator_of(account),
-        stake=staticcall STAKING.stake_of(account),
-        free_stake=staticcall STAKING.free_stake_of(account),
+        stake=free + max(allowance.total, allowance.locked),
+        free_stake=free,
         allowed=allowance.total,
         allowed_per_job=allowance.per_job,
         locked=allowance.locked,
         balance=staticcall ESCROW.balance_of(account),
         declines=staticcall ESCROW.declines(account),
+        fees=staticcall ESCROW.fees_of(account),
     )
 
 
 @external
 @view
-def refusal(offer: IJobEscrow.Offer, buyer: address, longest_run: uint32) -> String[64]:
+def job_state(job: bytes32) -> IJobEscrow.JobState:
+    """
+    @notice The state of a job. `JobMatched` in its creation block has the terms.
+    @param job The job's id.
+    @return Status (empty for an unknown job), block, digest of the commitment.
+    """
+    return self._job_state(job)
+
+
+@external
+@view
+def offer_state(offer_id: bytes32) -> IJobEscrow.OfferState:
+    """
+    @notice Whether an offer can be hired, and how many of its jobs run.
+    @param offer_id The hash of its fields.
+    @return Its state; closed and zero for an unknown offer.
+    """
+    return self._offer_state(offer_id)
+
+
+@external
+@view
+def request_state(request_id: bytes32) -> IJobEscrow.RequestState:
+    """
+    @notice The state of a request. `RequestPosted` in its creation block has its
+            fields.
+    @param request_id The hash of its fields.
+    @return Status (empty for an unknown request) and block.
+    """
+    slot: uint256 = staticcall ESCROW.request_slot(request_id)
+    return IJobEscrow.RequestState(
+        status=convert(slot & _STATUS_MASK, IJobEscrow.Status), created_block=slot >> 16
+    )
+
+
+@external
+@view
+def job_id(terms: IJobEscrow.JobTerms) -> bytes32:
+    """
+    @notice The id of a job on this chain and escrow.
+    @param terms The job's terms.
+    @return The hash of its terms.
+    """
+    return job_terms._job_id_at(ESCROW.address, terms)
+
+
+@external
+@view
+def offer_id(offer: IJobEscrow.Offer) -> bytes32:
+    """
+    @notice The id of an offer on this chain and escrow.
+    @param offer All of its fields.
+    @return The hash of its fields.
+    """
+    return self._offer_id(offer)
+
+
+@external
+@view
+def request_id(request: IJobEscrow.Request) -> bytes32:
+    """
+    @notice The id of a request on this chain and escrow.
+    @param request All of its fields.
+    @return The hash of its fields.
+    """
+    return keccak256(abi_encode(chain.id, ESCROW.address, request))
+
+
+@external
+@view
+def refusal(offer: IJobEscrow.Offer, buyer: address, longest_run: uint256) -> String[64]:
     """
     @notice Why a hire for so long would be refused now, in words.
     @param offer The offer, as it was posted.
@@ -83,26 +163,30 @@ def refusal(offer: IJobEscrow.Offer, buyer: address, longest_run: uint32) -> Str
     """
     if staticcall ESCROW.is_paused():
         return "new jobs are paused"
-    if block.timestamp >= convert(offer.expiry, uint256):
+    if block.timestamp >= offer.expiry:
         return "offer has expired"
-    if staticcall ESCROW.fee_bps() > convert(offer.max_fee_bps, uint256):
+    if staticcall ESCROW.fee_bps() > offer.max_fee_bps:
         return "fee above offer's limit"
+    if offer.arbiter != empty(address) and not staticcall ESCROW.is_arbiter_approved(
+        offer.provider, offer.arbiter
+    ):
+        return "arbiter not approved"
+    if longest_run < offer.shortest_run:
+        return "run below offer"
     if longest_run == 0 or longest_run > offer.longest_run:
         return "longest run is zero or beyond offer"
-    state: IJobEscrow.OfferState = staticcall ESCROW.offer_state(
-        staticcall ESCROW.offer_id(offer)
-    )
+    state: IJobEscrow.OfferState = self._offer_state(self._offer_id(offer))
     if not state.is_open:
         return "offer not open"
-    if state.active >= convert(offer.count, uint256):
+    if state.active >= offer.count:
         return "offer fully used"
     allowance: IProviderStaking.Allowance = staticcall STAKING.allowance(
         offer.provider, ESCROW.address
     )
-    collateral: uint256 = convert(offer.collateral, uint256)
+    collateral: uint256 = offer.collateral
     if collateral > allowance.per_job or allowance.locked + collateral > allowance.total:
         return "provider's allowance does not cover the collateral"
-    price: uint256 = convert(offer.price_per_second, uint256) * convert(longest_run, uint256)
+    price: uint256 = offer.price_per_second * longest_run
     if price > staticcall ESCROW.balance_of(buyer):
         return "not enough balance"
     return ""
@@ -116,13 +200,37 @@ def escrowed(terms: IJobEscrow.JobTerms) -> uint256:
     @param terms The job's terms.
     @return Base units; zero once the job is final, or unknown.
     """
-    state: IJobEscrow.JobState = staticcall ESCROW.job_state(staticcall ESCROW.job_id(terms))
+    state: IJobEscrow.JobState = self._job_state(
+        job_terms._job_id_at(ESCROW.address, terms)
+    )
     if state.status in (
         IJobEscrow.Status.ACTIVE
         | IJobEscrow.Status.COMMITTED
         | IJobEscrow.Status.DISPUTED
     ):
-        return convert(terms.price, uint256) + convert(
-            terms.price_per_second, uint256
-        ) * convert(terms.longest_run, uint256)
+        return job_terms._escrowed(terms)
     return 0
+
+
+@internal
+@view
+def _job_state(job: bytes32) -> IJobEscrow.JobState:
+    slot: uint256 = staticcall ESCROW.job_slot(job)
+    return IJobEscrow.JobState(
+        status=convert(slot & _STATUS_MASK, IJobEscrow.Status),
+        created_block=(slot >> 16) & (2**40 - 1),
+        commitment_digest=slot >> 56,
+    )
+
+
+@internal
+@view
+def _offer_state(offer_id: bytes32) -> IJobEscrow.OfferState:
+    slot: uint256 = staticcall ESCROW.offer_slot(offer_id)
+    return IJobEscrow.OfferState(is_open=slot & _OPEN_BIT != 0, active=slot & ~_OPEN_BIT)
+
+
+@internal
+@view
+def _offer_id(offer: IJobEscrow.Offer) -> bytes32:
+    return keccak256(abi_encode(chain.id, ESCROW.address, offer))

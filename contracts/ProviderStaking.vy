@@ -9,11 +9,16 @@
         a JobEscrow, to lock part of the stake for jobs and to slash what they
         locked. There is no admin. A provider is the address of its owner (cold
         key: withdraws, allows); its operator (hot key) only works for it.
-@dev Invariants: for each provider allocated <= stake; for each allowance
-     locked <= what is allocated to it; sum of the locks of jobs = locked;
-     token balance >= sum of stakes + burned.
+@dev Stake is free, or allocated to one locker. What is allocated to a locker
+     is the greater of its allowance's total and what it has locked.
+     Invariants: locked <= allocated for each allowance; token balance >= sum of
+     free stakes + sum of allocated stakes + owed to lockers + burned.
+     A lock has no record of its own here: the locker keeps one a job, and a
+     locker that lies about one lock could as well lock anew. What bounds it are
+     the owner's two limits, checked at each lock, and `locked`, at each slash.
      How it is stopped: it is not. An owner leaves by `allow(locker, 0, 0)`,
      waits for its jobs to end, and withdraws.
+     `lock`, `unlock` and `slash` call nobody, so they need no lock against reentry.
      `lock` and `unlock` write no event: each happens inside a call that the
      locker reports itself, and two events a job would cost its parties gas.
 """
@@ -27,27 +32,29 @@ implements: IProviderStaking
 # @dev The only token that is staked here.
 TOKEN: public(immutable(IERC20))
 
-# @dev Amounts are packed two to a slot.
+# @dev Layout of an allowance's slot: total (85 bits) | locked (85) | per job (85).
+#      One slot, since it is read and written at each hire and settlement. 2**85
+#      base units are 38 million tokens of 18 decimals.
+_MAX_ALLOWANCE: constant(uint256) = 2**85 - 1
+_LOCKED_SHIFT: constant(uint256) = 85
+_PER_JOB_SHIFT: constant(uint256) = 170
+
+# @dev Layout of a locker's slot: owed (128 bits) | burned (128).
 _LOW_128: constant(uint256) = 2**128 - 1
 
 
-# @dev Base units that slashing took out of use. No function pays from it, so
-#      that a blocked or missing burn address can stop nothing.
-burned: public(uint256)
-
 _operators: HashMap[address, address]
 
-# @dev provider -> stake (low 128 bits) | allocated to lockers (high 128 bits).
-_accounts: HashMap[address, uint256]
+# @dev provider -> base units that are not allocated to any locker.
+free_stake_of: public(HashMap[address, uint256])
 
-# @dev provider -> locker -> total (low 128 bits) | locked (high 128 bits).
+# @dev provider -> locker -> packed allowance.
 _allowances: HashMap[address, HashMap[address, uint256]]
 
-# @dev provider -> locker -> base units at most for one job.
-_per_job: HashMap[address, HashMap[address, uint256]]
-
-# @dev locker -> provider -> job -> base units locked.
-_locks: HashMap[address, HashMap[address, HashMap[bytes32, uint256]]]
+# @dev locker -> base units of slashes that it may collect, and those burned: out
+#      of use for good. No function pays from the latter, so that a blocked or
+#      missing burn address can stop nothing.
+_slashed: HashMap[address, uint256]
 
 
 @deploy
@@ -113,10 +120,7 @@ def stake(amount: uint256, provider: address = msg.sender):
     ), "staking: transfer failed"
     assert staticcall TOKEN.balanceOf(self) - before == amount, "staking: token takes a fee"
 
-    account: uint256 = self._accounts[provider]
-    total: uint256 = (account & _LOW_128) + amount
-    assert total <= _LOW_128, "staking: amount too large"
-    self._accounts[provider] = (account & ~_LOW_128) | total
+    self.free_stake_of[provider] += amount
     log IProviderStaking.Staked(provider=provider, payer=msg.sender, amount=amount)
 
 
@@ -131,11 +135,9 @@ def withdraw(amount: uint256, receiver: address = msg.sender):
     assert amount != 0, "staking: amount is zero"
     assert receiver != empty(address), "staking: receiver is zero"
     assert receiver != self, "staking: receiver is the staking contract"
-    account: uint256 = self._accounts[msg.sender]
-    total: uint256 = account & _LOW_128
-    allocated: uint256 = account >> 128
-    assert amount <= total - allocated, "staking: not enough free stake"
-    self._accounts[msg.sender] = (allocated << 128) | (total - amount)
+    free: uint256 = self.free_stake_of[msg.sender]
+    assert amount <= free, "staking: not enough free stake"
+    self.free_stake_of[msg.sender] = free - amount
     assert extcall TOKEN.transfer(
         receiver, amount, default_return_value=True
     ), "staking: transfer failed"
@@ -150,119 +152,130 @@ def allow(locker: address, total: uint256, per_job: uint256):
             out of free stake, so no two lockers count on the same tokens.
     @dev Lowering `total` below what is locked is a revocation: nothing new can
          be locked, and what is unlocked later becomes free stake again.
-    @param locker The contract. Read its code: it can burn what it may lock.
+    @param locker The contract. Read its code: it can burn what it may lock. A
+           wallet with delegated code (EIP-7702) counts as a contract as well.
     @param total Base units that may be locked at once.
     @param per_job Base units that may be locked for one job.
     """
     assert locker.is_contract or total == 0, "staking: locker is no contract"
     assert per_job <= total, "staking: per job above total"
-    assert total <= _LOW_128, "staking: amount too large"
+    assert total <= _MAX_ALLOWANCE, "staking: amount too large"
 
     allowance: uint256 = self._allowances[msg.sender][locker]
-    locked: uint256 = allowance >> 128
-    account: uint256 = self._accounts[msg.sender]
-    staked: uint256 = account & _LOW_128
-    # Never negative: `allocated` is the sum of these maxima over all lockers.
-    allocated: uint256 = (account >> 128) - max(allowance & _LOW_128, locked) + max(total, locked)
-    assert allocated <= staked, "staking: not enough free stake"
+    locked: uint256 = (allowance >> _LOCKED_SHIFT) & _MAX_ALLOWANCE
+    available: uint256 = self.free_stake_of[msg.sender] + max(allowance & _MAX_ALLOWANCE, locked)
+    allocated: uint256 = max(total, locked)
+    assert allocated <= available, "staking: not enough free stake"
 
-    self._accounts[msg.sender] = (allocated << 128) | staked
-    self._allowances[msg.sender][locker] = (locked << 128) | total
-    self._per_job[msg.sender][locker] = per_job
+    self.free_stake_of[msg.sender] = available - allocated
+    self._allowances[msg.sender][locker] = (
+        (per_job << _PER_JOB_SHIFT) | (locked << _LOCKED_SHIFT) | total
+    )
     log IProviderStaking.Allowed(
         provider=msg.sender, locker=locker, total=total, per_job=per_job
     )
 
 
 @external
-def lock(provider: address, job: bytes32, amount: uint256):
+@reentrant
+def lock(provider: address, amount: uint256):
     """
     @notice Locks stake for a job. The caller is the locker that was allowed.
     @param provider Whose stake.
-    @param job The locker's id of the job; used once a provider.
     @param amount Base units.
     """
     assert amount != 0, "staking: amount is zero"
-    assert self._locks[msg.sender][provider][job] == 0, "staking: job already locked"
-    assert amount <= self._per_job[provider][msg.sender], "staking: above allowance per job"
     allowance: uint256 = self._allowances[provider][msg.sender]
-    total: uint256 = allowance & _LOW_128
-    locked: uint256 = (allowance >> 128) + amount
-    assert locked <= total, "staking: above allowance"
-    self._allowances[provider][msg.sender] = (locked << 128) | total
-    self._locks[msg.sender][provider][job] = amount
+    locked: uint256 = (allowance >> _LOCKED_SHIFT) & _MAX_ALLOWANCE
+    assert amount <= allowance >> _PER_JOB_SHIFT, "staking: above allowance per job"
+    # The sum is checked before it is packed, so it cannot run into the next field.
+    assert locked + amount <= allowance & _MAX_ALLOWANCE, "staking: above allowance"
+    self._allowances[provider][msg.sender] = allowance + (amount << _LOCKED_SHIFT)
 
 
 @external
-def unlock(provider: address, job: bytes32):
+@reentrant
+def unlock(provider: address, amount: uint256):
     """
     @notice Ends the lock of a job; the stake may be locked again at once.
     @param provider Whose stake.
-    @param job The job that was locked by the caller.
+    @param amount Base units that the caller had locked for the job.
     """
-    amount: uint256 = self._locks[msg.sender][provider][job]
-    assert amount != 0, "staking: job not locked"
-    self._locks[msg.sender][provider][job] = 0
-
     allowance: uint256 = self._allowances[provider][msg.sender]
-    total: uint256 = allowance & _LOW_128
-    locked: uint256 = allowance >> 128
-    self._allowances[provider][msg.sender] = ((locked - amount) << 128) | total
+    total: uint256 = allowance & _MAX_ALLOWANCE
+    locked: uint256 = (allowance >> _LOCKED_SHIFT) & _MAX_ALLOWANCE
+    assert amount <= locked, "staking: not locked"
+    self._allowances[provider][msg.sender] = allowance - (amount << _LOCKED_SHIFT)
 
     # Only after a revocation is more locked than allowed; that part turns free.
-    freed: uint256 = max(total, locked) - max(total, locked - amount)
-    if freed != 0:
-        account: uint256 = self._accounts[provider]
-        self._accounts[provider] = account - (freed << 128)
+    if locked > total:
+        self.free_stake_of[provider] += locked - max(total, locked - amount)
 
 
 @external
+@reentrant
 def slash(
     provider: address,
     job: bytes32,
+    amount: uint256,
     to_buyer: uint256,
     to_challenger: uint256,
 ):
     """
-    @notice Takes the whole lock of a job from a provider. The two shares go to
-            the calling locker, which owes them to the buyer and the challenger;
-            the rest is burned. The allowance shrinks by the lock, so repeated
-            slashing can never take more than the owner allowed.
+    @notice Takes the lock of a job from a provider. The two shares are owed to
+            the calling locker, for the buyer and the challenger; the rest is
+            burned. The allowance shrinks by the lock, so repeated slashing can
+            never take more than the owner allowed. No token moves, so the token
+            cannot stop it.
     @param provider Whose stake.
-    @param job The job that was locked by the caller.
-    @param to_buyer Base units.
-    @param to_challenger Base units.
+    @param job The locker's id of the job, for the record.
+    @param amount Base units that the caller had locked for the job.
+    @param to_buyer Base units of them.
+    @param to_challenger Base units of them.
     """
-    amount: uint256 = self._locks[msg.sender][provider][job]
-    assert amount != 0, "staking: job not locked"
-    paid: uint256 = to_buyer + to_challenger
-    assert paid <= amount, "staking: shares above lock"
-    self._locks[msg.sender][provider][job] = 0
-
     allowance: uint256 = self._allowances[provider][msg.sender]
-    total: uint256 = allowance & _LOW_128
-    locked: uint256 = allowance >> 128
-    total -= min(total, amount)
-    self._allowances[provider][msg.sender] = ((locked - amount) << 128) | total
+    total: uint256 = allowance & _MAX_ALLOWANCE
+    locked: uint256 = (allowance >> _LOCKED_SHIFT) & _MAX_ALLOWANCE
+    assert amount != 0, "staking: amount is zero"
+    assert amount <= locked, "staking: not locked"
+    # Without a sum of what the caller says, which could overflow.
+    assert (
+        to_buyer <= amount and to_challenger <= amount - to_buyer
+    ), "staking: shares above lock"
+    paid: uint256 = to_buyer + to_challenger
 
-    # What was allocated shrinks by exactly `amount` whether or not the owner
-    # had lowered the total below the locks.
-    account: uint256 = self._accounts[provider]
-    self._accounts[provider] = account - ((amount << 128) | amount)
-    self.burned += amount - paid
-
-    if paid != 0:
-        assert extcall TOKEN.transfer(
-            msg.sender, paid, default_return_value=True
-        ), "staking: transfer failed"
+    # What is allocated, max(total, locked), shrinks by exactly `amount`, whether
+    # or not the owner had lowered the total below the locks.
+    self._allowances[provider][msg.sender] = (
+        allowance - (amount << _LOCKED_SHIFT) - min(total, amount)
+    )
+    burned: uint256 = amount - paid
+    self._slashed[msg.sender] += (burned << 128) | paid
     log IProviderStaking.Slashed(
         provider=provider,
         locker=msg.sender,
         job=job,
         to_buyer=to_buyer,
         to_challenger=to_challenger,
-        burned=amount - paid,
+        burned=burned,
     )
+
+
+@external
+def collect() -> uint256:
+    """
+    @notice Sends the calling locker its shares of slashes so far.
+    @return Base units sent.
+    """
+    slashed: uint256 = self._slashed[msg.sender]
+    owed: uint256 = slashed & _LOW_128
+    assert owed != 0, "staking: nothing owed"
+    self._slashed[msg.sender] = slashed - owed
+    assert extcall TOKEN.transfer(
+        msg.sender, owed, default_return_value=True
+    ), "staking: transfer failed"
+    log IProviderStaking.Collected(locker=msg.sender, amount=owed)
+    return owed
 
 
 @external
@@ -290,55 +303,42 @@ def is_operator(provider: address, account: address) -> bool:
 
 @external
 @view
-def stake_of(provider: address) -> uint256:
-    """
-    @notice All of a provider's stake.
-    @param provider The owner's address.
-    @return Base units, locked ones included.
-    """
-    return self._accounts[provider] & _LOW_128
-
-
-@external
-@view
-def free_stake_of(provider: address) -> uint256:
-    """
-    @notice What a provider can withdraw now.
-    @param provider The owner's address.
-    @return Base units that are not allocated to any locker.
-    """
-    account: uint256 = self._accounts[provider]
-    return (account & _LOW_128) - (account >> 128)
-
-
-@external
-@view
 def allowance(provider: address, locker: address) -> IProviderStaking.Allowance:
     """
-    @notice What a locker may do with a provider's stake.
+    @notice What a locker may do with a provider's stake. What is allocated to
+            the locker is the greater of `total` and `locked`.
     @param provider The owner's address.
     @param locker The locker contract.
     @return Total, per job and locked, in base units.
     """
     allowance: uint256 = self._allowances[provider][locker]
     return IProviderStaking.Allowance(
-        total=allowance & _LOW_128,
-        per_job=self._per_job[provider][locker],
-        locked=allowance >> 128,
+        total=allowance & _MAX_ALLOWANCE,
+        per_job=allowance >> _PER_JOB_SHIFT,
+        locked=(allowance >> _LOCKED_SHIFT) & _MAX_ALLOWANCE,
     )
 
 
 @external
 @view
-def locked_for(locker: address, provider: address, job: bytes32) -> uint256:
+def owed_to(locker: address) -> uint256:
     """
-    @notice What is locked for one job.
+    @notice What a locker may collect.
     @param locker The locker contract.
-    @param provider The owner's address.
-    @param job The locker's id of the job.
-    @return Base units; zero when the lock has ended.
+    @return Base units.
     """
-    return self._locks[locker][provider][job]
+    return self._slashed[locker] & _LOW_128
+
+
+@external
+@view
+def burned_by(locker: address) -> uint256:
+    """
+    @notice What slashes by a locker took out of use for good.
+    @param locker The locker contract.
+    @return Base units.
+    """
+    return self._slashed[locker] >> 128
 
 
 @internal

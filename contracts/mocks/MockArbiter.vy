@@ -40,13 +40,16 @@ def release(terms: IJobEscrow.JobTerms):
 
 
 @external
-def convict(terms: IJobEscrow.JobTerms, to_arbiter: uint256):
+def convict(
+    terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment, to_arbiter: uint256
+):
     """
     @notice Decides against the provider.
     @param terms The job's terms.
+    @param commitment What the provider committed to.
     @param to_arbiter Base units of the collateral for this contract's balance.
     """
-    extcall ESCROW.convict(terms, to_arbiter)
+    extcall ESCROW.convict(terms, commitment, to_arbiter)
 
 
 @external

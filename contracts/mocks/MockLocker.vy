@@ -20,33 +20,44 @@ def __init__(staking: IProviderStaking):
 
 
 @external
-def lock(provider: address, job: bytes32, amount: uint256):
+def lock(provider: address, amount: uint256):
     """
     @notice Locks stake.
     @param provider Whose stake.
-    @param job Any id.
     @param amount Base units.
     """
-    extcall STAKING.lock(provider, job, amount)
+    extcall STAKING.lock(provider, amount)
 
 
 @external
-def unlock(provider: address, job: bytes32):
+def unlock(provider: address, amount: uint256):
     """
     @notice Ends a lock.
     @param provider Whose stake.
-    @param job The id that was locked.
+    @param amount Base units.
     """
-    extcall STAKING.unlock(provider, job)
+    extcall STAKING.unlock(provider, amount)
 
 
 @external
-def slash(provider: address, job: bytes32, to_buyer: uint256, to_challenger: uint256):
+def slash(
+    provider: address, job: bytes32, amount: uint256, to_buyer: uint256, to_challenger: uint256
+):
     """
-    @notice Slashes a lock; the shares stay in this contract.
+    @notice Slashes a lock; the shares are owed to this contract.
     @param provider Whose stake.
-    @param job The id that was locked.
+    @param job Any id.
+    @param amount Base units of the lock.
     @param to_buyer Base units.
     @param to_challenger Base units.
     """
-    extcall STAKING.slash(provider, job, to_buyer, to_challenger)
+    extcall STAKING.slash(provider, job, amount, to_buyer, to_challenger)
+
+
+@external
+def collect() -> uint256:
+    """
+    @notice Fetches what is owed.
+    @return Base units.
+    """
+    return extcall STAKING.collect()

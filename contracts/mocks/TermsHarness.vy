@@ -46,7 +46,7 @@ def escrowed(terms: IJobEscrow.JobTerms) -> uint256:
 @external
 @view
 def pay(
-    terms: IJobEscrow.JobTerms, exit_status: uint8, seconds_used: uint32, tasks_done: uint32
+    terms: IJobEscrow.JobTerms, exit_status: uint256, seconds_used: uint256, tasks_done: uint256
 ) -> uint256:
     """
     @notice What a commitment at this moment would earn, fee included.
@@ -61,44 +61,46 @@ def pay(
 
 @external
 @pure
-def fee(terms: IJobEscrow.JobTerms, pay: uint256) -> uint256:
+def fee(fee_bps: uint256, pay: uint256) -> uint256:
     """
     @notice The protocol's part of what a provider earned.
-    @param terms The job's terms.
+    @param fee_bps Basis points.
     @param pay Base units.
     @return Base units.
     """
-    return job_terms._fee(terms, pay)
+    return job_terms._fee(fee_bps, pay)
 
 
 @external
 @pure
-def compensation(terms: IJobEscrow.JobTerms) -> uint256:
+def compensation(escrowed: uint256, collateral: uint256) -> uint256:
     """
     @notice What a buyer gets out of the collateral when nothing was delivered.
-    @param terms The job's terms.
+    @param escrowed The highest price of the job, base units.
+    @param collateral Base units.
     @return Base units.
     """
-    return job_terms._compensation(terms)
+    return job_terms._compensation(escrowed, collateral)
 
 
 @external
 @pure
-def conviction_share(terms: IJobEscrow.JobTerms) -> uint256:
+def conviction_share(escrowed: uint256, collateral: uint256) -> uint256:
     """
     @notice What a buyer gets out of the collateral at a conviction.
-    @param terms The job's terms.
+    @param escrowed The highest price of the job, base units.
+    @param collateral Base units.
     @return Base units.
     """
-    return job_terms._conviction_share(terms)
+    return job_terms._conviction_share(escrowed, collateral)
 
 
 @external
 @pure
-def arbiter_cap(terms: IJobEscrow.JobTerms) -> uint256:
+def arbiter_cap(collateral: uint256) -> uint256:
     """
-    @notice What an arbiter may take out of the collateral at a conviction.
-    @param terms The job's terms.
+    @notice What an arbiter gets at most for challengers.
+    @param collateral Base units.
     @return Base units.
     """
-    return job_terms._arbiter_cap(terms)
+    return job_terms._arbiter_cap(collateral)

@@ -7,16 +7,24 @@
 @notice Deposits come in here, hires spend it, payouts land in it, and
         `withdraw` takes it out. No other function sends tokens to a user, so
         no user's address can block a job.
+@dev Amounts are packed two to a slot, so the token's supply must stay below
+     2**128 base units; a credit beyond that reverts.
 """
 from ethereum.ercs import IERC20
 from snekmate.tokens.interfaces import IERC20Permit
 
 from ..interfaces import IJobEscrow
+from . import errors
 
 # @dev The only token of the escrow.
 TOKEN: public(immutable(IERC20))
 
-_balances: HashMap[address, uint256]
+# @dev account -> balance (low 128 bits) | fees of what it earned, which the admin
+#      has not collected yet (high 128 bits). Beside each other, since a settlement
+#      writes both.
+_accounts: HashMap[address, uint256]
+
+_LOW_128: constant(uint256) = 2**128 - 1
 
 
 @deploy
@@ -24,7 +32,8 @@ def __init__(token: IERC20):
     """
     @param token The ERC-20 for payment.
     """
-    assert token.address.is_contract, "escrow: token is no contract"
+    if not token.address.is_contract:
+        errors._fail("escrow: token is no contract")
     TOKEN = token
 
 
@@ -70,21 +79,6 @@ def deposit_with_permit(
 
 
 @external
-def withdraw(amount: uint256, receiver: address = msg.sender):
-    """
-    @notice Takes tokens out of the caller's balance. Nothing can pause it.
-    @param amount Base units.
-    @param receiver Who gets the tokens.
-    """
-    assert amount != 0, "escrow: amount is zero"
-    assert receiver != empty(address), "escrow: receiver is zero"
-    assert receiver != self, "escrow: receiver is the escrow"
-    self._debit(msg.sender, amount)
-    self._send(receiver, amount)
-    log IJobEscrow.Withdrawn(account=msg.sender, receiver=receiver, amount=amount)
-
-
-@external
 @view
 def balance_of(account: address) -> uint256:
     """
@@ -92,38 +86,62 @@ def balance_of(account: address) -> uint256:
     @param account The account.
     @return Base units.
     """
-    return self._balances[account]
+    return self._accounts[account] & _LOW_128
+
+
+@external
+@view
+def fees_of(provider: address) -> uint256:
+    """
+    @notice Fees on what a provider earned that wait for the admin.
+    @param provider The owner's address.
+    @return Base units.
+    """
+    return self._accounts[provider] >> 128
 
 
 @internal
 def _deposit(amount: uint256, account: address):
-    assert amount != 0, "escrow: amount is zero"
-    assert account != empty(address), "escrow: account is zero"
-    assert account != self, "escrow: account is the escrow"
+    if amount == 0:
+        errors._fail("escrow: amount is zero")
+    if account == empty(address):
+        errors._fail("escrow: account is zero")
+    if account == self:
+        errors._fail("escrow: account is the escrow")
     before: uint256 = staticcall TOKEN.balanceOf(self)
-    assert extcall TOKEN.transferFrom(
-        msg.sender, self, amount, default_return_value=True
-    ), "escrow: transfer failed"
-    assert staticcall TOKEN.balanceOf(self) - before == amount, "escrow: token takes a fee"
+    if not extcall TOKEN.transferFrom(msg.sender, self, amount, default_return_value=True):
+        errors._fail("escrow: transfer failed")
+    if staticcall TOKEN.balanceOf(self) - before != amount:
+        errors._fail("escrow: token takes a fee")
     self._credit(account, amount)
     log IJobEscrow.Deposited(account=account, payer=msg.sender, amount=amount)
 
 
 @internal
-def _credit(account: address, amount: uint256):
-    if amount != 0:
-        self._balances[account] += amount
+def _credit(account: address, amount: uint256, fee: uint256 = 0):
+    if amount | fee != 0:
+        packed: uint256 = self._accounts[account]
+        if (packed & _LOW_128) + amount > _LOW_128:
+            errors._fail("escrow: amount too large")
+        self._accounts[account] = packed + (fee << 128) + amount
 
 
 @internal
 def _debit(account: address, amount: uint256):
-    balance: uint256 = self._balances[account]
-    assert amount <= balance, "escrow: not enough balance"
-    self._balances[account] = balance - amount
+    packed: uint256 = self._accounts[account]
+    if amount > packed & _LOW_128:
+        errors._fail("escrow: not enough balance")
+    self._accounts[account] = packed - amount
+
+
+@internal
+def _take_fees(provider: address) -> uint256:
+    packed: uint256 = self._accounts[provider]
+    self._accounts[provider] = packed & _LOW_128
+    return packed >> 128
 
 
 @internal
 def _send(receiver: address, amount: uint256):
-    assert extcall TOKEN.transfer(
-        receiver, amount, default_return_value=True
-    ), "escrow: transfer failed"
+    if not extcall TOKEN.transfer(receiver, amount, default_return_value=True):
+        errors._fail("escrow: transfer failed")

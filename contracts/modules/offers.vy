@@ -9,20 +9,20 @@
 """
 from ..interfaces import IJobEscrow
 from ..interfaces import IProviderStaking
+from . import bounds
+from . import errors
 
 # @dev Where the stake behind the offers lies.
 STAKING: public(immutable(IProviderStaking))
 
-# @dev Bounds that keep every deadline of a job within sight.
-_MAX_RUN: constant(uint256) = 366 * 86_400
-_MAX_WINDOW: constant(uint256) = 90 * 86_400
-_BPS: constant(uint256) = 10_000
-
-# @dev Above the counter of running jobs.
+# @dev Above the counter of places taken.
 _OPEN_BIT: constant(uint256) = 1 << 255
 
-# @dev offer id -> open (bit 255) | running jobs (low bits).
+# @dev offer id -> open (bit 255) | places taken (low bits).
 _states: HashMap[bytes32, uint256]
+
+# @dev provider -> contract -> whether it may hold and convict the provider's jobs.
+is_arbiter_approved: public(HashMap[address, HashMap[address, bool]])
 
 
 @deploy
@@ -30,51 +30,74 @@ def __init__(staking: IProviderStaking):
     """
     @param staking The ProviderStaking contract.
     """
-    assert staking.address.is_contract, "escrow: staking is no contract"
+    if not staking.address.is_contract:
+        errors._fail("escrow: staking is no contract")
     STAKING = staking
+
+
+@external
+def approve_arbiter(arbiter: address, approved: bool):
+    """
+    @notice Lets a contract decide disputes about the caller's new jobs, or no
+            longer. By the provider's owner: else a stolen operator key could name
+            an arbiter of the thief's.
+    @param arbiter The contract. Read its code: it can have collateral slashed. A
+           wallet with delegated code (EIP-7702) counts as a contract as well.
+    @param approved Whether it may.
+    """
+    if approved and not arbiter.is_contract:
+        errors._fail("escrow: arbiter is no contract")
+    self.is_arbiter_approved[msg.sender][arbiter] = approved
+    log IJobEscrow.ArbiterApproved(provider=msg.sender, arbiter=arbiter, approved=approved)
 
 
 @external
 def post_offer(offer: IJobEscrow.Offer) -> bytes32:
     """
-    @notice Opens an offer, or opens it again after a decline closed it.
+    @notice Opens an offer, or opens it again after it was closed.
             By the provider's owner or operator.
     @param offer All of its fields.
     @return The offer's id.
     """
-    assert staticcall STAKING.is_operator(
-        offer.provider, msg.sender
-    ), "escrow: not owner or operator"
-    assert offer.resource_class != empty(bytes32), "escrow: class is empty"
-    assert offer.count != 0, "escrow: count is zero"
-    assert offer.price_per_second != 0, "escrow: price is zero"
-    assert offer.collateral != 0, "escrow: collateral is zero"
-    assert offer.longest_run != 0, "escrow: longest run is zero"
-    assert convert(offer.longest_run, uint256) <= _MAX_RUN, "escrow: longest run too long"
-    assert convert(offer.acknowledge_window, uint256) <= _MAX_WINDOW, "escrow: window too long"
-    assert convert(offer.delivery_margin, uint256) <= _MAX_WINDOW, "escrow: window too long"
-    assert convert(offer.challenge_window, uint256) <= _MAX_WINDOW, "escrow: window too long"
-    assert convert(offer.failure_cap_bps, uint256) <= _BPS, "escrow: failure cap too high"
-    assert offer.expiry > convert(block.timestamp, uint64), "escrow: offer has expired"
-    # The highest price of a job must fit into the terms.
-    assert (
-        convert(offer.price_per_second, uint256) * convert(offer.longest_run, uint256)
-        <= convert(max_value(uint128), uint256)
-    ), "escrow: price too high"
-    assert offer.tiers != empty(IJobEscrow.Tier), "escrow: no tier"
-    assert (
+    self._require_provider(offer.provider)
+    if offer.resource_class == empty(bytes32):
+        errors._fail("escrow: class is empty")
+    if offer.count == 0:
+        errors._fail("escrow: count is zero")
+    if offer.price_per_second == 0:
+        errors._fail("escrow: price is zero")
+    if offer.shortest_run > offer.longest_run:
+        errors._fail("escrow: shortest above longest")
+    if offer.expiry <= block.timestamp:
+        errors._fail("escrow: offer has expired")
+    bounds._check(
+        0,
+        offer.price_per_second,
+        offer.longest_run,
+        offer.acknowledge_window,
+        offer.delivery_margin,
+        offer.challenge_window,
+        offer.failure_cap_bps,
+        offer.collateral,
+    )
+    if offer.tiers == empty(IJobEscrow.Tier):
+        errors._fail("escrow: no tier")
+    if (
         offer.tiers & (IJobEscrow.Tier.REPLICATED | IJobEscrow.Tier.ATTESTED)
-        == empty(IJobEscrow.Tier)
-    ), "escrow: tier not open yet"
-    if IJobEscrow.Tier.EXACT in offer.tiers:
-        assert offer.arbiter.is_contract, "escrow: arbiter is no contract"
-        assert offer.challenge_window != 0, "escrow: no challenge window"
-    else:
-        assert offer.arbiter == empty(address), "escrow: arbiter without EXACT"
+        != empty(IJobEscrow.Tier)
+    ):
+        errors._fail("escrow: tier not open yet")
+    if offer.arbiter != empty(address):
+        self._require_arbiter(offer.provider, offer.arbiter)
+        if offer.challenge_window == 0:
+            errors._fail("escrow: no challenge window")
+    elif IJobEscrow.Tier.EXACT in offer.tiers:
+        errors._fail("escrow: EXACT without arbiter")
 
     offer_id: bytes32 = self._offer_id(offer)
     state: uint256 = self._states[offer_id]
-    assert state & _OPEN_BIT == 0, "escrow: offer already open"
+    if state & _OPEN_BIT != 0:
+        errors._fail("escrow: offer already open")
     self._states[offer_id] = state | _OPEN_BIT
     log IJobEscrow.OfferPosted(
         offer_id=offer_id,
@@ -91,37 +114,36 @@ def close_offer(offer: IJobEscrow.Offer):
     @notice Closes an offer; its running jobs go on. By owner or operator.
     @param offer All of its fields.
     """
-    assert staticcall STAKING.is_operator(
-        offer.provider, msg.sender
-    ), "escrow: not owner or operator"
+    self._require_provider(offer.provider)
     offer_id: bytes32 = self._offer_id(offer)
-    assert self._states[offer_id] & _OPEN_BIT != 0, "escrow: offer not open"
+    if self._states[offer_id] & _OPEN_BIT == 0:
+        errors._fail("escrow: offer not open")
     self._close(offer_id, offer.provider)
 
 
 @external
 @view
-def offer_state(offer_id: bytes32) -> IJobEscrow.OfferState:
+def offer_slot(offer_id: bytes32) -> uint256:
     """
-    @notice Whether an offer can be hired, and how many of its jobs run.
+    @notice The packed state of an offer; JobEscrowViews unpacks it.
     @param offer_id The hash of its fields.
-    @return Its state; closed and zero for an unknown offer.
+    @return Open (bit 255) | places taken; zero for an unknown offer.
     """
-    state: uint256 = self._states[offer_id]
-    return IJobEscrow.OfferState(
-        is_open=state & _OPEN_BIT != 0, active=state & ~_OPEN_BIT
-    )
+    return self._states[offer_id]
 
 
-@external
+@internal
 @view
-def offer_id(offer: IJobEscrow.Offer) -> bytes32:
-    """
-    @notice The id of an offer on this chain and escrow.
-    @param offer All of its fields.
-    @return The hash of its fields.
-    """
-    return self._offer_id(offer)
+def _require_provider(provider: address):
+    if not staticcall STAKING.is_operator( provider, msg.sender, skip_contract_check=True ):
+        errors._fail("escrow: not owner or operator")
+
+
+@internal
+@view
+def _require_arbiter(provider: address, arbiter: address):
+    if not self.is_arbiter_approved[provider][arbiter]:
+        errors._fail("escrow: arbiter not approved")
 
 
 @internal
@@ -131,10 +153,12 @@ def _offer_id(offer: IJobEscrow.Offer) -> bytes32:
 
 
 @internal
-def _take(offer_id: bytes32, count: uint32):
+def _take(offer_id: bytes32, count: uint256):
     state: uint256 = self._states[offer_id]
-    assert state & _OPEN_BIT != 0, "escrow: offer not open"
-    assert state & ~_OPEN_BIT < convert(count, uint256), "escrow: offer fully used"
+    if state & _OPEN_BIT == 0:
+        errors._fail("escrow: offer not open")
+    if state & ~_OPEN_BIT >= count:
+        errors._fail("escrow: offer fully used")
     self._states[offer_id] = state + 1
 
 

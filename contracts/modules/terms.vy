@@ -11,11 +11,13 @@ from ..interfaces import IJobEscrow
 # @dev One hundred percent in basis points.
 BPS: constant(uint256) = 10_000
 
-# @dev Share of the price that a buyer gets out of the collateral when nothing
-#      was delivered.
+# @dev Share of the price, or of the collateral if that is smaller, that a buyer
+#      gets when nothing was delivered. The rest burns, so that of what a thief with
+#      an operator's key reaches by hiring from himself, four fifths burn.
 COMPENSATION_BPS: constant(uint256) = 2_000
 
-# @dev Shares of the collateral at a conviction; at least half of it burns.
+# @dev Shares of the collateral at a conviction; at least half of it burns, also
+#      where buyer, provider and challenger are one thief.
 CONVICTION_BUYER_BPS: constant(uint256) = 3_500
 CONVICTION_ARBITER_BPS: constant(uint256) = 1_500
 
@@ -29,6 +31,13 @@ def _job_id(terms: IJobEscrow.JobTerms) -> bytes32:
 
 
 @internal
+@view
+def _job_id_at(escrow: address, terms: IJobEscrow.JobTerms) -> bytes32:
+    # As the escrow itself computes it.
+    return keccak256(abi_encode(chain.id, escrow, terms))
+
+
+@internal
 @pure
 def _digest(commitment: IJobEscrow.Commitment) -> uint256:
     # 200 bits share one slot with status and block: a collision costs 2**100.
@@ -38,65 +47,59 @@ def _digest(commitment: IJobEscrow.Commitment) -> uint256:
 @internal
 @pure
 def _escrowed(terms: IJobEscrow.JobTerms) -> uint256:
-    # uint128 + uint128 * uint32 fits into 161 bits.
-    return convert(terms.price, uint256) + convert(terms.price_per_second, uint256) * convert(
-        terms.longest_run, uint256
-    )
+    # uint256 + uint256 * uint256 fits into 161 bits.
+    return terms.price + terms.price_per_second * terms.longest_run
 
 
 @internal
 @view
 def _pay(
-    terms: IJobEscrow.JobTerms, exit_status: uint8, seconds_used: uint32, tasks_done: uint32
+    terms: IJobEscrow.JobTerms, exit_status: uint256, seconds_used: uint256, tasks_done: uint256
 ) -> uint256:
     """
     @dev By the second: min(claimed, elapsed since the match, longest run) * price.
-         By the job: price * tasks done / tasks. A failed run earns at most the
-         failure cap. An EXACT job cannot fail and earns the whole price.
+         By the job: price * tasks done / tasks. A bag by the second earns no more
+         than the tasks' share of the highest price. A failed run earns at most
+         the failure cap. An EXACT job cannot fail and earns the whole price.
     """
     escrowed: uint256 = self._escrowed(terms)
     if terms.tier == IJobEscrow.Tier.EXACT:
         return escrowed
 
-    pay: uint256 = 0
+    pay: uint256 = escrowed * tasks_done // terms.tasks
     if terms.price_per_second != 0:
-        elapsed: uint256 = block.timestamp - convert(terms.matched_at, uint256)
+        elapsed: uint256 = block.timestamp - terms.matched_at
         paid_seconds: uint256 = min(
-            convert(seconds_used, uint256), min(elapsed, convert(terms.longest_run, uint256))
+            seconds_used, min(elapsed, terms.longest_run)
         )
-        pay = paid_seconds * convert(terms.price_per_second, uint256)
-    else:
-        pay = escrowed * convert(tasks_done, uint256) // convert(terms.tasks, uint256)
+        by_time: uint256 = paid_seconds * terms.price_per_second
+        # A failed run may have done no task and still used the machine.
+        pay = min(pay, by_time) if exit_status == 0 else by_time
     if exit_status != 0:
-        pay = min(pay, escrowed * convert(terms.failure_cap_bps, uint256) // BPS)
+        pay = min(pay, escrowed * terms.failure_cap_bps // BPS)
     return pay
 
 
 @internal
 @pure
-def _fee(terms: IJobEscrow.JobTerms, pay: uint256) -> uint256:
-    return pay * convert(terms.fee_bps, uint256) // BPS
+def _fee(fee_bps: uint256, pay: uint256) -> uint256:
+    return pay * fee_bps // BPS
 
 
 @internal
 @pure
-def _compensation(terms: IJobEscrow.JobTerms) -> uint256:
-    return min(
-        convert(terms.collateral, uint256), self._escrowed(terms) * COMPENSATION_BPS // BPS
-    )
+def _compensation(escrowed: uint256, collateral: uint256) -> uint256:
+    return min(collateral, escrowed) * COMPENSATION_BPS // BPS
 
 
 @internal
 @pure
-def _conviction_share(terms: IJobEscrow.JobTerms) -> uint256:
+def _conviction_share(escrowed: uint256, collateral: uint256) -> uint256:
     # Beyond the refund, at most the price again.
-    return min(
-        self._escrowed(terms),
-        convert(terms.collateral, uint256) * CONVICTION_BUYER_BPS // BPS,
-    )
+    return min(escrowed, collateral * CONVICTION_BUYER_BPS // BPS)
 
 
 @internal
 @pure
-def _arbiter_cap(terms: IJobEscrow.JobTerms) -> uint256:
-    return convert(terms.collateral, uint256) * CONVICTION_ARBITER_BPS // BPS
+def _arbiter_cap(collateral: uint256) -> uint256:
+    return collateral * CONVICTION_ARBITER_BPS // BPS

@@ -110,11 +110,12 @@ def installed(
     rogue = admin.deploy(ape.project.MisbehavingToken)
     silent = admin.deploy(ape.project.SilentToken)
     market = install_on(token, lambda amount, person: token.faucet(amount, person, sender=admin))
+    locker = admin.deploy(ape.project.MockLocker, market.staking)
     return Installed(
-        market=market,
+        market=replace(market, lockers=(locker,)),
         rogue_market=install_on(rogue, lambda amount, person: rogue.mint(person, amount, sender=admin)),
         silent_market=install_on(silent, lambda amount, person: silent.mint(person, amount, sender=admin)),
-        locker=admin.deploy(ape.project.MockLocker, market.staking),
+        locker=locker,
         views=admin.deploy(ape.project.JobEscrowViews, market.escrow),
         harness=admin.deploy(ape.project.TermsHarness),
     )
@@ -123,7 +124,7 @@ def installed(
 @pytest.fixture
 def market(installed: Installed) -> Iterator[Market]:
     """The market of the session with empty books, which must balance when the test is over."""
-    market = replace(installed.market, jobs=[])
+    market = replace(installed.market, jobs=[], requests=[])
     yield market
     market.check_books()
 
@@ -131,7 +132,7 @@ def market(installed: Installed) -> Iterator[Market]:
 @pytest.fixture
 def rogue_market(installed: Installed) -> Iterator[Market]:
     """A market on a token that can be switched to any misbehaviour; its books must balance all the same."""
-    market = replace(installed.rogue_market, jobs=[])
+    market = replace(installed.rogue_market, jobs=[], requests=[])
     yield market
     market.check_books()
 
@@ -139,7 +140,7 @@ def rogue_market(installed: Installed) -> Iterator[Market]:
 @pytest.fixture
 def silent_market(installed: Installed) -> Iterator[Market]:
     """A market on a token whose transfers return nothing."""
-    market = replace(installed.silent_market, jobs=[])
+    market = replace(installed.silent_market, jobs=[], requests=[])
     yield market
     market.check_books()
 

@@ -35,6 +35,7 @@ BALANCE = 50_000 * USD
 
 PRICE = 1_000  # base units a second
 LONGEST_RUN = 3_600
+SHORTEST_RUN = 60
 ACKNOWLEDGE_WINDOW = 900
 DELIVERY_MARGIN = 600
 CHALLENGE_WINDOW = 7_200
@@ -72,7 +73,9 @@ class Market:
     operator: AccountAPI
     buyer: AccountAPI
     others: tuple[Any, ...] = ()
+    lockers: tuple[Any, ...] = ()  # beside the escrow
     jobs: list[Job] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
     _salts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     # Times.
@@ -96,6 +99,7 @@ class Market:
             "count": 4,
             "tiers": BASIC,
             "price_per_second": PRICE,
+            "shortest_run": SHORTEST_RUN,
             "longest_run": LONGEST_RUN,
             "acknowledge_window": ACKNOWLEDGE_WINDOW,
             "delivery_margin": DELIVERY_MARGIN,
@@ -128,6 +132,36 @@ class Market:
     def exact_order(self, **changes: Any) -> dict[str, Any]:
         """An order on EXACT with a fresh salt, with changes."""
         return self.order(**{"tier": EXACT, "exact_terms": EXACT_TERMS} | changes)
+
+    def request(self, **changes: Any) -> dict[str, Any]:
+        """A request for ten tasks at a fixed price on BASIC with a fresh salt, with changes."""
+        return {
+            "buyer": self.buyer.address,
+            "provider": ZERO,
+            "resource_class": b"cpu-sim".ljust(32, b"\0"),
+            "spec_hash": SPEC,
+            "tier": BASIC,
+            "tasks": 10,
+            "price": 4 * USD,
+            "price_per_second": 0,
+            "longest_run": LONGEST_RUN,
+            "acknowledge_window": ACKNOWLEDGE_WINDOW,
+            "delivery_margin": DELIVERY_MARGIN,
+            "challenge_window": CHALLENGE_WINDOW,
+            "failure_cap_bps": FAILURE_CAP_BPS,
+            "collateral": COLLATERAL,
+            "expiry": self.now + DAY,
+            "arbiter": ZERO,
+            "exact_terms": EMPTY,
+            "audit_fee": 0,
+            "audit_seal": EMPTY,
+            "group": EMPTY,
+            "salt": next(self._salts).to_bytes(32, "big"),
+        } | changes
+
+    def bid(self, **changes: Any) -> dict[str, Any]:
+        """A bid of the provider at four fifths of the default request's price, with changes."""
+        return {"provider": self.owner.address, "price": 3_200_000, "max_fee_bps": 500} | changes
 
     # Steps that tests need before the one they test.
 
@@ -162,6 +196,37 @@ class Market:
         self.jobs.append(job)
         return job
 
+    def post_request(self, request: dict[str, Any], buyer: AccountAPI | None = None) -> ReceiptAPI:
+        """Posts a request and enters it in the books."""
+        receipt = self.escrow.post_request(request, sender=buyer or self.buyer)
+        self.requests.append(request)
+        return receipt
+
+    def accept(self, request: dict[str, Any], sender: AccountAPI | None = None, **bid: Any) -> Job:
+        """Accepts a request; `bid` changes the default bid. The job enters the books."""
+        shown = self.bid(**bid)
+        receipt = self.escrow.accept(request, shown, sender=sender or self.operator)
+        terms = reference.accepted_terms(
+            request,
+            provider=shown["provider"],
+            price=shown["price"],
+            fee_bps=self.escrow.fee_bps(),
+            matched_at=receipt.timestamp,
+        )
+        job = Job(self.job_id(terms), terms, receipt)
+        self.jobs.append(job)
+        return job
+
+    def request_id(self, request: dict[str, Any]) -> bytes:
+        return reference.request_id(self.chain.chain_id, self.escrow.address, request)
+
+    def request_status(self, request: dict[str, Any]) -> int:
+        return int(self.escrow.request_slot(self.request_id(request)) & 0xFFFF)
+
+    def open_requests(self) -> list[dict[str, Any]]:
+        """Those of the books that nobody has accepted or cancelled."""
+        return [request for request in self.requests if self.request_status(request) == reference.OPEN]
+
     def job_id(self, terms: dict[str, Any]) -> bytes:
         return reference.job_id(self.chain.chain_id, self.escrow.address, terms)
 
@@ -170,16 +235,21 @@ class Market:
         job: Job,
         *,
         sender: AccountAPI | None = None,
+        root: bytes = ROOT,
+        chunks: int | None = None,
         exit_status: int = 0,
         seconds_used: int = LONGEST_RUN,
-        tasks_done: int = 1,
+        tasks_done: int | None = None,
     ) -> ReceiptAPI:
-        """Commits to `ROOT` for a job and keeps its commitment, computed by the reference."""
+        """Commits to a root for a job and keeps its commitment, computed by the reference."""
+        chunks = (0 if job.terms["tier"] == EXACT else 1) if chunks is None else chunks
+        tasks_done = job.terms["tasks"] if tasks_done is None else tasks_done
         receipt = self.escrow.commit(
-            job.terms, ROOT, exit_status, seconds_used, tasks_done, sender=sender or self.operator
+            job.terms, root, chunks, exit_status, seconds_used, tasks_done, sender=sender or self.operator
         )
         job.commitment = {
-            "result_root": ROOT,
+            "result_root": root,
+            "chunks": chunks,
             "pay": reference.pay(
                 job.terms,
                 now=receipt.timestamp,
@@ -200,7 +270,7 @@ class Market:
     # Reads.
 
     def status(self, job: Job) -> int:
-        return int(self.escrow.job_state(job.id).status)
+        return int(self.escrow.job_slot(job.id) & 0xFFFF)
 
     def balance(self, account: Any) -> int:
         return int(self.escrow.balance_of(account))
@@ -213,14 +283,44 @@ class Market:
     def locked(self) -> int:
         return int(self.staking.allowance(self.owner, self.escrow).locked)
 
+    def stake(self, provider: Any = None) -> int:
+        """All that a provider has at stake (the owner's, unless told): free, or allocated to a locker."""
+        provider = provider or self.owner
+        allowances = (self.staking.allowance(provider, locker) for locker in (self.escrow, *self.lockers))
+        return int(self.staking.free_stake_of(provider) + sum(max(each.total, each.locked) for each in allowances))
+
+    def burned(self) -> int:
+        """What the escrow's slashes took out of use."""
+        return int(self.staking.burned_by(self.escrow))
+
+    def owed(self) -> int:
+        """What the escrow may collect from staking."""
+        return int(self.staking.owed_to(self.escrow))
+
+    def fees(self, provider: Any = None) -> int:
+        """Fees on what a provider (the owner, unless told) earned, not collected yet."""
+        return int(self.escrow.fees_of(provider or self.owner))
+
+    def is_open(self, offer: dict[str, Any]) -> bool:
+        return bool(self.escrow.offer_slot(self.offer_id(offer)) >> 255)
+
+    def places(self, offer: dict[str, Any]) -> int:
+        """Places of an offer that are taken."""
+        return int(self.escrow.offer_slot(self.offer_id(offer)) & (2**255 - 1))
+
     def check_books(self) -> None:
-        """Both contracts hold exactly what they owe, and locks are exactly those of live jobs."""
+        """Both contracts hold or are owed exactly what they owe, and locks are exactly those of live jobs."""
         figures = self.books.read(
-            self.escrow, self.owner, self.staking, list(self.accounts()), [job.id for job in self.jobs]
+            self.escrow,
+            self.staking,
+            [self.escrow, *self.lockers],
+            list(self.accounts()),
+            [job.id for job in self.jobs],
         )
         live = [job for job, status in zip(self.jobs, figures.statuses, strict=True) if status & reference.LIVE]
-        assert figures.escrow_holds == figures.balances + sum(job.escrowed for job in live) + figures.fees
-        assert figures.staking_holds == figures.stakes + figures.burned
+        escrowed = sum(job.escrowed for job in live) + sum(map(reference.highest_price, self.open_requests()))
+        assert figures.escrow_holds + figures.owed_to_escrow == figures.balances + escrowed + figures.fees
+        assert figures.staking_holds == figures.stakes + figures.owed + figures.burned
         assert figures.locked == sum(job.terms["collateral"] for job in live)
 
 
@@ -245,6 +345,7 @@ def install(
     staking.register(operator, "https://gateway.example:8443", sender=owner)
     staking.stake(STAKE, sender=owner)
     staking.allow(escrow, ALLOWED, PER_JOB, sender=owner)
+    escrow.approve_arbiter(arbiter, True, sender=owner)
     token.approve(escrow, BALANCE, sender=buyer)
     escrow.deposit(BALANCE, sender=buyer)
     return Market(chain, token, staking, escrow, arbiter, books, admin, owner, operator, buyer, others)

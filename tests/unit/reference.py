@@ -17,8 +17,9 @@ Struct = Mapping[str, Any]
 BPS = 10_000
 MAX_UINT128 = 2**128 - 1
 MAX_UINT256 = 2**256 - 1
-DISPUTE_TIMEOUT = 90 * 86_400
+DISPUTE_TIMEOUT, EXACT_DISPUTE_TIMEOUT = 7 * 86_400, 90 * 86_400
 
+OPEN, CANCELLED = 1, 16
 BASIC, REPLICATED, EXACT, ATTESTED = 1, 2, 4, 8
 ACTIVE, COMMITTED, SETTLED, DECLINED, EXPIRED, DISPUTED, CONVICTED = 2, 4, 8, 32, 64, 128, 256
 LIVE = ACTIVE | COMMITTED | DISPUTED
@@ -26,17 +27,18 @@ LIVE = ACTIVE | COMMITTED | DISPUTED
 OFFER_FIELDS = {
     "provider": "address",
     "resource_class": "bytes32",
-    "count": "uint32",
+    "count": "uint256",
     "tiers": "uint256",
-    "price_per_second": "uint128",
-    "longest_run": "uint32",
-    "acknowledge_window": "uint32",
-    "delivery_margin": "uint32",
-    "challenge_window": "uint32",
-    "failure_cap_bps": "uint16",
-    "max_fee_bps": "uint16",
-    "collateral": "uint128",
-    "expiry": "uint64",
+    "price_per_second": "uint256",
+    "shortest_run": "uint256",
+    "longest_run": "uint256",
+    "acknowledge_window": "uint256",
+    "delivery_margin": "uint256",
+    "challenge_window": "uint256",
+    "failure_cap_bps": "uint256",
+    "max_fee_bps": "uint256",
+    "collateral": "uint256",
+    "expiry": "uint256",
     "arbiter": "address",
 }
 TERMS_FIELDS = {
@@ -45,25 +47,48 @@ TERMS_FIELDS = {
     "offer": "bytes32",
     "spec_hash": "bytes32",
     "tier": "uint256",
-    "tasks": "uint32",
-    "price": "uint128",
-    "price_per_second": "uint128",
-    "longest_run": "uint32",
-    "collateral": "uint128",
-    "fee_bps": "uint16",
-    "failure_cap_bps": "uint16",
-    "matched_at": "uint64",
-    "acknowledge_by": "uint64",
-    "deliver_by": "uint64",
-    "challenge_window": "uint32",
+    "tasks": "uint256",
+    "price": "uint256",
+    "price_per_second": "uint256",
+    "longest_run": "uint256",
+    "collateral": "uint256",
+    "fee_bps": "uint256",
+    "failure_cap_bps": "uint256",
+    "matched_at": "uint256",
+    "acknowledge_by": "uint256",
+    "deliver_by": "uint256",
+    "challenge_window": "uint256",
     "arbiter": "address",
     "exact_terms": "bytes32",
-    "audit_fee": "uint128",
+    "audit_fee": "uint256",
     "audit_seal": "bytes32",
     "group": "bytes32",
     "salt": "bytes32",
 }
-COMMITMENT_FIELDS = {"result_root": "bytes32", "pay": "uint128", "committed_at": "uint64"}
+REQUEST_FIELDS = {
+    "buyer": "address",
+    "provider": "address",
+    "resource_class": "bytes32",
+    "spec_hash": "bytes32",
+    "tier": "uint256",
+    "tasks": "uint256",
+    "price": "uint256",
+    "price_per_second": "uint256",
+    "longest_run": "uint256",
+    "acknowledge_window": "uint256",
+    "delivery_margin": "uint256",
+    "challenge_window": "uint256",
+    "failure_cap_bps": "uint256",
+    "collateral": "uint256",
+    "expiry": "uint256",
+    "arbiter": "address",
+    "exact_terms": "bytes32",
+    "audit_fee": "uint256",
+    "audit_seal": "bytes32",
+    "group": "bytes32",
+    "salt": "bytes32",
+}
+COMMITMENT_FIELDS = {"result_root": "bytes32", "chunks": "uint256", "pay": "uint256", "committed_at": "uint256"}
 
 
 def _tuple_type(fields: Mapping[str, str]) -> str:
@@ -91,6 +116,16 @@ def job_id(chain_id: int, escrow: str, terms: Struct) -> bytes:
         encode(
             ["uint256", "address", _tuple_type(TERMS_FIELDS)],
             [chain_id, escrow, _values(TERMS_FIELDS, terms)],
+        )
+    )
+
+
+def request_id(chain_id: int, escrow: str, request: Struct) -> bytes:
+    """The id of a request: keccak of the chain, the escrow and the request's fields."""
+    return keccak(
+        encode(
+            ["uint256", "address", _tuple_type(REQUEST_FIELDS)],
+            [chain_id, escrow, _values(REQUEST_FIELDS, request)],
         )
     )
 
@@ -123,13 +158,36 @@ def terms_of(
         "acknowledge_by": acknowledge_by,
         "deliver_by": acknowledge_by + order["longest_run"] + offer["delivery_margin"],
         "challenge_window": offer["challenge_window"],
-        "arbiter": offer["arbiter"] if order["tier"] == EXACT else "0x" + "00" * 20,
+        "arbiter": offer["arbiter"],
         "exact_terms": order["exact_terms"],
         "audit_fee": order["audit_fee"],
         "audit_seal": order["audit_seal"],
         "group": order["group"],
         "salt": order["salt"],
     }
+
+
+def accepted_terms(request: Struct, *, provider: str, price: int, fee_bps: int, matched_at: int) -> dict[str, Any]:
+    """What an acceptance at `price` makes of a request in the block of `matched_at` (Unix seconds)."""
+    acknowledge_by = matched_at + request["acknowledge_window"]
+    same = ("buyer", "spec_hash", "tier", "tasks", "longest_run", "collateral", "failure_cap_bps")
+    rest = ("challenge_window", "arbiter", "exact_terms", "audit_fee", "audit_seal", "group", "salt")
+    terms = {name: request[name] for name in (*same, *rest)} | {
+        "provider": provider,
+        "offer": bytes(32),
+        "price": price if request["price"] else 0,
+        "price_per_second": 0 if request["price"] else price,
+        "fee_bps": fee_bps,
+        "matched_at": matched_at,
+        "acknowledge_by": acknowledge_by,
+        "deliver_by": acknowledge_by + request["longest_run"] + request["delivery_margin"],
+    }
+    return {name: terms[name] for name in TERMS_FIELDS}
+
+
+def highest_price(request: Struct) -> int:
+    """What a request escrows."""
+    return int(request["price"] + request["price_per_second"] * request["longest_run"])
 
 
 def escrowed(terms: Struct) -> int:
@@ -141,11 +199,11 @@ def pay(terms: Struct, *, now: int, exit_status: int = 0, seconds_used: int = 0,
     """What a commitment at `now` (Unix seconds) earns, fee included."""
     if terms["tier"] == EXACT:
         return escrowed(terms)
+    earned = escrowed(terms) * tasks_done // terms["tasks"]
     if terms["price_per_second"]:
         seconds = min(seconds_used, now - terms["matched_at"], terms["longest_run"])
-        earned = seconds * terms["price_per_second"]
-    else:
-        earned = terms["price"] * tasks_done // terms["tasks"]
+        by_time = seconds * terms["price_per_second"]
+        earned = by_time if exit_status else min(earned, by_time)
     if exit_status:
         earned = min(earned, escrowed(terms) * terms["failure_cap_bps"] // BPS)
     return int(earned)
@@ -157,8 +215,8 @@ def fee(terms: Struct, earned: int) -> int:
 
 
 def compensation(terms: Struct) -> int:
-    """A buyer's part of the collateral when nothing was delivered: a fifth of the price at most."""
-    return int(min(terms["collateral"], escrowed(terms) // 5))
+    """A buyer's part of the collateral when nothing was delivered: a fifth of it, or of the price if less."""
+    return int(min(terms["collateral"], escrowed(terms)) // 5)
 
 
 def conviction_share(terms: Struct) -> int:

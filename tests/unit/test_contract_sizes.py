@@ -9,7 +9,7 @@ import pytest
 MAX_CODE_BYTES = 24_576
 
 
-@pytest.mark.parametrize("name", ["ProviderStaking", "JobEscrow", "JobEscrowViews", "TestToken"])
+@pytest.mark.parametrize("name", ["ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "TestToken"])
 def test_code_fits(name: str) -> None:
     code = ape.project.contracts[name].runtime_bytecode.bytecode
     assert len(bytes.fromhex(code.removeprefix("0x"))) < MAX_CODE_BYTES

@@ -14,7 +14,7 @@ def test_by_owner_or_operator(market: Market, escrow: Contract, offer: dict[str,
     offer_id = market.offer_id(offer)
     receipt = escrow.close_offer(offer, sender=getattr(market, role))
     assert logs(receipt, escrow) == [("OfferClosed", {"offer_id": offer_id, "provider": market.owner.address})]
-    assert not escrow.offer_state(offer_id).is_open
+    assert not market.is_open(offer)
     with ape.reverts("escrow: offer not open"):
         escrow.hire(offer, market.order(), sender=market.buyer)
 
@@ -22,7 +22,7 @@ def test_by_owner_or_operator(market: Market, escrow: Contract, offer: dict[str,
 def test_by_a_thief(market: Market, escrow: Contract, offer: dict[str, Any], thief: Account) -> None:
     with ape.reverts("escrow: not owner or operator"):
         escrow.close_offer(offer, sender=thief)
-    assert escrow.offer_state(market.offer_id(offer)).is_open
+    assert market.is_open(offer)
 
 
 def test_never_posted(market: Market, escrow: Contract) -> None:
@@ -38,11 +38,9 @@ def test_twice(market: Market, escrow: Contract, offer: dict[str, Any]) -> None:
 
 def test_running_jobs_go_on(market: Market, escrow: Contract, offer: dict[str, Any], job: Job) -> None:
     escrow.close_offer(offer, sender=market.operator)
-    state = escrow.offer_state(market.offer_id(offer))
-    assert not state.is_open
-    assert state.active == 1
+    assert not market.is_open(offer)
+    assert market.places(offer) == 1
     market.commit(job)
     escrow.settle(job.terms, job.commitment, sender=market.buyer)
-    state = escrow.offer_state(market.offer_id(offer))
-    assert not state.is_open
-    assert state.active == 0
+    assert not market.is_open(offer)
+    assert market.places(offer) == 0

@@ -12,11 +12,14 @@ from ..reference import ACTIVE, COMMITTED
 
 
 @pytest.mark.parametrize("role", ["owner", "operator"])
-def test_by_owner_or_operator(market: Market, escrow: Contract, offer: dict[str, Any], job: Job, role: str) -> None:
+def test_by_owner_or_operator(
+    market: Market, escrow: Contract, views: Contract, offer: dict[str, Any], job: Job, role: str
+) -> None:
     market.at(job.terms["matched_at"] + 700)
-    receipt = market.commit(job, sender=getattr(market, role), seconds_used=600)
+    receipt = market.commit(job, sender=getattr(market, role), chunks=3, seconds_used=600)
     commitment = {
         "result_root": ROOT,
+        "chunks": 3,
         "pay": 600 * PRICE,
         "committed_at": job.terms["matched_at"] + 700,
     }
@@ -33,11 +36,11 @@ def test_by_owner_or_operator(market: Market, escrow: Contract, offer: dict[str,
             },
         )
     ]
-    state = escrow.job_state(job.id)
+    state = views.job_state(job.id)
     assert state.status == COMMITTED
     assert state.created_block == job.receipt.block_number
     assert state.commitment_digest == reference.digest(commitment)
-    assert escrow.offer_state(market.offer_id(offer)).active == 0
+    assert market.places(offer) == 0
     # The collateral stays until the job is final.
     assert market.locked() == job.terms["collateral"]
 
@@ -49,7 +52,7 @@ def test_by_owner_or_operator(market: Market, escrow: Contract, offer: dict[str,
         (700, 1, 0, PRICE),
         (700, 700, 0, 700 * PRICE),
         (700, 701, 0, 700 * PRICE),
-        (700, 2**32 - 1, 0, 700 * PRICE),
+        (700, 2**256 - 1, 0, 700 * PRICE),
         (LONGEST_RUN, LONGEST_RUN, 0, LONGEST_RUN * PRICE),
         (LONGEST_RUN + 5, LONGEST_RUN + 5, 0, LONGEST_RUN * PRICE),
         (700, 100, 1, 100 * PRICE),
@@ -57,6 +60,7 @@ def test_by_owner_or_operator(market: Market, escrow: Contract, offer: dict[str,
         (700, 360, 1, 360 * PRICE),
         (700, 361, 1, 360 * PRICE),
         (LONGEST_RUN, LONGEST_RUN, 255, 360 * PRICE),
+        (LONGEST_RUN, 2**256 - 1, 2**256 - 1, 360 * PRICE),
     ],
 )
 def test_pay(
@@ -117,34 +121,71 @@ def test_delivery_cannot_be_front_run_by_another_provider(market: Market, job: J
     with ape.reverts("escrow: not owner or operator"):
         market.commit(job, sender=thief)
     with ape.reverts("escrow: wrong state"):
-        market.escrow.commit(job.terms | {"provider": thief.address}, ROOT, 0, 1, 1, sender=thief)
+        market.escrow.commit(job.terms | {"provider": thief.address}, ROOT, 1, 0, 1, 1, sender=thief)
 
 
 def test_root_is_empty(market: Market, escrow: Contract, job: Job) -> None:
     with ape.reverts("escrow: result root is empty"):
-        escrow.commit(job.terms, EMPTY, 0, 1, 1, sender=market.operator)
+        escrow.commit(job.terms, EMPTY, 1, 0, 1, 1, sender=market.operator)
 
 
-@pytest.mark.parametrize("tasks_done", [2, 2**32 - 1])
+@pytest.mark.parametrize("tasks_done", [2, 2**32 - 1, 2**256 - 1])
 def test_more_tasks_than_hired(market: Market, job: Job, tasks_done: int) -> None:
-    with ape.reverts("escrow: more tasks done than hired"):
+    with ape.reverts("escrow: more done than hired"):
         market.commit(job, tasks_done=tasks_done)
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 2**32])
+def test_number_of_chunks(market: Market, views: Contract, job: Job, chunks: int) -> None:
+    market.commit(job, chunks=chunks)
+    assert job.commitment["chunks"] == chunks
+    assert views.job_state(job.id).commitment_digest == reference.digest(job.commitment)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "reason"),
+    [
+        (0, "escrow: no chunks"),
+        (2**32 + 1, "escrow: too many chunks"),
+        (2**256 - 1, "escrow: too many chunks"),
+    ],
+)
+def test_number_of_chunks_refused(market: Market, job: Job, chunks: int, reason: str) -> None:
+    with ape.reverts(reason):
+        market.commit(job, chunks=chunks)
+    assert market.status(job) == ACTIVE
+
+
+@pytest.mark.parametrize("chunks", [1, 2**256 - 1])
+def test_chunks_on_exact(market: Market, exact_offer: dict[str, Any], chunks: int) -> None:
+    job = market.hire_exact(exact_offer)
+    with ape.reverts("escrow: chunks on EXACT"):
+        market.commit(job, chunks=chunks)
+    assert market.status(job) == ACTIVE
+
+
+def test_a_failed_run_has_chunks_too(market: Market, job: Job) -> None:
+    # Its log is a result as well.
+    with ape.reverts("escrow: no chunks"):
+        market.commit(job, chunks=0, exit_status=1, tasks_done=0)
+    market.commit(job, chunks=1, exit_status=1, tasks_done=0)
+    assert market.status(job) == COMMITTED
 
 
 def test_twice(market: Market, escrow: Contract, job: Job) -> None:
     market.commit(job)
     with ape.reverts("escrow: wrong state"):
-        escrow.commit(job.terms, b"\x77" * 32, 0, 1, 1, sender=market.operator)
+        escrow.commit(job.terms, b"\x77" * 32, 1, 0, 1, 1, sender=market.operator)
 
 
 def test_unknown_job(market: Market, escrow: Contract, job: Job) -> None:
     # Terms with a better price are another job's, which does not exist.
     with ape.reverts("escrow: wrong state"):
-        escrow.commit(job.terms | {"price_per_second": PRICE + 1}, ROOT, 0, 1, 1, sender=market.operator)
+        escrow.commit(job.terms | {"price_per_second": PRICE + 1}, ROOT, 1, 0, 1, 1, sender=market.operator)
 
 
 def test_after_a_decline(market: Market, escrow: Contract, job: Job) -> None:
-    escrow.decline(job.terms, sender=market.operator)
+    escrow.decline(job.terms, False, sender=market.operator)
     with ape.reverts("escrow: wrong state"):
         market.commit(job)
 

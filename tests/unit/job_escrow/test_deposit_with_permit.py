@@ -8,7 +8,7 @@ import pytest
 from eth_account import Account as Signer
 from eth_account.messages import encode_typed_data
 
-from ..market import BALANCE, Account, Contract, Market, logs
+from ..market import BALANCE, DAY, Account, Contract, Market, logs
 
 AMOUNT = 70
 
@@ -22,7 +22,7 @@ def unapproved(market: Market) -> Account:
 
 def permit(market: Market, signer: Account, *, value: int = AMOUNT, deadline: int | None = None) -> Any:
     """Deadline and signature of an EIP-2612 permit for the escrow."""
-    deadline = market.now + 3_600 if deadline is None else deadline
+    deadline = market.now + DAY if deadline is None else deadline
     fields = {"owner": "address", "spender": "address", "value": "uint256", "nonce": "uint256"}
     message = encode_typed_data(
         domain_data={
@@ -74,7 +74,7 @@ def test_anothers_permit_is_of_no_use(market: Market, escrow: Contract, unapprov
 
 
 def test_at_the_last_second(market: Market, escrow: Contract, unapproved: Account) -> None:
-    deadline = market.now + 100
+    deadline = market.now + DAY
     signature = permit(market, unapproved, deadline=deadline)
     market.at(deadline)
     escrow.deposit_with_permit(AMOUNT, *signature, sender=unapproved)
@@ -82,7 +82,7 @@ def test_at_the_last_second(market: Market, escrow: Contract, unapproved: Accoun
 
 
 def test_one_second_late(market: Market, escrow: Contract, unapproved: Account) -> None:
-    deadline = market.now + 100
+    deadline = market.now + DAY
     signature = permit(market, unapproved, deadline=deadline)
     market.at(deadline + 1)
     with ape.reverts():

@@ -40,10 +40,14 @@ def test_by_anyone_one_second_after_the_deadline(
     ]
     assert market.status(job) == EXPIRED
     assert market.balance(market.buyer) == BALANCE + 720_000
-    assert market.staking.stake_of(market.owner) == STAKE - COLLATERAL
-    assert market.staking.burned() == COLLATERAL - 720_000
+    assert market.stake() == STAKE - COLLATERAL
+    assert market.burned() == COLLATERAL - 720_000
     assert market.staking.allowance(market.owner, escrow).total == ALLOWED - COLLATERAL
-    assert escrow.offer_state(market.offer_id(offer)).active == 0
+    # The place of a machine that vanished stays taken.
+    assert market.places(offer) == 1
+    # Staking owes the compensation; no token moved.
+    assert logs(receipt, market.token) == []
+    assert market.owed() == 720_000
     # Nobody earns by reporting.
     assert market.token.balanceOf(reporter) == before
     if role != "buyer":
@@ -82,10 +86,14 @@ def test_other_deadlines_are_other_terms(market: Market, escrow: Contract, job: 
 @pytest.mark.parametrize(
     ("price", "collateral", "compensation"),
     [
-        (1_000, 720_001, 720_000),
-        (1_000, 720_000, 720_000),
-        (1_000, 719_999, 719_999),
-        (1_000, 1, 1),
+        (1_000, 3_600_001, 720_000),
+        (1_000, 3_600_000, 720_000),
+        (1_000, 3_599_999, 719_999),
+        (1_000, 3_599_995, 719_999),
+        (1_000, 3_599_994, 719_998),
+        (1_000, 5, 1),
+        (1_000, 4, 0),
+        (1_000, 1, 0),
     ],
 )
 def test_compensation_is_bounded_by_price_and_collateral(
@@ -95,12 +103,13 @@ def test_compensation_is_bounded_by_price_and_collateral(
     market.at(job.terms["deliver_by"] + 1)
     receipt = escrow.expire(job.terms, sender=market.buyer)
     assert logs(receipt, escrow)[0][1]["compensation"] == compensation
-    assert market.staking.burned() == collateral - compensation
+    assert market.burned() == collateral - compensation
+    assert market.balance(market.buyer) == BALANCE + compensation
 
 
 @pytest.mark.parametrize(("run", "compensation"), [(1, 0), (4, 0), (5, 1), (9, 1), (10, 2)])
 def test_compensation_rounds_down(market: Market, escrow: Contract, run: int, compensation: int) -> None:
-    job = market.hire(market.post(market.offer(price_per_second=1)), longest_run=run)
+    job = market.hire(market.post(market.offer(price_per_second=1, shortest_run=0)), longest_run=run)
     market.at(job.terms["deliver_by"] + 1)
     receipt = escrow.expire(job.terms, sender=market.buyer)
     assert logs(receipt, escrow)[0][1] == {
@@ -144,8 +153,25 @@ def test_a_provider_cannot_leave_before_it_is_slashed(
     market.staking.set_operator(keeper, sender=market.owner)
     market.at(job.terms["deliver_by"] + 1)
     escrow.expire(job.terms, sender=keeper)
-    assert market.staking.stake_of(market.owner) == 0
+    assert market.stake() == 0
     assert market.balance(market.buyer) == BALANCE + 720_000
+
+
+def test_an_offer_whose_jobs_expire_fills_up(market: Market, escrow: Contract) -> None:
+    offer = market.post(market.offer(count=2))
+    for taken in (1, 2):
+        job = market.hire(offer)
+        market.at(job.terms["deliver_by"] + 1)
+        escrow.expire(job.terms, sender=market.buyer)
+        assert market.places(offer) == taken
+    with ape.reverts("escrow: offer fully used"):
+        escrow.hire(offer, market.order(), sender=market.buyer)
+    # Closing and posting it again does not help, another offer does.
+    escrow.close_offer(offer, sender=market.operator)
+    market.post(offer)
+    with ape.reverts("escrow: offer fully used"):
+        escrow.hire(offer, market.order(), sender=market.buyer)
+    market.hire(market.post(offer | {"count": 3}))
 
 
 def test_far_in_the_future(market: Market, escrow: Contract, job: Job, keeper: Account) -> None:

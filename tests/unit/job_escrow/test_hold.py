@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import ape
 import pytest
 
@@ -8,10 +10,10 @@ from ..market import ZERO, Contract, Job, Market, logs
 from ..reference import COMMITTED, DISPUTED, digest
 
 
-def test_hold(market: Market, escrow: Contract, exact_job: Job) -> None:
+def test_hold(market: Market, escrow: Contract, views: Contract, exact_job: Job) -> None:
     receipt = market.hold(exact_job)
     assert logs(receipt, escrow) == [("JobDisputed", {"job": exact_job.id, "arbiter": market.arbiter.address})]
-    state = escrow.job_state(exact_job.id)
+    state = views.job_state(exact_job.id)
     assert state.status == DISPUTED
     assert state.created_block == exact_job.receipt.block_number
     assert state.commitment_digest == digest(exact_job.commitment)
@@ -60,9 +62,9 @@ def test_twice(market: Market, disputed: Job) -> None:
         market.hold(disputed)
 
 
-def test_before_the_commitment(market: Market, exact_offer) -> None:
+def test_before_the_commitment(market: Market, exact_offer: dict[str, Any]) -> None:
     job = market.hire_exact(exact_offer)
-    job.commitment = {"result_root": b"\1" * 32, "pay": 0, "committed_at": market.now}
+    job.commitment = {"result_root": b"\1" * 32, "chunks": 0, "pay": 0, "committed_at": market.now}
     with ape.reverts("escrow: wrong state"):
         market.hold(job)
 

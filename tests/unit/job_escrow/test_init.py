@@ -14,9 +14,10 @@ def test_set_up(market: Market, escrow: Contract) -> None:
     assert escrow.pending_owner() == ZERO
     assert escrow.fee_bps() == FEE_BPS
     assert not escrow.is_paused()
-    assert escrow.protocol_fees() == 0
+    assert market.fees() == 0
     assert escrow.MAX_FEE_BPS() == 500
-    assert escrow.DISPUTE_TIMEOUT() == 90 * 86_400
+    assert escrow.DISPUTE_TIMEOUT() == 7 * 86_400
+    assert escrow.EXACT_DISPUTE_TIMEOUT() == 90 * 86_400
 
 
 @pytest.mark.parametrize("fee_bps", [0, 500])

@@ -6,7 +6,7 @@ from typing import Any
 import ape
 import pytest
 
-from ..market import BALANCE, FEE_BPS, Contract, Job, Market, logs
+from ..market import BALANCE, FEE_BPS, STAKE, Contract, Job, Market, logs
 from ..reference import DECLINED
 
 
@@ -35,16 +35,22 @@ def test_by_others(escrow: Contract, role: str, request: pytest.FixtureRequest) 
     assert not escrow.is_paused()
 
 
-def test_blocks_nothing_but_hires(market: Market, escrow: Contract, offer: dict[str, Any], job: Job) -> None:
+def test_blocks_nothing_but_matches(market: Market, escrow: Contract, offer: dict[str, Any], job: Job) -> None:
     # Commit, settle, expire, hold and convict while paused: each in the tests of that function.
     escrow.set_paused(True, sender=market.admin)
-    escrow.decline(job.terms, sender=market.operator)
+    escrow.decline(job.terms, True, sender=market.operator)
     assert market.status(job) == DECLINED
     market.post(offer)
     escrow.close_offer(offer, sender=market.operator)
+    escrow.approve_arbiter(market.arbiter, False, sender=market.owner)
+    request = market.request()
+    market.post_request(request)
+    escrow.cancel_request(request, sender=market.buyer)
     escrow.deposit(5, sender=market.buyer)
     escrow.withdraw(BALANCE + 5, sender=market.buyer)
     market.staking.allow(escrow, 0, 0, sender=market.owner)
-    market.staking.withdraw(market.staking.stake_of(market.owner), sender=market.owner)
+    market.staking.withdraw(STAKE, sender=market.owner)
     with ape.reverts("escrow: new jobs are paused"):
         escrow.hire(offer, market.order(), sender=market.buyer)
+    with ape.reverts("escrow: new jobs are paused"):
+        escrow.accept(market.request(), market.bid(), sender=market.operator)

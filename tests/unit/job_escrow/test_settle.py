@@ -7,7 +7,7 @@ import ape
 import pytest
 
 from ..market import BALANCE, CHALLENGE_WINDOW, PRICE, STAKE, Account, Contract, Job, Market, logs
-from ..reference import COMMITTED, DISPUTE_TIMEOUT, DISPUTED, SETTLED
+from ..reference import COMMITTED, DISPUTE_TIMEOUT, DISPUTED, EXACT_DISPUTE_TIMEOUT, SETTLED
 
 PAY = 600 * PRICE
 FEE = PAY * 250 // 10_000
@@ -27,9 +27,9 @@ def test_by_the_buyer_at_once(market: Market, escrow: Contract, committed: Job) 
     assert market.balance(market.owner) == PAY - FEE
     assert market.balance(market.buyer) == BALANCE - PAY
     assert market.balance(market.operator) == 0
-    assert escrow.protocol_fees() == FEE
+    assert market.fees() == FEE
     assert market.locked() == 0
-    assert market.staking.stake_of(market.owner) == STAKE
+    assert market.stake() == STAKE
 
 
 @pytest.mark.parametrize("role", ["keeper", "operator", "owner", "thief"])
@@ -70,7 +70,7 @@ def test_twice(market: Market, escrow: Contract, committed: Job, keeper: Account
 
 
 def test_before_the_commitment(market: Market, escrow: Contract, job: Job) -> None:
-    made_up = {"result_root": b"\1" * 32, "pay": 1, "committed_at": 1}
+    made_up = {"result_root": b"\1" * 32, "chunks": 1, "pay": 1, "committed_at": 1}
     with ape.reverts("escrow: wrong state"):
         escrow.settle(job.terms, made_up, sender=market.buyer)
 
@@ -88,6 +88,9 @@ def test_unknown_job(market: Market, escrow: Contract, committed: Job) -> None:
         {"pay": 2**128 - 1},
         {"result_root": b"\x12" * 32},
         {"committed_at": 0},
+        {"committed_at": 2**256 - 1},
+        {"chunks": 0},
+        {"chunks": 2},
     ],
 )
 def test_another_commitment(market: Market, escrow: Contract, committed: Job, changes: dict[str, Any]) -> None:
@@ -138,7 +141,7 @@ def test_highest_fee(market: Market, escrow: Contract, offer: dict[str, Any]) ->
     market.at(job.terms["matched_at"] + 600)
     market.commit(job, seconds_used=600)
     escrow.settle(job.terms, job.commitment, sender=market.buyer)
-    assert escrow.protocol_fees() == PAY // 20
+    assert market.fees() == PAY // 20
     assert market.balance(market.owner) == PAY - PAY // 20
 
 
@@ -152,15 +155,31 @@ def test_while_disputed_even_by_the_buyer(market: Market, escrow: Contract, disp
 
 
 def test_arbiter_vanished(market: Market, escrow: Contract, disputed: Job, keeper: Account) -> None:
-    market.at(market.window_end(disputed) + DISPUTE_TIMEOUT)
+    market.at(market.window_end(disputed) + EXACT_DISPUTE_TIMEOUT)
     escrow.settle(disputed.terms, disputed.commitment, sender=keeper)
     assert market.status(disputed) == SETTLED
     assert market.balance(market.owner) == 3_600_000 - 90_000
     assert market.locked() == 0
 
 
+def test_arbiter_of_a_basic_job_vanished(
+    market: Market, escrow: Contract, exact_offer: dict[str, Any], keeper: Account
+) -> None:
+    job = market.hire(exact_offer)
+    market.at(job.terms["matched_at"] + 600)
+    market.commit(job, seconds_used=600)
+    market.hold(job)
+    market.at(market.window_end(job) + DISPUTE_TIMEOUT - 1)
+    with ape.reverts("escrow: job is disputed"):
+        escrow.settle(job.terms, job.commitment, sender=keeper)
+    market.at(market.window_end(job) + DISPUTE_TIMEOUT)
+    escrow.settle(job.terms, job.commitment, sender=keeper)
+    assert market.status(job) == SETTLED
+    assert market.balance(market.owner) == PAY - FEE
+
+
 def test_arbiter_has_one_second_left(market: Market, escrow: Contract, disputed: Job, keeper: Account) -> None:
-    market.at(market.window_end(disputed) + DISPUTE_TIMEOUT - 1)
+    market.at(market.window_end(disputed) + EXACT_DISPUTE_TIMEOUT - 1)
     with ape.reverts("escrow: job is disputed"):
         escrow.settle(disputed.terms, disputed.commitment, sender=keeper)
 
@@ -185,4 +204,4 @@ def test_stake_is_free_again(market: Market, escrow: Contract, committed: Job) -
     market.staking.allow(escrow, 0, 0, sender=market.owner)
     escrow.settle(committed.terms, committed.commitment, sender=market.buyer)
     market.staking.withdraw(STAKE, sender=market.owner)
-    assert market.staking.stake_of(market.owner) == 0
+    assert market.stake() == 0

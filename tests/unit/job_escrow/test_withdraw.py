@@ -37,6 +37,19 @@ def test_by_others(escrow: Contract, role: str, request: pytest.FixtureRequest) 
         escrow.withdraw(1, sender=request.getfixturevalue(role))
 
 
+def test_largest_amount(escrow: Contract, buyer: Account) -> None:
+    for amount in (2**128, 2**128 + 1, 2**256 - 1):
+        with ape.reverts("escrow: not enough balance"):
+            escrow.withdraw(amount, sender=buyer)
+    assert escrow.balance_of(buyer) == BALANCE
+
+
+def test_twice(escrow: Contract, buyer: Account) -> None:
+    escrow.withdraw(BALANCE, sender=buyer)
+    with ape.reverts("escrow: not enough balance"):
+        escrow.withdraw(BALANCE, sender=buyer)
+
+
 def test_amount_is_zero(escrow: Contract, buyer: Account) -> None:
     with ape.reverts("escrow: amount is zero"):
         escrow.withdraw(0, sender=buyer)
@@ -52,7 +65,7 @@ def test_receiver_is_the_escrow(escrow: Contract, buyer: Account) -> None:
         escrow.withdraw(1, escrow, sender=buyer)
 
 
-def test_consumer_cannot_withdraw_what_a_running_job_escrows(
+def test_buyer_cannot_withdraw_what_a_running_job_escrows(
     market: Market, escrow: Contract, buyer: Account, job: Job
 ) -> None:
     with ape.reverts("escrow: not enough balance"):

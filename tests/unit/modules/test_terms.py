@@ -10,7 +10,7 @@ import pytest
 
 from .. import reference
 from ..market import EMPTY, ZERO, Contract, Market
-from ..reference import ATTESTED, BASIC, BPS, EXACT, MAX_UINT128, REPLICATED
+from ..reference import ATTESTED, BASIC, BPS, EXACT, MAX_UINT128, MAX_UINT256, REPLICATED
 
 MAX_UINT32 = 2**32 - 1
 LONG_AGO = 1
@@ -51,15 +51,16 @@ def check(market: Market, harness: Contract, job: dict[str, Any], status: int, u
     pay = harness.pay(job, status, used, done)
     assert pay == reference.pay(job, now=market.now, exit_status=status, seconds_used=used, tasks_done=done)
     assert pay <= escrowed
-    fee = harness.fee(job, pay)
+    fee = harness.fee(job["fee_bps"], pay)
     assert fee == reference.fee(job, pay)
     assert 0 <= fee * BPS <= pay * job["fee_bps"]
 
-    compensation = harness.compensation(job)
+    compensation = harness.compensation(escrowed, job["collateral"])
     assert compensation == reference.compensation(job)
-    assert compensation <= job["collateral"]
-    assert 5 * compensation <= escrowed
-    to_buyer, to_arbiter = harness.conviction_share(job), harness.arbiter_cap(job)
+    assert 5 * compensation <= min(job["collateral"], escrowed)
+    to_buyer = harness.conviction_share(escrowed, job["collateral"])
+    to_arbiter = harness.arbiter_cap(job["collateral"])
+    assert to_buyer <= escrowed
     assert to_buyer == reference.conviction_share(job)
     assert to_arbiter == reference.arbiter_cap(job)
     assert 2 * (to_buyer + to_arbiter) <= job["collateral"]
@@ -75,6 +76,7 @@ def check(market: Market, harness: Contract, job: dict[str, Any], status: int, u
         terms(price_per_second=0, price=MAX_UINT128, tasks=MAX_UINT32, failure_cap_bps=10_000),
         terms(price_per_second=0, price=10, tasks=3, failure_cap_bps=0),
         terms(price_per_second=0, price=0, tasks=3),
+        terms(tasks=1_000, price_per_second=9, longest_run=7),
         terms(tier=EXACT, price_per_second=MAX_UINT128, longest_run=1),
         terms(tier=EXACT, price_per_second=0, price=99, tasks=7),
     ],
@@ -109,6 +111,21 @@ def test_a_bag_pays_by_the_task_and_never_rounds_up(harness: Contract, done: int
     assert harness.pay(job, 0, 0, done) == pay
 
 
+@pytest.mark.parametrize(
+    ("used", "done", "pay"), [(1_000, 3, 7_000), (1_000, 2, 4_666), (600, 2, 4_200), (666, 2, 4_662), (1_000, 0, 0)]
+)
+def test_a_bag_by_the_second_pays_no_more_than_its_tasks_share(
+    harness: Contract, used: int, done: int, pay: int
+) -> None:
+    assert harness.pay(terms(tasks=3), 0, used, done) == pay
+
+
+@pytest.mark.parametrize(("used", "done", "pay"), [(10, 0, 70), (99, 0, 693), (100, 0, 700), (101, 0, 700), (5, 3, 35)])
+def test_a_failed_run_by_the_second_is_paid_without_a_task(harness: Contract, used: int, done: int, pay: int) -> None:
+    # It used the machine all the same: its seconds up to the failure cap.
+    assert harness.pay(terms(tasks=3), 1, used, done) == pay
+
+
 def test_a_failed_bag_pays_the_cap_at_most(harness: Contract) -> None:
     job = terms(price=1_000, price_per_second=0, tasks=10, failure_cap_bps=2_500)
     assert harness.pay(job, 1, 0, 2) == 200
@@ -127,18 +144,26 @@ def test_job_id(market: Market, harness: Contract, tier: int) -> None:
     assert harness.job_id(job) == reference.job_id(market.chain.chain_id, harness.address, job)
 
 
-def test_job_id_is_of_one_escrow(market: Market, harness: Contract) -> None:
-    assert harness.job_id(terms()) != market.escrow.job_id(terms())
+def test_job_id_is_of_one_escrow(views: Contract, harness: Contract) -> None:
+    assert harness.job_id(terms()) != views.job_id(terms())
 
 
 @pytest.mark.parametrize(
     "commitment",
     [
-        {"result_root": EMPTY, "pay": 0, "committed_at": 0},
-        {"result_root": b"\xff" * 32, "pay": MAX_UINT128, "committed_at": 2**64 - 1},
-        {"result_root": b"\x01" * 32, "pay": 1, "committed_at": 1_800_000_000},
+        {"result_root": EMPTY, "chunks": 0, "pay": 0, "committed_at": 0},
+        {"result_root": b"\xff" * 32, "chunks": MAX_UINT256, "pay": MAX_UINT256, "committed_at": MAX_UINT256},
+        {"result_root": b"\x01" * 32, "chunks": 2, "pay": 1, "committed_at": 1_800_000_000},
     ],
 )
 def test_digest(harness: Contract, commitment: dict[str, Any]) -> None:
     assert harness.digest(commitment) == reference.digest(commitment)
     assert harness.digest(commitment).bit_length() <= 200
+
+
+def test_digest_depends_on_every_field(harness: Contract) -> None:
+    commitment = {"result_root": b"\x01" * 32, "chunks": 2, "pay": 3, "committed_at": 4}
+    digests = {harness.digest(commitment | {name: value}) for name, value in commitment.items()}
+    assert digests == {reference.digest(commitment)}
+    changed = [{"result_root": b"\x02" * 32}, {"chunks": 3}, {"pay": 4}, {"committed_at": 5}]
+    assert len(digests | {harness.digest(commitment | change) for change in changed}) == 5

@@ -28,57 +28,88 @@ def staking(market: Market) -> Contract:
 
 
 @pytest.fixture
-def locked(staking: Contract, owner: Account, admin: Account) -> Contract:
-    """A locker with 400 locked for one job."""
+def locked(market: Market, staking: Contract, owner: Account, admin: Account) -> Contract:
+    """A locker with 400 locked."""
     locker = admin.deploy(ape.project.MockLocker, staking)
+    market.lockers = (*market.lockers, locker)
     staking.allow(locker, 1_000 * USD, 500 * USD, sender=owner)
-    locker.lock(owner, JOB, 400 * USD, sender=owner)
+    locker.lock(owner, 400 * USD, sender=owner)
     return locker
 
 
-def test_fee_at_a_deposit(staking: Contract, token: Contract, owner: Account) -> None:
+@pytest.fixture
+def slashed(owner: Account, locked: Contract) -> Contract:
+    """The locker, owed 150 of the 400 that it slashed."""
+    locked.slash(owner, JOB, 400 * USD, 100 * USD, 50 * USD, sender=owner)
+    return locked
+
+
+def test_fee_at_a_deposit(market: Market, staking: Contract, token: Contract, owner: Account) -> None:
     token.set_fee_bps(1, sender=owner)
     with ape.reverts("staking: token takes a fee"):
         staking.stake(10_000, sender=owner)
-    assert staking.stake_of(owner) == STAKE
+    assert market.stake() == STAKE
 
 
-def test_fee_begun_before_a_withdrawal(staking: Contract, token: Contract, owner: Account, receiver: Account) -> None:
+def test_fee_begun_before_a_withdrawal(
+    market: Market, staking: Contract, token: Contract, owner: Account, receiver: Account
+) -> None:
     token.set_fee_bps(1_000, sender=owner)
     staking.withdraw(1_000, receiver, sender=owner)
     assert token.balanceOf(receiver) == 900
-    assert staking.stake_of(owner) == STAKE - 1_000
+    assert market.stake() == STAKE - 1_000
 
 
-def test_fee_begun_before_a_slash(staking: Contract, token: Contract, owner: Account, locked: Contract) -> None:
+def test_fee_begun_before_a_collection(staking: Contract, token: Contract, owner: Account, slashed: Contract) -> None:
+    # The locker bears it: staking owes what it sent, nothing more.
     token.set_fee_bps(1_000, sender=owner)
-    locked.slash(owner, JOB, 100 * USD, 50 * USD, sender=owner)
-    assert token.balanceOf(locked) == 135 * USD
-    assert staking.burned() == 250 * USD
+    slashed.collect(sender=owner)
+    assert token.balanceOf(slashed) == 135 * USD
+    assert (staking.owed_to(slashed), staking.burned_by(slashed)) == (0, 250 * USD)
 
 
-def test_false_at_a_deposit(staking: Contract, token: Contract, owner: Account) -> None:
+def test_false_at_a_deposit(market: Market, staking: Contract, token: Contract, owner: Account) -> None:
     token.set_returns_false(True, sender=owner)
     with ape.reverts("staking: transfer failed"):
         staking.stake(5, sender=owner)
-    assert staking.stake_of(owner) == STAKE
+    assert market.stake() == STAKE
 
 
-def test_false_at_a_withdrawal(staking: Contract, token: Contract, owner: Account) -> None:
+def test_false_at_a_withdrawal(market: Market, staking: Contract, token: Contract, owner: Account) -> None:
     token.set_returns_false(True, sender=owner)
     with ape.reverts("staking: transfer failed"):
         staking.withdraw(5, sender=owner)
-    assert staking.stake_of(owner) == STAKE
+    assert market.stake() == STAKE
 
 
-def test_false_at_a_slash(staking: Contract, token: Contract, owner: Account, locked: Contract) -> None:
+def test_false_at_a_collection_keeps_what_is_owed(
+    staking: Contract, token: Contract, owner: Account, slashed: Contract
+) -> None:
     token.set_returns_false(True, sender=owner)
     with ape.reverts("staking: transfer failed"):
-        locked.slash(owner, JOB, 1, 0, sender=owner)
-    assert staking.stake_of(owner) == STAKE
-    # What only burns moves no token.
-    locked.slash(owner, JOB, 0, 0, sender=owner)
-    assert staking.burned() == 400 * USD
+        slashed.collect(sender=owner)
+    assert staking.owed_to(slashed) == 150 * USD
+    token.set_returns_false(False, sender=owner)
+    slashed.collect(sender=owner)
+    assert token.balanceOf(slashed) == 150 * USD
+
+
+@pytest.mark.parametrize("misbehaviour", ["fee", "false", "blocked"])
+def test_no_misbehaviour_stops_lock_unlock_or_slash(
+    market: Market, staking: Contract, token: Contract, owner: Account, locked: Contract, misbehaviour: str
+) -> None:
+    if misbehaviour == "fee":
+        token.set_fee_bps(9_999, sender=owner)
+    elif misbehaviour == "false":
+        token.set_returns_false(True, sender=owner)
+    else:
+        for account in (owner, staking, locked):
+            token.set_blocked(account, True, sender=owner)
+    locked.lock(owner, 500 * USD, sender=owner)
+    locked.unlock(owner, 500 * USD, sender=owner)
+    locked.slash(owner, JOB, 400 * USD, 100 * USD, 50 * USD, sender=owner)
+    assert (staking.owed_to(locked), staking.burned_by(locked)) == (150 * USD, 250 * USD)
+    assert market.stake() == STAKE - 400 * USD
 
 
 def test_a_blocked_owner_withdraws_to_another_address(
@@ -91,12 +122,16 @@ def test_a_blocked_owner_withdraws_to_another_address(
     assert token.balanceOf(receiver) == FREE
 
 
-def test_a_blocked_owner_is_slashed_all_the_same(
-    staking: Contract, token: Contract, owner: Account, locked: Contract
+def test_a_blocked_locker_is_owed_until_it_is_unblocked(
+    staking: Contract, token: Contract, owner: Account, slashed: Contract
 ) -> None:
-    token.set_blocked(owner, True, sender=owner)
-    locked.slash(owner, JOB, 100 * USD, 0, sender=owner)
-    assert token.balanceOf(locked) == 100 * USD
+    token.set_blocked(slashed, True, sender=owner)
+    with ape.reverts("token: account is blocked"):
+        slashed.collect(sender=owner)
+    assert staking.owed_to(slashed) == 150 * USD
+    token.set_blocked(slashed, False, sender=owner)
+    slashed.collect(sender=owner)
+    assert token.balanceOf(slashed) == 150 * USD
 
 
 @pytest.fixture
@@ -115,36 +150,57 @@ def assert_refused_once(token: Contract) -> None:
 
 @pytest.mark.parametrize(("function", "left"), [("withdraw", 100), ("stake", 300)])
 def test_call_back_into_the_same_function(
-    staking: Contract, attacker: Contract, admin: Account, function: str, left: int
+    market: Market, staking: Contract, attacker: Contract, admin: Account, function: str, left: int
 ) -> None:
     call = getattr(staking, function).encode_input(100)
     attacker.set_callback(staking, call, sender=admin)
     attacker.act(staking, call, sender=admin)
     assert_refused_once(attacker)
-    assert staking.stake_of(attacker) == left
+    assert market.stake(attacker) == left
 
 
-def test_withdraw_in_stake(staking: Contract, attacker: Contract, admin: Account) -> None:
+def test_withdraw_in_stake(market: Market, staking: Contract, attacker: Contract, admin: Account) -> None:
     attacker.set_callback(staking, staking.withdraw.encode_input(100), sender=admin)
     attacker.act(staking, staking.stake.encode_input(100), sender=admin)
     assert_refused_once(attacker)
-    assert staking.stake_of(attacker) == 300
+    assert market.stake(attacker) == 300
 
 
-def test_withdraw_in_slash(
-    staking: Contract, attacker: Contract, locked: Contract, admin: Account, owner: Account
+def test_withdraw_in_collect(
+    market: Market, staking: Contract, attacker: Contract, slashed: Contract, admin: Account
 ) -> None:
     attacker.set_callback(staking, staking.withdraw.encode_input(100), sender=admin)
-    locked.slash(owner, JOB, 100 * USD, 0, sender=owner)
+    slashed.collect(sender=admin)
     assert_refused_once(attacker)
-    assert staking.stake_of(attacker) == 200
+    assert market.stake(attacker) == 200
+    assert attacker.balanceOf(slashed) == 150 * USD
 
 
+def test_collect_in_collect(
+    market: Market, staking: Contract, attacker: Contract, slashed: Contract, admin: Account
+) -> None:
+    attacker.set_callback(slashed, slashed.collect.encode_input(), sender=admin)
+    slashed.collect(sender=admin)
+    assert_refused_once(attacker)
+    assert attacker.balanceOf(slashed) == 150 * USD
+    assert staking.owed_to(slashed) == 0
+
+
+def test_allow_in_withdraw(market: Market, staking: Contract, attacker: Contract, admin: Account) -> None:
+    # What is on its way out cannot be allocated as well.
+    call = staking.allow.encode_input(market.escrow, 200, 200)
+    attacker.set_callback(staking, call, sender=admin)
+    attacker.act(staking, staking.withdraw.encode_input(100), sender=admin)
+    assert_refused_once(attacker)
+    assert market.stake(attacker) == 100
+
+
+@pytest.mark.parametrize("view", ["free_stake_of", "owed_to", "burned_by", "operator_of"])
 def test_views_answer_nothing_in_the_middle_of_a_withdrawal(
-    staking: Contract, attacker: Contract, admin: Account
+    staking: Contract, attacker: Contract, admin: Account, view: str
 ) -> None:
     # No other contract can be shown figures that are half way.
-    attacker.set_callback(staking, staking.stake_of.encode_input(attacker), sender=admin)
+    attacker.set_callback(staking, getattr(staking, view).encode_input(attacker), sender=admin)
     attacker.act(staking, staking.withdraw.encode_input(100), sender=admin)
     assert_refused_once(attacker)
 

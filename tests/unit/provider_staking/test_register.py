@@ -15,7 +15,7 @@ def test_register(staking: Contract, newcomer: Account, keeper: Account) -> None
         )
     ]
     assert staking.operator_of(newcomer) == keeper.address
-    assert staking.stake_of(newcomer) == 0
+    assert staking.free_stake_of(newcomer) == 0
 
 
 def test_owner_may_be_its_own_operator(staking: Contract, newcomer: Account) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import ape
 
-from ..market import ZERO, Account, Contract, logs
+from ..market import ZERO, Account, Contract, Job, Market, logs
 
 
 def test_replaces_at_once(staking: Contract, owner: Account, operator: Account, keeper: Account) -> None:
@@ -30,7 +30,7 @@ def test_operator_is_zero(staking: Contract, owner: Account, operator: Account) 
     assert staking.operator_of(owner) == operator.address
 
 
-def test_stolen_operator_key_is_shut_out_of_running_jobs(market, job, keeper: Account) -> None:
+def test_stolen_operator_key_is_shut_out_of_running_jobs(market: Market, job: Job, keeper: Account) -> None:
     market.staking.set_operator(keeper, sender=market.owner)
     with ape.reverts("escrow: not owner or operator"):
         market.commit(job, sender=market.operator)

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import ape
 
-from ..market import ALLOWED, STAKE, USD, ZERO, Account, Contract, logs
+from ..market import ALLOWED, STAKE, USD, ZERO, Account, Contract, Market, logs
 
 
-def test_stake(staking: Contract, token: Contract, owner: Account) -> None:
+def test_stake(market: Market, staking: Contract, token: Contract, owner: Account) -> None:
     before, held = token.balanceOf(owner), token.balanceOf(staking)
     receipt = staking.stake(7 * USD, sender=owner)
     assert logs(receipt, staking) == [
@@ -14,25 +14,25 @@ def test_stake(staking: Contract, token: Contract, owner: Account) -> None:
     ]
     assert token.balanceOf(owner) == before - 7 * USD
     assert token.balanceOf(staking) == held + 7 * USD
-    assert staking.stake_of(owner) == STAKE + 7 * USD
-    # The allocated half of the slot is untouched.
+    assert market.stake() == STAKE + 7 * USD
+    # What is allocated is untouched.
     assert staking.free_stake_of(owner) == STAKE + 7 * USD - ALLOWED
 
 
-def test_for_another(staking: Contract, token: Contract, owner: Account, newcomer: Account) -> None:
+def test_for_another(market: Market, staking: Contract, token: Contract, owner: Account, newcomer: Account) -> None:
     before = token.balanceOf(newcomer)
     receipt = staking.stake(5, owner, sender=newcomer)
     assert logs(receipt, staking) == [("Staked", {"provider": owner.address, "payer": newcomer.address, "amount": 5})]
-    assert staking.stake_of(owner) == STAKE + 5
-    assert staking.stake_of(newcomer) == 0
+    assert market.stake() == STAKE + 5
+    assert market.stake(newcomer) == 0
     assert token.balanceOf(newcomer) == before - 5
     with ape.reverts("staking: not enough free stake"):
         staking.withdraw(5, sender=newcomer)
 
 
-def test_before_registration(staking: Contract, newcomer: Account) -> None:
+def test_before_registration(market: Market, staking: Contract, newcomer: Account) -> None:
     staking.stake(9, sender=newcomer)
-    assert staking.stake_of(newcomer) == 9
+    assert market.stake(newcomer) == 9
     staking.withdraw(9, sender=newcomer)
 
 
@@ -52,14 +52,14 @@ def test_provider_is_the_staking_contract(staking: Contract, owner: Account) -> 
         staking.stake(1, staking, sender=owner)
 
 
-def test_without_approval(staking: Contract, token: Contract, owner: Account) -> None:
+def test_without_approval(market: Market, staking: Contract, token: Contract, owner: Account) -> None:
     token.approve(staking, 4, sender=owner)
     with ape.reverts():
         staking.stake(5, sender=owner)
-    assert staking.stake_of(owner) == STAKE
+    assert market.stake() == STAKE
 
 
-def test_more_than_the_payer_has(staking: Contract, token: Contract, owner: Account) -> None:
+def test_more_than_the_payer_has(market: Market, staking: Contract, token: Contract, owner: Account) -> None:
     with ape.reverts():
         staking.stake(token.balanceOf(owner) + 1, sender=owner)
-    assert staking.stake_of(owner) == STAKE
+    assert market.stake() == STAKE

@@ -3,8 +3,6 @@ from __future__ import annotations
 
 from ..market import ZERO, Account, Contract
 
-JOB = b"\x01" * 32
-
 
 def test_is_operator(staking: Contract, owner: Account, operator: Account, thief: Account) -> None:
     assert staking.is_operator(owner, owner)
@@ -21,7 +19,7 @@ def test_nobody_works_for_an_address_that_never_registered(staking: Contract, ne
 
 
 def test_unknown_is_zero(staking: Contract, newcomer: Account, locker: Contract) -> None:
-    assert staking.stake_of(newcomer) == staking.free_stake_of(newcomer) == 0
+    assert staking.free_stake_of(newcomer) == 0
     answer = staking.allowance(newcomer, locker)
     assert (answer.total, answer.per_job, answer.locked) == (0, 0, 0)
-    assert staking.locked_for(locker, newcomer, JOB) == 0
+    assert staking.owed_to(locker) == staking.burned_by(locker) == 0

@@ -9,21 +9,21 @@ from ..market import ALLOWED, STAKE, USD, ZERO, Account, Contract, Job, Market, 
 FREE = STAKE - ALLOWED
 
 
-def test_all_that_is_free(staking: Contract, token: Contract, owner: Account) -> None:
+def test_all_that_is_free(market: Market, staking: Contract, token: Contract, owner: Account) -> None:
     before = token.balanceOf(owner)
     receipt = staking.withdraw(FREE, sender=owner)
     assert logs(receipt, staking) == [
         ("Withdrawn", {"provider": owner.address, "receiver": owner.address, "amount": FREE})
     ]
     assert token.balanceOf(owner) == before + FREE
-    assert staking.stake_of(owner) == ALLOWED
+    assert market.stake() == ALLOWED
     assert staking.free_stake_of(owner) == 0
 
 
-def test_one_more_than_is_free(staking: Contract, owner: Account) -> None:
+def test_one_more_than_is_free(market: Market, staking: Contract, owner: Account) -> None:
     with ape.reverts("staking: not enough free stake"):
         staking.withdraw(FREE + 1, sender=owner)
-    assert staking.stake_of(owner) == STAKE
+    assert market.stake() == STAKE
 
 
 def test_to_another(staking: Contract, token: Contract, owner: Account, receiver: Account) -> None:
@@ -64,7 +64,7 @@ def test_an_owner_leaves(market: Market, staking: Contract, owner: Account, job:
     market.commit(job)
     market.escrow.settle(job.terms, job.commitment, sender=market.buyer)
     staking.withdraw(STAKE, sender=owner)
-    assert staking.stake_of(owner) == 0
+    assert market.stake() == 0
     assert staking.free_stake_of(owner) == 0
 
 
@@ -74,4 +74,4 @@ def test_locked_stake_stays_after_a_revocation(market: Market, staking: Contract
     staking.withdraw(STAKE - locked, sender=owner)
     with ape.reverts("staking: not enough free stake"):
         staking.withdraw(1, sender=owner)
-    assert staking.stake_of(owner) == locked == 50 * USD
+    assert market.stake() == locked == 50 * USD
