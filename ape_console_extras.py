@@ -16,17 +16,19 @@ from typing import Any
 import ape
 import click
 from ape.contracts import ContractInstance
-from ape.exceptions import ConversionError
+from ape.exceptions import ContractLogicError, ConversionError
 from IPython.core.error import UsageError
 
 from gpubond.chain.deployment import Deployment, load_deployment
-from gpubond.chain.market import JobTerms, Offer, Order, Status, Tier, class_bytes
+from gpubond.chain.market import Bid, JobTerms, Offer, Order, Request, Status, Tier, class_bytes
 from gpubond.chain.money import Token
-from gpubond.errors import BadInput, BadSettings, GpuBondError
+from gpubond.chain.reverts import remedy_of
+from gpubond.errors import BadInput, BadSettings, GpuBondError, Refused
 
 ZERO = "0x" + "00" * 20
 WORD = 32  # bytes of an id or hash
-YEAR = 365 * 86_400
+DAY = 86_400
+YEAR = 365 * DAY
 
 
 class _Facts(dict[str, Any]):
@@ -39,29 +41,46 @@ class _Facts(dict[str, Any]):
 
 @dataclass(frozen=True)
 class _PostedOffer:
-    """An offer on chain. `offer` is what `escrow.hire` takes."""
+    """An offer on chain. `offer` is what `escrow.hire`, `post` and `cancel` take."""
 
     id: str
     offer: Offer
     cells: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _PostedRequest:
+    """An open request on chain, for `accept` and `cancel`; `request` is what the escrow's own functions take."""
+
+    id: str
+    request: Request
+    cells: tuple[str, ...]
+
+
 class _Offers(list[_PostedOffer]):
     """Offers, shown as a table."""
 
-    HEAD = ("#", "class", "price", "free", "longest run", "tiers", "collateral", "provider", "id")
+    def __repr__(self) -> str:
+        head = ("class", "price", "free", "runs", "tiers", "collateral", "provider", "id")
+        return _table("no open offers", head, [(*item.cells, item.offer.provider, item.id) for item in self])
+
+
+class _Requests(list[_PostedRequest]):
+    """Requests, shown as a table."""
 
     def __repr__(self) -> str:
-        if not self:
-            return "no open offers"
-        rows: list[tuple[str, ...]] = [self.HEAD]
-        rows += [
-            (str(index), *posted.cells, posted.offer.provider, f"{posted.id[:10]}…")
-            for index, posted in enumerate(self)
-        ]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(self.HEAD))]
-        lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
-        return "\n".join(line.rstrip() for line in lines)
+        head = ("class", "at most", "tasks", "longest run", "tier", "collateral", "until", "for", "buyer", "id")
+        return _table("no open requests", head, [(*item.cells, item.request.buyer, item.id) for item in self])
+
+
+def _table(nothing: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Numbered rows; the last column is an id, of which the beginning is shown."""
+    if not rows:
+        return nothing
+    shown = [("#", *head)] + [(str(index), *row[:-1], f"{row[-1][:10]}…") for index, row in enumerate(rows)]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]))]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in shown)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,13 +128,13 @@ class _Market:
         posted = {bytes(log.offer_id): _record(Offer, log.offer) for log in logs}
         found = _Offers()
         for offer_id, offer in posted.items():
-            state = self.escrow.offer_state(offer_id)
+            state = self.views.offer_state(offer_id)
             if state.is_open and offer.expiry > ape.chain.pending_timestamp:
                 cells = (
                     offer.class_name,
                     self.money.per_hour_text(offer.price_per_second),
                     f"{max(offer.count - state.active, 0)} of {offer.count}",
-                    f"{offer.longest_run} s",
+                    f"{max(1, offer.shortest_run)} to {offer.longest_run} s",
                     "+".join(tier.name for tier in Tier if tier & offer.tiers),
                     self.money.text(offer.collateral),
                 )
@@ -123,11 +142,35 @@ class _Market:
         found.sort(key=lambda entry: (entry.offer.price_per_second, entry.id))
         return found
 
+    def requests(self) -> _Requests:
+        """The requests that can be accepted now, the dearest first."""
+        logs = self.escrow.RequestPosted.range(self.deployment.block, ape.chain.blocks.height + 1)
+        found = _Requests()
+        for log in logs:
+            request_id, request = bytes(log.request_id), _record(Request, log.request)
+            status = Status(int(self.views.request_state(request_id).status))
+            if status is not Status.OPEN or request.expiry <= ape.chain.pending_timestamp:
+                continue
+            by_time = request.price_per_second
+            cells = (
+                request.class_name,
+                self.money.per_hour_text(by_time) if by_time else self.money.text(request.price),
+                str(request.tasks),
+                f"{request.longest_run} s",
+                Tier(request.tier).name,
+                self.money.text(request.collateral),
+                _time(request.expiry),
+                "anyone" if request.provider == ZERO else request.provider,
+            )
+            found.append(_PostedRequest("0x" + request_id.hex(), request, cells))
+        found.sort(key=lambda entry: (-entry.request.highest_price, entry.id))
+        return found
+
     def job(self, job_id: str | bytes) -> _Job:
         """A job's state, terms, deadlines and money; found by one query of a single block."""
         raw = _word(job_id, "job")
         shown = "0x" + raw.hex()
-        state = self.escrow.job_state(raw)
+        state = self.views.job_state(raw)
         status = Status(int(state.status))
         if status is Status.UNKNOWN:
             raise UsageError(f"there is no job {shown} on the escrow {self.escrow.address}")
@@ -194,6 +237,7 @@ class _Market:
             count=1,
             tiers=Tier.BASIC,
             price_per_second=self.money.units_per_second(price_per_hour, "price_per_hour"),
+            shortest_run=60,
             longest_run=3600,
             acknowledge_window=900,
             delivery_margin=600,
@@ -206,10 +250,89 @@ class _Market:
         )
         return replace(offer, **changes)
 
+    def new_request(
+        self,
+        buyer: Any,
+        resource_class: str,
+        spec_hash: str | bytes,
+        price: str,
+        collateral: str,
+        longest_run: int,
+        **changes: Any,
+    ) -> Request:
+        """A request for `escrow.post_request`: at most `price` for all tasks; money in whole tokens, times in seconds.
+
+        `changes` are fields of it, for instance tasks=100 or expiry (Unix seconds; a day from now if not given).
+        """
+        request = Request(
+            buyer=_address(buyer),
+            provider=ZERO,
+            resource_class=class_bytes(resource_class),
+            spec_hash=_word(spec_hash, "spec_hash"),
+            tier=Tier.BASIC,
+            tasks=1,
+            price=self.money.units(price, "price"),
+            price_per_second=0,
+            longest_run=longest_run,
+            acknowledge_window=900,
+            delivery_margin=600,
+            challenge_window=3600,
+            failure_cap_bps=1000,
+            collateral=self.money.units(collateral, "collateral"),
+            expiry=ape.chain.pending_timestamp + DAY,
+            arbiter=ZERO,
+            exact_terms=bytes(WORD),
+            audit_fee=0,
+            audit_seal=bytes(WORD),
+            group=bytes(WORD),
+            salt=os.urandom(WORD),
+        )
+        return replace(request, **changes)
+
+    def new_bid(self, provider: Any, price: str, **changes: Any) -> Bid:
+        """A bid for `escrow.accept`; `price` in whole tokens for all tasks, `changes` are fields of it."""
+        bid = Bid(_address(provider), self.money.units(price, "price"), max_fee_bps=500)
+        return replace(bid, **changes)
+
     def new_order(self, spec_hash: str | bytes, longest_run: int, **changes: Any) -> Order:
         """An order for `escrow.hire`; `longest_run` in seconds, `changes` are fields of it."""
         spec, none, salt = _word(spec_hash, "spec_hash"), bytes(WORD), os.urandom(WORD)
         return replace(Order(spec, Tier.BASIC, 1, longest_run, none, 0, none, none, salt), **changes)
+
+    def post(self, posted: Any, sender: Any) -> Any:
+        """Posts an offer (as its provider) or a request (as its buyer)."""
+        thing = _content(posted)
+        if isinstance(thing, Offer):
+            return self.escrow.post_offer(thing, sender=sender)
+        return self.escrow.post_request(thing, sender=sender)
+
+    def cancel(self, posted: Any, sender: Any) -> Any:
+        """Closes an offer, or cancels a request: its money comes back to the buyer's balance."""
+        thing = _content(posted)
+        if isinstance(thing, Offer):
+            return self.escrow.close_offer(thing, sender=sender)
+        return self.escrow.cancel_request(thing, sender=sender)
+
+    def hire(self, offer: Any, order: Order, sender: Any) -> _Job:
+        """Makes a job of an offer, paid from the sender's balance."""
+        return self._made(self.escrow.hire(_content(offer, Offer), order, sender=sender))
+
+    def accept(self, request: Any, bid: Bid, sender: Any) -> _Job:
+        """Makes a job of a request, as the owner or operator of the bid's provider."""
+        return self._made(self.escrow.accept(_content(request, Request), bid, sender=sender))
+
+    def _made(self, receipt: Any) -> _Job:
+        return self.job(next(log.job for log in receipt.events if log.event_name == "JobMatched"))
+
+
+def _content(posted: Any, *kinds: type) -> Any:
+    """The offer or request of a row of `offers()` or `requests()`, or what `new_offer` or `new_request` made."""
+    thing = getattr(posted, "offer", None) or getattr(posted, "request", None) or posted
+    kinds = kinds or (Offer, Request)
+    if not isinstance(thing, kinds):
+        names = " or ".join(kind.__name__.lower() for kind in kinds)
+        raise UsageError(f"{posted!r} is no {names}: take one of {names}s(), or make one with new_{names}")
+    return thing
 
 
 def _record(kind: Any, struct: Any) -> Any:
@@ -258,6 +381,10 @@ def _in_words(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except GpuBondError as error:
             raise UsageError(str(error)) from None
+        except ContractLogicError as error:
+            reason = str(error.revert_message or error)
+            refused = Refused(f"the contract refuses: {reason}", remedy=remedy_of(reason))
+            raise UsageError(str(refused)) from None
 
     return wrapper
 
@@ -273,7 +400,11 @@ def ape_init_extras() -> dict[str, Any]:
     """The names that the console gets; without a deployment the functions say why they cannot work."""
     folder = Path(os.environ.get("GPUBOND_DEPLOYMENTS") or ape.project.path / "deployments")
     chain_id = ape.networks.provider.chain_id
-    functions = ("offers", "job", "provider", "balance", "units", "new_offer", "new_order")
+    functions = (
+        *("offers", "requests", "job", "provider", "balance", "units"),
+        *("new_offer", "new_order", "new_request", "new_bid"),
+        *("post", "hire", "accept", "cancel"),
+    )
     try:
         market = _Market(load_deployment(chain_id, folder))
     except GpuBondError as error:

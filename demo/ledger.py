@@ -34,8 +34,8 @@ class Ledger:
             + self._contracts.provider(party.owner).stake
             for party in self._parties
         }
-        held["burned"] = int(self._contracts.staking.functions.burned().call())
-        held["protocol"] = int(self._contracts.escrow.functions.protocol_fees().call())
+        held["burned"] = self._contracts.burned()
+        held["protocol"] = sum(self._contracts.provider(party.owner).fees for party in self._parties)
         return held
 
     def changes(self) -> dict[str, int]:

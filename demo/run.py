@@ -118,7 +118,7 @@ def _start_providers(stack: contextlib.ExitStack, chain: list[str]) -> dict[str,
             *("provider", "init", "--home", home, *chain, "--port", str(free_port())),
             *("--price-per-hour", PRICE_PER_HOUR, "--collateral", "5", "--backed-jobs", "4"),
             *("--dev-owner", str(1 + 2 * number), "--dev-operator", str(2 + 2 * number)),
-            *("--acknowledge-window", "30", "--delivery-margin", "30", "--challenge-window", "5"),
+            *("--acknowledge-window", "60", "--delivery-margin", "30", "--challenge-window", "5"),
             echo=False,
         )
         joining.append(start("provider", "join", "--home", home, "--faucet", "--yes"))

@@ -75,13 +75,20 @@ class OfferSettings(_Section):
     backed_jobs: int | None = Field(
         default=None, ge=1, le=100_000, description="jobs that the stake covers: running, or not settled yet"
     )
+    shortest_run: int = Field(default=60, ge=0, le=366 * 86_400, description="that each hire pays for at least")
     longest_run: int = Field(default=3600, ge=1, le=366 * 86_400)
-    acknowledge_window: int = Field(default=900, ge=1, le=90 * 86_400)
+    acknowledge_window: int = Field(default=900, ge=60, le=86_400)
     delivery_margin: int = Field(default=600, ge=1, le=90 * 86_400)
     challenge_window: int = Field(default=3600, ge=1, le=90 * 86_400)
     failure_cap_percent: Decimal = Field(default=Decimal(10), ge=0, le=100)
     max_fee_percent: Decimal = Field(default=Decimal(5), ge=0, le=100)
     valid_days: int = Field(default=365, ge=1, le=3650)
+
+    @model_validator(mode="after")
+    def _runs_in_order(self) -> OfferSettings:
+        if self.shortest_run > self.longest_run:
+            raise ValueError(f"shortest_run {self.shortest_run} is above longest_run {self.longest_run}")
+        return self
 
     @property
     def stake_jobs(self) -> int:

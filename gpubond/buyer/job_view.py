@@ -16,6 +16,8 @@ ENDS: dict[Status, str] = {
     Status.EXPIRED: "nothing was delivered: refund and compensation are in your balance",
     Status.CONVICTED: "the provider was convicted: refund and compensation are in your balance",
 }
+# An expired job that had a result.
+WITHHELD = "the provider did not show its result on demand: refund and compensation are in your balance"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def view_job(record: JobRecord, answer: dict[str, Any] | None, problem: str | No
 
 def _explain(record: JobRecord, answer: dict[str, Any] | None, now: int) -> tuple[str | None, int | None, str]:
     if record.status in ENDS:
-        return None, None, ENDS[record.status]
+        withheld = record.status == Status.EXPIRED and record.commitment is not None
+        return None, None, WITHHELD if withheld else ENDS[record.status]
     terms = record.terms
     if record.status == Status.COMMITTED and record.commitment is not None:
         failed = record.report is not None and record.report["exit_status"] != 0
@@ -78,8 +81,9 @@ def _explain(record: JobRecord, answer: dict[str, Any] | None, now: int) -> tupl
         )
         window_end = record.commitment.committed_at + terms.challenge_window
         return "you to release, or the challenge window to end", window_end, words
-    if record.status == Status.DISPUTED:
-        return "the arbiter to decide", None, "a dispute is open"
+    if record.status == Status.DISPUTED and record.commitment is not None:
+        window_end = record.commitment.committed_at + terms.challenge_window
+        return "the arbiter to decide", window_end + terms.dispute_timeout, "a dispute is open"
     if now > terms.deliver_by:
         return (
             "somebody to expire it",

@@ -10,12 +10,12 @@ from typing import Any
 
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.index import MarketIndex, OfferRecord
-from gpubond.chain.market import BPS, COMPENSATION_BPS, Tier
+from gpubond.chain.market import BPS, Tier, compensation
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
 from gpubond.jobs.spec import JobSpec
 
 # Gas that a buyer's own transactions use, rounded up from the gas snapshot (hire, and settle to release early).
-HIRE_GAS = 160_000
+HIRE_GAS = 120_000
 SETTLE_GAS = 90_000
 
 
@@ -44,6 +44,17 @@ class Quote:
         return self.refusal in ("", "not enough balance")
 
     @property
+    def collateral_is_low(self) -> bool:
+        """Whether the provider would lose less than a fifth of the price by vanishing."""
+        return 5 * self.record.offer.collateral < self.most
+
+    @property
+    def due_after(self) -> int:
+        """Seconds after the hire until which the result may be on its way."""
+        offer = self.record.offer
+        return offer.acknowledge_window + self.seconds + offer.delivery_margin
+
+    @property
     def fee_percent(self) -> float:
         """The protocol's share of what is paid, in percent."""
         return 100 * self.fee / self.most
@@ -66,6 +77,10 @@ class Quote:
             "compensation_if_nothing_is_delivered": self.compensation,
             "pay_at_most_if_the_run_fails": self.most * offer.failure_cap_bps // BPS,
             "collateral": offer.collateral,
+            "collateral_is_low": self.collateral_is_low,
+            "due_seconds_after_hire": self.due_after,
+            "shortest_run_s": offer.shortest_run,
+            "longest_run_s": offer.longest_run,
             "acknowledge_window_s": offer.acknowledge_window,
             "challenge_window_s": offer.challenge_window,
             "available": self.available,
@@ -105,7 +120,7 @@ def quote_all(
         class_name: only this resource class.
 
     Raises:
-        BadInput: nobody offers the class; zero seconds, or more than any offer allows.
+        BadInput: nobody offers the class, or a run of this length.
         Refused: there is no open offer at all.
     """
     records = [record for record in index.open_offers() if record.offer.tiers & Tier.BASIC]
@@ -124,22 +139,23 @@ def quote_all(
                 value=class_name,
                 remedy=f"classes on offer: {', '.join(offered)}",
             )
-    longest = max(record.offer.longest_run for record in records)
-    if not 1 <= seconds <= longest:
+    fitting = [record for record in records if _fits(record, seconds)]
+    if not fitting:
+        runs = sorted({(max(1, record.offer.shortest_run), record.offer.longest_run) for record in records})
         raise BadInput(
             "no offer allows a run of this length",
             field="seconds",
             value=seconds,
-            remedy=f"ask for 1 to {longest} seconds",
+            remedy="ask for " + " or ".join(f"{shortest} to {longest}" for shortest, longest in runs[:3]) + " seconds",
         )
     fee_bps = contracts.fee_bps()
     gas_wei = (HIRE_GAS + SETTLE_GAS) * int(contracts.node.eth.gas_price)
-    quotes = [
-        _quote(contracts, index, record, buyer, seconds, fee_bps, gas_wei)
-        for record in records
-        if seconds <= record.offer.longest_run
-    ]
+    quotes = [_quote(contracts, index, record, buyer, seconds, fee_bps, gas_wei) for record in fitting]
     return sorted(quotes, key=lambda quote: (not quote.available, quote.most))
+
+
+def _fits(record: OfferRecord, seconds: int) -> bool:
+    return max(1, record.offer.shortest_run) <= seconds <= record.offer.longest_run
 
 
 def _quote(
@@ -162,7 +178,7 @@ def _quote(
         most=most,
         fee=most * fee_bps // BPS,
         gas_wei=gas_wei,
-        compensation=min(offer.collateral, most * COMPENSATION_BPS // BPS),
+        compensation=compensation(most, offer.collateral),
         refusal=contracts.refusal(offer, buyer, seconds),
         jobs_settled=outcomes.get("settled", 0),
         jobs_declined=outcomes.get("declined", 0),
@@ -181,7 +197,7 @@ def choose(
     """The offer to hire: of those named, the cheapest that can be hired now and whose gateway answers.
 
     Args:
-        quotes: cheapest first.
+        quotes: cheapest first, at least one.
         offer_id: only this offer (0x hex, or the beginning of it).
         provider: only this provider (owner's address).
         max_price: base units that may be spent at most.
@@ -193,16 +209,17 @@ def choose(
         Refused: none can be hired now; the reasons are named.
         Unreachable: no gateway of those that could be hired answers.
     """
+    seconds = quotes[0].seconds
     if offer_id is not None:
         quotes = [quote for quote in quotes if quote.record.offer_id.startswith(offer_id.lower())]
     if provider is not None:
         quotes = [quote for quote in quotes if quote.record.offer.provider.lower() == provider.lower()]
     if not quotes:
         raise BadInput(
-            "there is no such open offer",
+            f"there is no such open offer for a run of {seconds} s",
             field="offer" if offer_id is not None else "provider",
             value=offer_id if offer_id is not None else provider,
-            remedy="`gpubond job quote` lists the offers",
+            remedy=f"`gpubond job quote --seconds {seconds}` lists those that there are; others have another length",
         )
     available = [quote for quote in quotes if quote.available and quote.endpoint]
     if not available:

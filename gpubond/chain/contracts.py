@@ -17,6 +17,9 @@ from gpubond.chain.deployment import Deployment
 from gpubond.chain.market import Commitment, JobTerms, Offer, Order
 from gpubond.chain.money import Token
 
+# `JobEscrow.vy`: the low bits of a job's slot are its status.
+STATUS_MASK = 0xFFFF
+
 
 @dataclass(frozen=True)
 class Call:
@@ -39,6 +42,7 @@ class ProviderState:
     locked: int
     balance: int
     declines: int
+    fees: int
 
     @property
     def registered(self) -> bool:
@@ -81,6 +85,10 @@ class Contracts:
         """Why a hire would be refused now; empty if nothing stands against it."""
         return str(self.views.functions.refusal(offer.as_tuple(), buyer, longest_run).call())
 
+    def burned(self) -> int:
+        """What slashes by the escrow took out of use for good, base units."""
+        return int(self.staking.functions.burned_by(self.escrow.address).call())
+
     def fee_bps(self) -> int:
         """The protocol's fee in basis points of what a provider earns."""
         return int(self.escrow.functions.fee_bps().call())
@@ -99,7 +107,7 @@ class Contracts:
 
     def job_status(self, job: bytes) -> int:
         """The status bits of a job; 0 if it does not exist."""
-        return int(self.escrow.functions.job_state(job).call()[0])
+        return int(self.escrow.functions.job_slot(job).call()) & STATUS_MASK
 
     def _call(self, contract: Contract, words: str, name: str, *args: Any) -> Call:
         return Call(words, str(contract.address), contract.encode_abi(name, args=list(args)))
@@ -165,17 +173,27 @@ class Contracts:
         return self._call(self.escrow, words, "hire", offer.as_tuple(), order.as_tuple())
 
     def decline(self, terms: JobTerms) -> Call:
-        """Gives a job back."""
-        return self._call(self.escrow, "decline the job", "decline", terms.as_tuple())
+        """Gives a job back; its offer stays open."""
+        return self._call(self.escrow, "decline the job", "decline", terms.as_tuple(), False)
 
-    def commit(self, terms: JobTerms, result_root: bytes, exit_status: int, seconds_used: int, tasks_done: int) -> Call:
-        """Commits to a result."""
+    def commit(
+        self,
+        terms: JobTerms,
+        result_root: bytes,
+        *,
+        chunks: int,
+        exit_status: int,
+        seconds_used: int,
+        tasks_done: int,
+    ) -> Call:
+        """Commits to a result, a bundle of `chunks` times 4 KiB."""
         return self._call(
             self.escrow,
             f"commit to the result 0x{result_root.hex()}",
             "commit",
             terms.as_tuple(),
             result_root,
+            chunks,
             exit_status,
             seconds_used,
             tasks_done,

@@ -90,7 +90,7 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class OfferRecord:
-    """An offer as the chain has it."""
+    """An offer as the chain has it. `active` counts the places taken: by running jobs and by expired ones."""
 
     offer_id: str
     offer: Offer
@@ -168,6 +168,15 @@ class MarketIndex:
             "SELECT * FROM market_offers WHERE is_open AND (?1 IS NULL OR class = ?1)", (class_name,)
         )
         return sorted((_offer(row) for row in rows.fetchall()), key=lambda record: record.offer.price_per_second)
+
+    def lost_places(self, offer_id: str) -> int:
+        """Places of an offer (0x hex) that expired jobs keep for ever."""
+        # A job that was committed before it expired gave its place back then.
+        row = self._database.connection.execute(
+            "SELECT count(*) AS n FROM market_jobs WHERE offer_id = ? AND status = ? AND commitment IS NULL",
+            (offer_id, Status.EXPIRED),
+        ).fetchone()
+        return int(row["n"])
 
     def classes(self) -> list[str]:
         """The resource classes of open offers."""
@@ -256,7 +265,8 @@ def _apply(tx: Transaction, event: Event) -> None:
         case "JobReleased":
             _set_status(tx, args["job"], Status.COMMITTED)
         case "JobSettled" | "JobDeclined" | "JobExpired" | "JobConvicted":
-            if event.name in ("JobDeclined", "JobExpired"):
+            # A job that expires keeps its place: a machine that vanished is hired no more.
+            if event.name == "JobDeclined":
                 _free_slot(tx, args["job"])
             amounts = {name: value for name, value in args.items() if isinstance(value, int)}
             tx.execute(

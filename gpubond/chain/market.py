@@ -20,8 +20,12 @@ from gpubond.errors import BadInput
 BPS = 10_000
 UINT128_MAX = 2**128 - 1
 
-# `terms.vy`: the share of the price that non-delivery pays to the buyer, in basis points.
+# `terms.vy`: the share of the price, or of the collateral if less, that non-delivery pays to the buyer.
 COMPENSATION_BPS = 2_000
+
+# `JobEscrow.vy`: seconds after the challenge window's end from which anyone may settle a disputed job.
+DISPUTE_TIMEOUT = 7 * 86_400
+EXACT_DISPUTE_TIMEOUT = 90 * 86_400
 
 
 class Tier(IntEnum):
@@ -100,17 +104,7 @@ class Offer(_Record):
     abi_types: ClassVar[tuple[str, ...]] = (
         "address",
         "bytes32",
-        "uint32",
-        "uint256",
-        "uint128",
-        "uint32",
-        "uint32",
-        "uint32",
-        "uint32",
-        "uint16",
-        "uint16",
-        "uint128",
-        "uint64",
+        *("uint256",) * 12,
         "address",
     )
 
@@ -119,6 +113,7 @@ class Offer(_Record):
     count: int
     tiers: int
     price_per_second: int
+    shortest_run: int
     longest_run: int
     acknowledge_window: int
     delivery_margin: int
@@ -145,14 +140,10 @@ class Order(_Record):
 
     abi_types: ClassVar[tuple[str, ...]] = (
         "bytes32",
+        *("uint256",) * 3,
+        "bytes32",
         "uint256",
-        "uint32",
-        "uint32",
-        "bytes32",
-        "uint128",
-        "bytes32",
-        "bytes32",
-        "bytes32",
+        *("bytes32",) * 3,
     )
 
     spec_hash: bytes
@@ -167,32 +158,79 @@ class Order(_Record):
 
 
 @dataclass(frozen=True)
+class Request(_Record):
+    """A bid: a job looking for a provider. Either `price` (for all tasks) or `price_per_second` is set."""
+
+    abi_types: ClassVar[tuple[str, ...]] = (
+        *("address",) * 2,
+        *("bytes32",) * 2,
+        *("uint256",) * 11,
+        "address",
+        "bytes32",
+        "uint256",
+        *("bytes32",) * 3,
+    )
+
+    buyer: str
+    provider: str
+    resource_class: bytes
+    spec_hash: bytes
+    tier: int
+    tasks: int
+    price: int
+    price_per_second: int
+    longest_run: int
+    acknowledge_window: int
+    delivery_margin: int
+    challenge_window: int
+    failure_cap_bps: int
+    collateral: int
+    expiry: int
+    arbiter: str
+    exact_terms: bytes
+    audit_fee: int
+    audit_seal: bytes
+    group: bytes
+    salt: bytes
+
+    def request_id(self, chain_id: int, escrow: str) -> bytes:
+        """keccak256(abi.encode(chain id, escrow, request)), as `requests.vy` computes it."""
+        return self._id(chain_id, escrow)
+
+    @property
+    def highest_price(self) -> int:
+        """What is escrowed while it is open, base units."""
+        return self.price + self.price_per_second * self.longest_run
+
+    @property
+    def class_name(self) -> str:
+        """The resource class as text."""
+        return class_text(self.resource_class)
+
+
+@dataclass(frozen=True)
+class Bid(_Record):
+    """What a provider accepts a request with."""
+
+    abi_types: ClassVar[tuple[str, ...]] = ("address", "uint256", "uint256")
+
+    provider: str
+    price: int
+    max_fee_bps: int
+
+
+@dataclass(frozen=True)
 class JobTerms(_Record):
     """Everything that a job is held to."""
 
     abi_types: ClassVar[tuple[str, ...]] = (
+        *("address",) * 2,
+        *("bytes32",) * 2,
+        *("uint256",) * 12,
         "address",
-        "address",
-        "bytes32",
         "bytes32",
         "uint256",
-        "uint32",
-        "uint128",
-        "uint128",
-        "uint32",
-        "uint128",
-        "uint16",
-        "uint16",
-        "uint64",
-        "uint64",
-        "uint64",
-        "uint32",
-        "address",
-        "bytes32",
-        "uint128",
-        "bytes32",
-        "bytes32",
-        "bytes32",
+        *("bytes32",) * 3,
     )
 
     buyer: str
@@ -228,20 +266,31 @@ class JobTerms(_Record):
         return self.price + self.price_per_second * self.longest_run
 
     @property
+    def dispute_timeout(self) -> int:
+        """Seconds that the arbiter has after the challenge window's end."""
+        return EXACT_DISPUTE_TIMEOUT if self.tier == Tier.EXACT else DISPUTE_TIMEOUT
+
+    @property
     def compensation(self) -> int:
         """What the buyer gets out of the collateral if nothing is delivered, base units."""
-        return min(self.collateral, self.escrowed * COMPENSATION_BPS // BPS)
+        return compensation(self.escrowed, self.collateral)
 
 
 @dataclass(frozen=True)
 class Commitment(_Record):
     """What a provider put on chain as its result."""
 
-    abi_types: ClassVar[tuple[str, ...]] = ("bytes32", "uint128", "uint64")
+    abi_types: ClassVar[tuple[str, ...]] = ("bytes32", "uint256", "uint256", "uint256")
 
     result_root: bytes
+    chunks: int
     pay: int
     committed_at: int
+
+
+def compensation(escrowed: int, collateral: int) -> int:
+    """What a buyer gets out of the collateral if nothing is delivered, base units."""
+    return min(escrowed, collateral) * COMPENSATION_BPS // BPS
 
 
 def class_bytes(name: str) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a contract refused, in words."""
+"""Why a contract refused, in words, and what can be done."""
 
 from __future__ import annotations
 
@@ -23,6 +23,60 @@ _PANICS = {
     0x32: "an index out of bounds",
     0x41: "too much memory",
 }
+
+# The contracts' reasons that a person can do something about.
+REMEDIES = {
+    "escrow: not enough balance": "deposit the rest first: approve the escrow at the token, then escrow.deposit",
+    "escrow: amount is zero": "give an amount above zero",
+    "escrow: not owner or operator": "send it from the provider's owner or operator",
+    "escrow: not the buyer": "send it from the buyer's account; once a request has expired anyone may cancel it",
+    "escrow: not for this provider": "the request names another provider",
+    "escrow: offer not open": "it was closed or never posted: choose another offer",
+    "escrow: offer already open": "nothing is left to do: it stands already",
+    "escrow: offer fully used": "wait for a place, or choose another offer; a provider whose jobs expired posts anew",
+    "escrow: offer has expired": "choose another offer, or post one with a later expiry",
+    "escrow: run below offer": "pay for a longest run of at least the offer's shortest_run",
+    "escrow: longest run beyond offer": "pay for a longest run of at most the offer's longest_run",
+    "escrow: fee above offer's limit": "choose another offer, or raise max_fee_bps and post it again",
+    "escrow: fee above bid's limit": "raise the bid's max_fee_bps to the escrow's fee_bps",
+    "escrow: new jobs are paused": "wait until the admin ends the pause; jobs that run are not touched",
+    "escrow: request not open": "it was accepted or cancelled: list the open ones with requests()",
+    "escrow: request exists": "give it another salt",
+    "escrow: request has expired": "post another with a later expiry",
+    "escrow: expiry too late": "let it expire within 90 days",
+    "escrow: price above request": "bid the request's price at most",
+    "escrow: price is zero": "give a price above zero",
+    "escrow: price too high": "lower the price, or the longest run that it is multiplied by",
+    "escrow: not one price": "set either price or price_per_second, and the other to zero",
+    "escrow: no tasks": "order at least one task",
+    "escrow: collateral is zero": "ask for a collateral above zero",
+    "escrow: class is empty": "name a resource class",
+    "escrow: spec hash is empty": "give the SHA-256 of the job's specification",
+    "escrow: longest run is zero": "give a longest run of at least one second",
+    "escrow: shortest above longest": "let shortest_run be at most longest_run",
+    "escrow: window too short": "let the acknowledge window be 60 seconds at least",
+    "escrow: window too long": "acknowledge window: at most a day; delivery margin and challenge window: 90 days",
+    "escrow: failure cap too high": "let failure_cap_bps be 10,000 at most",
+    "escrow: arbiter not approved": "the provider's owner approves it first: escrow.approve_arbiter",
+    "escrow: tier not offered": "order a tier that the offer has",
+    "escrow: tier not open yet": "use the tier BASIC or EXACT",
+    "escrow: wrong state": "look at the job's status: this step is not open to it, or no longer",
+    "escrow: not due yet": "wait until deliver_by has passed",
+    "escrow: challenge window is open": "the buyer may settle now, everybody else when the window has ended",
+    "escrow: too late to decline": "deliver, or commit a failed run: collateral is lost only if nothing is committed",
+    "escrow: too late to commit": "the deadline has passed: anyone may expire the job",
+    "staking: not registered": "register first: staking.register",
+    "staking: already registered": "nothing is left to do; staking.set_operator replaces the operator",
+    "staking: not enough free stake": "add stake (staking.stake), or lower an allowance (staking.allow)",
+    "staking: above allowance": "the provider's owner raises the allowance (staking.allow), or waits for jobs to end",
+    "staking: above allowance per job": "the provider's owner raises the allowance per job (staking.allow)",
+    "staking: per job above total": "let the allowance per job be at most its total",
+}
+
+
+def remedy_of(reason: str) -> str | None:
+    """What the reader of a contract's reason can do; None where nothing general can be said."""
+    return REMEDIES.get(reason)
 
 
 def is_revert(error: Exception) -> bool:

@@ -269,8 +269,10 @@ def _show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
             token.per_hour_text(item.record.offer.price_per_second),
             token.text(item.most),
             token.text(item.compensation),
+            f"{max(1, item.record.offer.shortest_run)} to {item.record.offer.longest_run} s",
+            f"{item.due_after} s",
             f"{item.jobs_settled}/{item.jobs_declined}/{item.jobs_expired}",
-            "yes" if item.available else item.refusal,
+            ("yes, low collateral" if item.collateral_is_low else "yes") if item.available else item.refusal,
             shortened(item.record.offer_id),
         )
         for item in quotes
@@ -278,8 +280,9 @@ def _show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
     seconds = quotes[0].seconds
     click.echo(f"Offers for a run of at most {seconds} s, the cheapest that is free first. Unused seconds come back.")
     click.echo("If the provider vanishes you get all back, and the amount under 'vanishes' out of its collateral.")
+    click.echo("A hire pays for a run within 'runs'; its result is due so long after it, under 'due', at latest.")
     click.echo("The record counts its jobs: paid/declined/expired.")
-    table(("class", "price", "at most", "vanishes", "record", "free", "offer"), rows)
+    table(("class", "price", "at most", "vanishes", "runs", "due", "record", "free", "offer"), rows)
 
 
 def _show_prepared(buyer: Buyer, prepared: Prepared) -> None:
@@ -298,10 +301,13 @@ def _show_prepared(buyer: Buyer, prepared: Prepared) -> None:
                 f"{token.text(quote.fee)} of it at most ({quote.fee_percent:.2f} %), paid by the provider",
             ),
             ("gas", f"about {quote.gas_wei / 10**18:.6f} ETH"),
+            ("due", f"{quote.due_after} s after the hire at latest"),
             ("if it vanishes", f"all comes back, with {token.text(quote.compensation)} from its collateral"),
             ("trust tier", "BASIC: non-delivery costs the provider its collateral; the content is your risk"),
         ]
     )
+    if quote.collateral_is_low:
+        click.echo(f"note: its collateral, {token.text(offer.collateral)}, is less than a fifth of the price")
     for note in prepared.notes:
         click.echo(f"note: {note}")
 

@@ -51,8 +51,21 @@ def group() -> None:
     type=click.IntRange(1),
     help="Jobs that the stake covers, running or not settled yet.  [default: 4 times --count]",
 )
+@click.option(
+    "--shortest-run",
+    type=click.IntRange(0),
+    default=60,
+    show_default=True,
+    help="Seconds that each hire pays for at least.",
+)
 @click.option("--longest-run", type=click.IntRange(1), default=3600, show_default=True, help="Seconds.")
-@click.option("--acknowledge-window", type=click.IntRange(1), default=900, show_default=True, help="Seconds.")
+@click.option(
+    "--acknowledge-window",
+    type=click.IntRange(60, 86_400),
+    default=900,
+    show_default=True,
+    help="Seconds in which a hire may be declined.",
+)
 @click.option("--delivery-margin", type=click.IntRange(1), default=600, show_default=True, help="Seconds.")
 @click.option("--challenge-window", type=click.IntRange(1), default=3600, show_default=True, help="Seconds.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the gateway listens on.")
@@ -72,6 +85,7 @@ def init(
     class_name: str | None,
     count: int,
     backed_jobs: int | None,
+    shortest_run: int,
     longest_run: int,
     acknowledge_window: int,
     delivery_margin: int,
@@ -117,6 +131,7 @@ def init(
                 "backed_jobs": backed_jobs,
                 "price_per_hour": price_per_hour,
                 "collateral": collateral,
+                "shortest_run": shortest_run,
                 "longest_run": longest_run,
                 "acknowledge_window": acknowledge_window,
                 "delivery_margin": delivery_margin,
@@ -234,12 +249,14 @@ def status(home: Path, as_json: bool) -> None:
         state = session.contracts.provider(address)
         works = WorkLog(session.database).recent()
         offers = [record for record in session.index.open_offers() if record.offer.provider == address]
+        lost = sum(session.index.lost_places(record.offer_id) for record in offers)
         if as_json:
             print_json(
                 {
                     "provider": address,
                     **vars(state),
                     "offers": [record.offer_id for record in offers],
+                    "lost_places": lost,
                     "jobs": [
                         {
                             "job": work.job,
@@ -268,6 +285,8 @@ def status(home: Path, as_json: bool) -> None:
                 ("open offers", len(offers)),
             ]
         )
+        if lost:
+            click.echo(f"note: expired jobs keep {lost} of their places; `gpubond provider join` posts the offer anew")
         if works:
             table(
                 ("job", "state", "reason", "waits for", "since"),

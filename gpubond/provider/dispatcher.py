@@ -260,9 +260,10 @@ class Dispatcher:
             call = self._contracts.commit(
                 record.terms,
                 bytes.fromhex(result["root"].removeprefix("0x")),
-                result["exit_code"],
-                result["seconds"],
-                record.terms.tasks if result["exit_code"] == 0 else 0,
+                chunks=result["chunk_count"],
+                exit_status=result["exit_code"],
+                seconds_used=result["seconds"],
+                tasks_done=record.terms.tasks if result["exit_code"] == 0 else 0,
             )
             self._submit(work, "commit", call, WorkState.COMMITTING)
             return

@@ -45,6 +45,7 @@ def offer_from_settings(session: Session, provider: str, settings: OfferSettings
         count=settings.count,
         tiers=Tier.BASIC,
         price_per_second=token.units_per_second(settings.price_per_hour, "offer.price_per_hour"),
+        shortest_run=settings.shortest_run,
         longest_run=settings.longest_run,
         acknowledge_window=settings.acknowledge_window,
         delivery_margin=settings.delivery_margin,
@@ -134,10 +135,17 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
 
 def _offer_calls(session: Session, owner: str, offer: Offer) -> list[Call]:
     contracts = session.contracts
-    mine = [record.offer for record in session.index.open_offers(offer.class_name) if record.offer.provider == owner]
+    mine = [record for record in session.index.open_offers(offer.class_name) if record.offer.provider == owner]
     soon = session.contracts.now() + 7 * _DAY
-    standing = [other for other in mine if replace(other, expiry=offer.expiry) == offer and other.expiry > soon]
-    calls = [contracts.close_offer(other) for other in mine if other not in standing]
+    standing = [
+        record
+        for record in mine
+        if replace(record.offer, expiry=offer.expiry) == offer
+        and record.offer.expiry > soon
+        # Expired jobs keep their places of an offer; another offer has all of its own.
+        and not session.index.lost_places(record.offer_id)
+    ]
+    calls = [contracts.close_offer(record.offer) for record in mine if record not in standing]
     if not standing:
         calls.append(contracts.post_offer(offer))
     return calls

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from eth_account import Account
 
 from gpubond.chain.node import connect
 from gpubond.devnet import Devnet, find_anvil, free_port
@@ -21,11 +23,22 @@ CHAIN_ID = 31337
 COMMAND_TIMEOUT = 240  # seconds; a command that hangs fails its test
 
 
+PASSPHRASE = "secret"
+
+
 @dataclass(frozen=True)
 class Ape:
     """The `ape` program of this environment with data, home and history of its own."""
 
     directory: Path
+
+    def keystore(self, name: str = "deployer") -> str:
+        """Makes an account of Ape's, locked by PASSPHRASE; returns its address."""
+        made = Account.create()
+        keys = self.directory / "ape" / "accounts"
+        keys.mkdir(parents=True)
+        (keys / f"{name}.json").write_text(json.dumps(made.encrypt(PASSPHRASE, kdf="pbkdf2", iterations=1000)))
+        return str(made.address)
 
     def __call__(self, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs it in the repository; stdout and stderr together are in `stdout`."""
@@ -69,9 +82,10 @@ def start_chain(tmp_path: Path) -> Iterator[Callable[..., Devnet]]:
     """Starts chains of this test's own, with a block for each transaction; all end with the test."""
     chains: list[Devnet] = []
 
-    def start(chain_id: int = CHAIN_ID) -> Devnet:
+    def start(chain_id: int = CHAIN_ID, hardfork: str = "cancun", block_time: int | None = None) -> Devnet:
         directory = tmp_path / f"chain-{len(chains)}"
-        chain = Devnet(directory, free_port(), chain_id, block_time=None, anvil=find_anvil(ANVIL_CACHE))
+        anvil = find_anvil(ANVIL_CACHE)
+        chain = Devnet(directory, free_port(), chain_id, block_time=block_time, hardfork=hardfork, anvil=anvil)
         chains.append(chain)
         chain.up()
         return chain

@@ -91,6 +91,14 @@ class Marketplace:
         assert ran.code == 0, (arguments, ran)
         return ran.document
 
+    def text(self, *arguments: str) -> str:
+        """What a command that must succeed prints for a person."""
+        done = subprocess.run(
+            [*PROGRAM, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, (arguments, done)
+        return done.stdout
+
     @property
     def chain_options(self) -> tuple[str, ...]:
         """Node and deployment for `init`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gpubond.chain.reverts import remedy_of
 from gpubond.devnet import Devnet
 
 from .conftest import CHAIN_ID, REPOSITORY, Ape
@@ -84,7 +85,7 @@ hired = escrow.hire(offers()[0].offer, new_order("0x" + "ab" * 32, longest_run=3
 def test_shows_offers_jobs_providers_and_balances(console: Console) -> None:
     output = console(
         f"{HIRE}\noffers()\nprovider(owner)\nbalance(buyer)\nmade = job(hired.events[0].job)\nmade\n"
-        "receipt = escrow.commit(made.terms, '0x' + 'cd' * 32, 0, 1, 1, sender=owner)\n"
+        "receipt = escrow.commit(made.terms, '0x' + 'cd' * 32, 1, 0, 1, 1, sender=owner)\n"
         "print('now', job(made.id).status.name)"
     )
     for failure in FAILURES:
@@ -92,8 +93,8 @@ def test_shows_offers_jobs_providers_and_balances(console: Console) -> None:
     shown = [words(line) for line in output.splitlines()]
     table = [line for line in shown if "tUSD/h" in line]
     assert [line.split(" 0x")[0] for line in table] == [
-        "0 cpu-sim 1.80 tUSD/h 1 of 2 3600 s BASIC 5.00 tUSD",
-        "1 cpu-sim 7.20 tUSD/h 1 of 1 3600 s BASIC 5.00 tUSD",
+        "0 cpu-sim 1.80 tUSD/h 1 of 2 60 to 3600 s BASIC 5.00 tUSD",
+        "1 cpu-sim 7.20 tUSD/h 1 of 1 60 to 3600 s BASIC 5.00 tUSD",
     ], "cheapest first, the closed one left out"
     for line in (
         "allowed 200.00 tUSD, at most 50.00 tUSD a job",
@@ -107,6 +108,82 @@ def test_shows_offers_jobs_providers_and_balances(console: Console) -> None:
         "now COMMITTED",
     ):
         assert line in shown, f"missing: {line}\n{output}"
+
+
+REQUEST = """
+owner, buyer = accounts.test_accounts[1], accounts.test_accounts[2]
+receipt = token.faucet(units("1000"), sender=owner)
+receipt = token.approve(staking, units("1000"), sender=owner)
+receipt = staking.register(owner, "", sender=owner)
+receipt = staking.stake(units("100"), sender=owner)
+receipt = staking.allow(escrow, units("50"), units("50"), sender=owner)
+receipt = token.faucet(units("10"), sender=buyer)
+receipt = token.approve(escrow, units("10"), sender=buyer)
+receipt = escrow.deposit(units("10"), sender=buyer)
+spec, later = "0x" + "ab" * 32, chain.pending_timestamp + 3600
+receipt = post(new_request(buyer, "cpu-sim", spec, "4", "5", 3600, tasks=100, expiry=later), sender=buyer)
+receipt = post(new_request(buyer, "cpu-sim", spec, "2.50", "5", 600, provider=owner.address), sender=buyer)
+gone = new_request(buyer, "nvidia-t4", spec, "1", "5", 600)
+receipt = post(gone, sender=buyer)
+receipt = cancel(gone, sender=buyer)
+""".strip()
+
+
+def test_requests_are_listed_accepted_and_cancelled(console: Console) -> None:
+    output = console(
+        f"{REQUEST}\nrequests()\nprint('expiry of the first', requests()[0].request.expiry == later)\nbalance(buyer)\n"
+        "made = accept(requests()[0], new_bid(owner, '3.20'), sender=owner)\nmade\n"
+        "print('left', len(requests()))\nbalance(buyer)\nprovider(owner)\n"
+        "receipt = cancel(requests()[0], sender=buyer)\nrequests()\nprint('at last', balance(buyer)['escrow'])"
+    )
+    for failure in FAILURES:
+        assert failure not in output, output
+    shown = [words(line) for line in output.splitlines()]
+    head = "# class at most tasks longest run tier collateral until for buyer id"
+    assert shown.count(head) == 1, output
+    dearer, cheaper = shown[shown.index(head) + 1 : shown.index(head) + 3]
+    # The dearest first, the cancelled one left out.
+    assert dearer.startswith("0 cpu-sim 4.00 tUSD 100 3600 s BASIC 5.00 tUSD 20"), output
+    assert " UTC anyone 0x" in dearer, output
+    assert cheaper.startswith("1 cpu-sim 2.50 tUSD 1 600 s BASIC 5.00 tUSD 20"), output
+    assert " UTC 0x" in cheaper, output
+    for line in (
+        "expiry of the first True",
+        "escrow 3.50 tUSD",
+        "status ACTIVE: the provider works on it",
+        "price at most 3.20 tUSD, for 3600 s",
+        "left 1",
+        "escrow 4.30 tUSD",
+        "locked 5.00 tUSD",
+        "no open requests",
+        "at last 6.80 tUSD",
+    ):
+        assert line in shown, f"missing: {line}\n{output}"
+
+
+def test_a_refused_action_says_in_words_what_to_do(console: Console) -> None:
+    output = console(
+        f"{REQUEST}\naccept(requests()[0], new_bid(owner, '9'), sender=owner)\n"
+        "cancel(requests()[0], sender=owner)\ncancel(gone, sender=buyer)\n"
+        "accept(gone, new_bid(owner, '1'), sender=buyer)\n"
+        "post(new_request(buyer, 'cpu-sim', spec, '50', '5', 600), sender=buyer)\n"
+        "post('gone', sender=buyer)\nhire(requests()[0], new_order(spec, 60), sender=buyer)\n"
+        "print('left', len(requests()), balance(buyer)['escrow'])"
+    )
+    assert "Traceback" not in output, output
+    shown = [words(line) for line in output.splitlines()]
+    for reason in (
+        "escrow: price above request",
+        "escrow: not the buyer",
+        "escrow: request not open",
+        "escrow: not owner or operator",
+        "escrow: not enough balance",
+    ):
+        place = shown.index(f"UsageError: the contract refuses: {reason}")
+        assert shown[place + 1] == f"remedy: {remedy_of(reason)}", output
+    assert "UsageError: 'gone' is no offer or request" in output
+    assert " is no offer: take one of offers()" in output
+    assert "left 2 3.50 tUSD" in shown, output
 
 
 def test_wrong_input_is_answered_in_words(console: Console) -> None:

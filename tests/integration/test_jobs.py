@@ -15,8 +15,9 @@ import pytest
 
 from gpubond.buyer.client import Buyer
 from gpubond.chain.development import advance_time, dev_account
-from gpubond.chain.market import Status
+from gpubond.chain.market import Order, Status
 from gpubond.devnet import Devnet, free_port
+from gpubond.jobs.merkle import CHUNK_BYTES
 
 from .marketplace import Marketplace, wait_until
 
@@ -126,9 +127,64 @@ def test_a_failing_run_exits_with_an_error_and_pays_the_failure_cap_at_most(
     assert ran.error["code"] == "job_failed"
     view = ran.document[0]
     assert view["report"]["exit_status"] == 1
+    assert view["report"]["tasks_done"] == 0
     assert view["commitment"]["pay"] <= view["terms"]["price_per_second"] * view["terms"]["longest_run"] // 10
     log = market.ok("job", "logs", view["job"], "--home", str(buyer))["log"]
     assert "no such luck" in log
+
+
+def test_a_bag_that_is_done_earns_its_seconds(
+    market: Marketplace, worker: Any, buyer: Path, job_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpubond.buyer.client.Order", lambda **fields: Order(**{**fields, "tasks": 7}))
+    before = market.wealth(BUYER), market.wealth(OWNER)
+    with Buyer.open(buyer) as client:
+        job = client.submit(job_file)
+        record = client.wait(job).record
+        manifest = client.fetch(job, tmp_path / "out")
+        client.release(job)
+    assert record.report is not None and record.commitment is not None
+    assert (record.terms.tasks, record.report["exit_status"], record.report["tasks_done"]) == (7, 0, 7)
+    assert record.commitment.chunks == -(-manifest.bundle_size // CHUNK_BYTES) > 0
+    paid = record.report["seconds_used"] * record.terms.price_per_second
+    assert record.commitment.pay == paid > 0
+    assert (market.wealth(BUYER), market.wealth(OWNER)) == (before[0] - paid, before[1] + paid)
+
+
+def test_quotes_show_runs_deadline_and_a_collateral_that_is_low(
+    market: Marketplace, provider: Path, buyer: Path, job_file: Path
+) -> None:
+    address = str(dev_account(OWNER).address)
+
+    def quote(seconds: int) -> Any:
+        found = market.ok("job", "quote", "--seconds", str(seconds), "--home", str(buyer))
+        return next(item for item in found if item["provider"] == address)
+
+    # 36 tokens an hour and 5 of collateral: a fifth of 25 tokens, which 2,500 seconds cost.
+    enough, low = quote(2500), quote(2501)
+    assert (enough["collateral_is_low"], low["collateral_is_low"]) == (False, True)
+    assert (low["shortest_run_s"], low["longest_run_s"]) == (60, 3600)
+    assert low["due_seconds_after_hire"] == 200 + 2501 + 20
+    shown = market.text("job", "quote", "--seconds", "2501", "--home", str(buyer))
+    for words in ("60 to 3600 s", "2721 s", "yes, low collateral"):
+        assert words in shown, shown
+    assert "low collateral" not in market.text("job", "quote", "--seconds", "2500", "--home", str(buyer))
+
+    refused = market.run("job", "quote", "--seconds", "59", "--home", str(buyer))
+    assert refused.code == 2
+    assert refused.error["field"] == "seconds"
+    assert refused.error["remedy"] == "ask for 60 to 3600 seconds"
+
+
+def test_the_price_of_a_job_is_shown_with_its_risks_before_the_hire(
+    market: Marketplace, worker: Any, buyer: Path, job_file: Path
+) -> None:
+    shown = " ".join(market.text(*submit(buyer, job_file, "--dry-run", "--seconds", "3600")).split())
+    assert "due 3820 s after the hire at latest" in shown, shown
+    assert "note: its collateral, 5.00 tUSD, is less than a fifth of the price" in shown, shown
+    shown = " ".join(market.text(*submit(buyer, job_file, "--dry-run")).split())
+    assert "due 280 s after the hire at latest" in shown, shown
+    assert "is less than a fifth" not in shown, shown
 
 
 def test_cuda_source_that_does_not_compile_is_refused_before_any_money_moves(
@@ -228,10 +284,9 @@ def test_withheld_inputs_are_declined_and_the_buyer_is_refunded(
         advance_time(market.node, 160)
         wait_until(lambda: client.record(job).status == Status.DECLINED)
     assert (market.wealth(BUYER), market.wealth(OWNER)) == before
-    # The offer closed with it; joining again opens it.
+    # The offer stays open: else anyone could close it for the gas of a hire.
     market.stop_worker(worker)
-    again = market.ok("provider", "join", "--home", str(provider), "--yes")
-    assert [call["words"].split()[0] for call in again["calls"]] == ["offer"]
+    assert market.ok("provider", "join", "--home", str(provider), "--yes")["calls"] == []
 
 
 def test_a_vanished_provider_pays_the_buyer_and_the_rest_burns(
@@ -239,10 +294,10 @@ def test_a_vanished_provider_pays_the_buyer_and_the_rest_burns(
 ) -> None:
     home = market.provider(
         *("vanishing", 3, 4),
-        *("--acknowledge-window", "20", "--delivery-margin", "20", "--challenge-window", "60"),
+        *("--acknowledge-window", "60", "--delivery-margin", "20", "--challenge-window", "60"),
     )
     worker = market.start_worker(home)
-    before, burned = market.wealth(BUYER), market.contracts.staking.functions.burned().call()
+    before, burned = market.wealth(BUYER), market.contracts.burned()
     address = str(dev_account(3).address)
     job = market.ok(*submit(buyer, write_job(tmp_path, "30"), "--detach", "--provider", address))["job"]
     wait_until(lambda: state_of(market, buyer, job) == "running")
@@ -259,10 +314,22 @@ def test_a_vanished_provider_pays_the_buyer_and_the_rest_burns(
     assert view["outcome"] == {"refund": terms.escrowed, "compensation": compensation}
     assert market.wealth(BUYER) == before + compensation
     assert market.wealth(3) == 3 * terms.collateral  # of the four jobs that its stake covered
-    after = market.contracts.staking.functions.burned().call()
+    after = market.contracts.burned()
     assert after - burned == terms.collateral - compensation
     # Twice changes nothing.
     assert market.ok("job", "expire", job, "--home", str(buyer))["status"] == "expired"
+
+    # The expired job keeps its place, so nobody can hire until the provider joins again.
+    def refusals() -> list[str | None]:
+        found = market.ok("job", "quote", "--seconds", "60", "--home", str(buyer))
+        return [quote["refusal"] for quote in found if quote["provider"] == address]
+
+    assert refusals() == ["offer fully used"]
+    assert market.ok("provider", "status", "--home", str(home))["lost_places"] == 1
+    market.ok("provider", "join", "--home", str(home), "--faucet", "--yes")
+    assert refusals() == [None]
+    assert market.ok("provider", "status", "--home", str(home))["lost_places"] == 0
+    assert market.ok("provider", "join", "--home", str(home), "--yes")["calls"] == []
     market.ok("account", "withdraw", "0.5", "--home", str(buyer))
 
 

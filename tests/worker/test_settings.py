@@ -20,6 +20,11 @@ dev_account = 3
 """
 
 
+def offer_with(line: str) -> tuple[str, str]:
+    """The change that adds an offer with this line to the settings."""
+    return ("[key]", f'[offer]\nclass = "cpu-sim"\nprice_per_hour = 1\ncollateral = 1\n{line}\n[key]')
+
+
 def home_with(tmp_path: Path, text: str) -> Home:
     home = Home(tmp_path / "home")
     home.directory.mkdir()
@@ -37,6 +42,20 @@ def test_the_file_is_read_and_paths_are_relative_to_it(tmp_path: Path) -> None:
 def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUBOND_CHAIN__RPC_URL", "http://127.0.0.1:9999")
     assert home_with(tmp_path, GOOD).load().chain.rpc_url == "http://127.0.0.1:9999"
+
+
+@pytest.mark.parametrize(
+    ("line", "shortest", "window"),
+    [
+        ("", 60, 900),
+        ("shortest_run = 60\nlongest_run = 60\nacknowledge_window = 60", 60, 60),
+        ("shortest_run = 0\nacknowledge_window = 86400", 0, 86_400),
+    ],
+)
+def test_an_offer_within_the_contracts_bounds_is_read(tmp_path: Path, line: str, shortest: int, window: int) -> None:
+    offer = home_with(tmp_path, GOOD.replace(*offer_with(line))).load().offer
+    assert offer is not None
+    assert (offer.shortest_run, offer.acknowledge_window) == (shortest, window)
 
 
 def test_two_homes_do_not_mix(tmp_path: Path) -> None:
@@ -69,6 +88,10 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
             ("[key]", '[offer]\nclass = "cpu-sim"\nprice_per_hour = 0\ncollateral = 1\n[key]'),
             "offer.price_per_hour",
         ),
+        (offer_with("acknowledge_window = 59"), "offer.acknowledge_window"),
+        (offer_with("acknowledge_window = 86401"), "offer.acknowledge_window"),
+        (offer_with("shortest_run = -1"), "offer.shortest_run"),
+        (offer_with("shortest_run = 61\nlongest_run = 60"), "offer"),
     ],
 )
 def test_a_wrong_setting_is_named_with_a_remedy(tmp_path: Path, change: tuple[str, str], field: str) -> None:

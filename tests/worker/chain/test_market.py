@@ -12,10 +12,12 @@ from eth_utils.crypto import keccak
 
 from gpubond.chain.abi import load_abi
 from gpubond.chain.market import (
+    Bid,
     Commitment,
     JobTerms,
     Offer,
     Order,
+    Request,
     class_bytes,
     class_text,
 )
@@ -35,6 +37,8 @@ def struct(function: str, argument: str) -> list[dict[str, Any]]:
     [
         (Offer, "post_offer", "offer"),
         (Order, "hire", "order"),
+        (Request, "post_request", "request"),
+        (Bid, "accept", "bid"),
         (JobTerms, "decline", "terms"),
         (Commitment, "settle", "commitment"),
     ],
@@ -52,6 +56,7 @@ def offer() -> Offer:
         count=2,
         tiers=1,
         price_per_second=500,
+        shortest_run=60,
         longest_run=3600,
         acknowledge_window=900,
         delivery_margin=600,
@@ -69,7 +74,7 @@ def test_json_round_trip_keeps_every_field() -> None:
 
 
 def test_offer_id_hashes_chain_escrow_and_fields() -> None:
-    kind = "(address,bytes32,uint32,uint256,uint128,uint32,uint32,uint32,uint32,uint16,uint16,uint128,uint64,address)"
+    kind = f"(address,bytes32,{'uint256,' * 12}address)"
     expected = keccak(encode(["uint256", "address", kind], [31337, ESCROW, offer().as_tuple()]))
     assert offer().offer_id(31337, ESCROW) == expected
     assert offer().offer_id(1, ESCROW) != expected

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a buyer reads about a job: what it waits for, and until when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gpubond.buyer.job_view import view_job
+from gpubond.chain.index import JobRecord
+from gpubond.chain.market import Commitment, JobTerms, Status, Tier
+
+DAY = 86_400
+MATCHED, COMMITTED, WINDOW = 1_000_000, 1_000_100, 3600
+
+
+def record(status: Status, tier: Tier = Tier.BASIC) -> JobRecord:
+    terms = JobTerms(
+        buyer="0x" + "11" * 20,
+        provider="0x" + "22" * 20,
+        offer=b"o" * 32,
+        spec_hash=b"s" * 32,
+        tier=tier,
+        tasks=1,
+        price=0,
+        price_per_second=500,
+        longest_run=600,
+        collateral=5_000_000,
+        fee_bps=0,
+        failure_cap_bps=1000,
+        matched_at=MATCHED,
+        acknowledge_by=MATCHED + 900,
+        deliver_by=MATCHED + 2100,
+        challenge_window=WINDOW,
+        arbiter="0x" + "33" * 20,
+        exact_terms=bytes(32),
+        audit_fee=0,
+        audit_seal=bytes(32),
+        group=bytes(32),
+        salt=bytes(32),
+    )
+    return JobRecord(
+        job="0x" + "ab" * 32,
+        status=status,
+        terms=terms,
+        created_block=1,
+        created_tx="0x" + "cd" * 32,
+        commitment=Commitment(b"r" * 32, 3, 1000, COMMITTED),
+        report={"exit_status": 0, "seconds_used": 2, "tasks_done": 1},
+        outcome=None,
+        final_tx=None,
+    )
+
+
+@pytest.mark.parametrize(("tier", "timeout"), [(Tier.BASIC, 7 * DAY), (Tier.EXACT, 90 * DAY)])
+def test_a_dispute_ends_at_the_time_out_of_its_tier(tier: Tier, timeout: int) -> None:
+    view = view_job(record(Status.DISPUTED, tier), None, None, COMMITTED + 1)
+    assert view.waits_for == "the arbiter to decide"
+    assert view.until == COMMITTED + WINDOW + timeout
+
+
+def test_a_result_waits_for_the_end_of_its_challenge_window() -> None:
+    view = view_job(record(Status.COMMITTED), None, None, COMMITTED + 1)
+    assert view.until == COMMITTED + WINDOW
+    assert "release" in view.explanation
+
+
+def test_an_expired_job_waits_for_nothing() -> None:
+    view = view_job(record(Status.EXPIRED), None, None, COMMITTED + 1)
+    assert (view.waits_for, view.until) == (None, None)
+    assert view.explanation.startswith("the provider did not show its result on demand")
+    lost = replace(record(Status.EXPIRED), commitment=None, report=None)
+    assert view_job(lost, None, None, COMMITTED + 1).explanation.startswith("nothing was delivered")
