@@ -27,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled modules are kept: without them every start of Ape takes seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-unit test-worker test-integration lint format abis constraints clean system
+.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-fuzz test-mutation bench-gas lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -38,11 +38,18 @@ setup: system $(VENV)/.dev $(VENV)/.contracts abis ## install everything into .v
 demo: system $(VENV)/.run $(VENV)/.contracts ## rent GPU time on a local chain, from setup to the bill
 	@$(VENV)/bin/python demo/run.py
 
-test: system $(VENV)/.dev $(VENV)/.contracts ## lint, then every test
+test: system $(VENV)/.dev $(VENV)/.contracts ## lint, then every test, two suites at a time
 	@$(MAKE) lint
 	ape run export_abis --check
-	@$(MAKE) test-worker
+	@$(MAKE) -j2 test-contracts test-programs
+
+# The contracts' tests and the others need about the same time.
+test-contracts:
 	@$(MAKE) test-unit
+	@$(MAKE) test-stateful
+
+test-programs:
+	@$(MAKE) test-worker
 	@$(MAKE) test-integration
 
 test-worker: system $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packages
@@ -51,14 +58,28 @@ test-worker: system $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packa
 test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 	ape test tests/unit
 
+test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, and the arithmetic by exhaustion
+	python -m pytest -p no:ape_test tests/exact_money tests/stateful tests/mutation
+
 test-integration: system $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
 	python -m pytest -p no:ape_test tests/integration
+
+test-fuzz: $(VENV)/.dev $(VENV)/.contracts ## a million random calls, contracts against model (half an hour)
+	python -m tests.stateful.run --calls $(or $(CALLS),1000000) --seed $(or $(SEED),1) --jobs 2 \
+	  --output benchmarks/results/fuzz.json
+
+test-mutation: $(VENV)/.dev $(VENV)/.contracts ## mutants of the contracts that the tests must kill; goes on where it stopped
+	python -m tests.mutation.run --sample $(or $(SAMPLE),300) --seed $(or $(SEED),1) --jobs 2 \
+	  --output benchmarks/results/mutation.json
+
+bench-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of everything, beside the peers'
+	python benchmarks/gas.py
 
 lint: $(VENV)/.dev $(VENV)/.natrix ## ruff, mypy, natrix
 	ruff check $(PRESENT)
 	ruff format --check $(PRESENT)
 	mypy
-	mypy scripts ape_console_extras.py
+	mypy --explicit-package-bases scripts ape_console_extras.py
 
 format: $(VENV)/.dev ## format the Python sources
 	ruff check --fix-only $(PRESENT)
