@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,17 +16,18 @@ from ape.cli import ConnectedProviderCommand, account_option, ape_cli_context, n
 from ape.contracts import ContractInstance
 from ape.exceptions import ApeException
 from eth_utils.address import is_hex_address, to_checksum_address
-from eth_utils.crypto import keccak
 
 from gpubond.chain.deployment import Contract as DeployedContract
 from gpubond.chain.deployment import Deployment, Token, load_deployment
 from gpubond.errors import BadSettings
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS
+from scripts._code import Wiring, code_hash
+from scripts._progress import Progress, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FEE_BPS = 500
 TEST_TOKEN = "TestToken"  # noqa: S105  # the name of a contract
-CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews")
+CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands")
 
 # Gas by the rules of the EVM: a creating transaction, a byte of code, a word and a byte of init code.
 GAS_CREATE = 53_000
@@ -62,6 +62,11 @@ def _address(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     show_default=True,
     help="Protocol fee, basis points of what a provider earns.",
 )
+@click.option(
+    "--answer-fee",
+    type=click.IntRange(1, 2**128 - 1),
+    help="What a demand for data costs its buyer, base units.  [default: 0.05 of a token]",
+)
 @click.option("--admin", callback=_address, help="Who shall pause new jobs and set the fee: --account if none.")
 @click.option(
     "--output",
@@ -69,7 +74,9 @@ def _address(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     default=ROOT / "deployments",
     help="Directory of the deployment file.  [default: deployments/]",
 )
-@click.option("--force", is_flag=True, help="Replace the file of a deployment that is still alive.")
+@click.option(
+    "--force", is_flag=True, help="Replace the file of a deployment that is still alive, or of one that was cut off."
+)
 def cli(
     cli_ctx: Any,
     network: NetworkAPI,
@@ -78,11 +85,14 @@ def cli(
     token: str | None,
     with_test_token: bool,
     fee_bps: int,
+    answer_fee: int | None,
     admin: str | None,
     output: Path,
     force: bool,
 ) -> None:
-    """Deploy ProviderStaking, JobEscrow and JobEscrowViews.
+    """Deploy ProviderStaking, JobEscrow, JobEscrowViews and DataDemands.
+
+    If it is cut off, run it again with the same options: it goes on where it was, and deploys nothing twice.
 
     Example: ape run deploy --network ethereum:sepolia:node --account me --with-test-token
     """
@@ -99,33 +109,51 @@ def cli(
     path = output.absolute() / f"{provider.chain_id}.json"
     _refuse_to_replace(path, provider, force)
     _check_directory(path.parent)
+    wanted = {
+        "deployer": str(account.address),
+        "token": token or TEST_TOKEN,
+        "fee_bps": fee_bps,
+        "answer_fee": answer_fee or 0,
+        "admin": admin or str(account.address),
+    }
+    progress = Progress.open(path.with_suffix(".partial.json"), provider, wanted, force)
     found = None if token is None else _check_token(token, provider)
     names = CORE if found else (TEST_TOKEN, *CORE)
-    _check_gas_money(names, account, provider)
+    _check_gas_money(tuple(name for name in names if name not in progress.steps), account, provider)
     if with_test_token and is_public:
         cli_ctx.logger.warning(
             f"{name} (chain {provider.chain_id}) is no local chain, and the test token is worthless: anyone "
             "may mint it. Jobs there pay nothing and stakes deter nobody. Use --token for real money."
         )
 
-    made: dict[str, ContractInstance] = {}
-    if with_test_token:
-        made[TEST_TOKEN] = account.deploy(project.contracts[TEST_TOKEN])
-        found = _token_of(made[TEST_TOKEN], test=True)
-    assert found is not None
-    made["ProviderStaking"] = account.deploy(project.contracts["ProviderStaking"], found.address)
-    made["JobEscrow"] = account.deploy(
-        project.contracts["JobEscrow"], found.address, made["ProviderStaking"].address, fee_bps
-    )
-    made["JobEscrowViews"] = account.deploy(project.contracts["JobEscrowViews"], made["JobEscrow"].address)
-    if admin is not None and admin != account.address:
-        made["JobEscrow"].transfer_ownership(admin, sender=account)
+    wiring = Wiring(provider.chain_id, token or "")
 
-    deployment = _describe(made, found, provider, name, fee_bps, admin or account.address)
-    _write(path, deployment)
+    def make(contract: str, *arguments: Any) -> ContractInstance:
+        return progress.deploy(account, contract, wiring, *arguments)
+
+    if with_test_token:
+        found = _token_of(make(TEST_TOKEN), test=True)
+    assert found is not None
+    fee = answer_fee or max(1, 10**found.decimals * 5 // 100)
+    wiring = wiring._replace(token=found.address, answer_fee=fee)
+    staking = make("ProviderStaking", found.address)
+    wiring = wiring._replace(staking=staking.address)
+    escrow = make("JobEscrow", found.address, staking.address, fee_bps)
+    wiring = wiring._replace(escrow=escrow.address)
+    make("JobEscrowViews", escrow.address)
+    make("DataDemands", escrow.address, fee)
+    # A run that was cut off may have begun it, and the new admin may have accepted since.
+    hand_over = admin is not None and escrow.owner() != admin
+    if hand_over and escrow.pending_owner() != admin:
+        escrow.transfer_ownership(admin, sender=account)
+
+    deployment = _describe(progress, found, provider, name, fee_bps, fee, admin or account.address)
+    write_whole(path, deployment.model_dump_json(indent=2))
+    progress.path.unlink()
     _print_table(deployment, path)
-    if admin is not None and admin != account.address:
-        click.echo(f"\n{account.address} stays the admin until {admin} calls accept_ownership() on JobEscrow.")
+    if hand_over:
+        click.echo(f"\n{account.address} stays the admin until {admin} calls accept_ownership() on JobEscrow:")
+        click.echo(f"  ape run accept_ownership --file {path} --network ... --account ...")
 
 
 def _refuse_to_replace(path: Path, provider: ProviderAPI, force: bool) -> None:
@@ -205,52 +233,40 @@ def _ether(wei: int) -> str:
 
 
 def _describe(
-    made: dict[str, ContractInstance],
+    progress: Progress,
     token: Token,
     provider: ProviderAPI,
     name: str,
     fee_bps: int,
+    answer_fee: int,
     admin: str,
 ) -> Deployment:
-    receipts = {key: provider.get_receipt(instance.txn_hash) for key, instance in made.items()}
     return Deployment(
         version=1,
         chain_id=provider.chain_id,
         name=name,
-        block=min(receipt.block_number for receipt in receipts.values()),
+        block=progress.block,
         token=token,
         contracts={
             key: DeployedContract(
-                address=made[key].address,
-                code_hash="0x" + keccak(bytes(provider.get_code(made[key].address))).hex(),
+                address=progress.steps[key].address,
+                code_hash=code_hash(bytes(provider.get_code(progress.steps[key].address))),
             )
             for key in CORE
         },
-        parameters={"fee_bps": fee_bps, "admin": admin},
+        parameters={"fee_bps": fee_bps, "answer_fee": answer_fee, "admin": admin},
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        transactions={key: receipt.txn_hash for key, receipt in receipts.items()},
+        transactions=progress.transactions(),
     )
-
-
-def _write(path: Path, deployment: Deployment) -> None:
-    """Writes the file whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(deployment.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
 
 
 def _print_table(deployment: Deployment, path: Path) -> None:
     token = deployment.token
     kind = "a worthless test token" if token.test else "the payment token"
     rows = [(token.symbol, token.address, kind)]
-    rows += [(key, contract.address, deployment.transactions[key]) for key, contract in deployment.contracts.items()]
+    rows += [
+        (key, contract.address, deployment.transactions.get(key, "")) for key, contract in deployment.contracts.items()
+    ]
     width = max(len(row[0]) for row in rows)
     click.echo(f"\n{deployment.name}, chain {deployment.chain_id}, block {deployment.block}")
     for label, address, note in rows:

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime code that a contract of ours must have, byte by byte.
+
+Vyper puts the immutables behind the compiled code, a word each, those of modules in the order of `initializes`.
+They are worked out here from what the constructors are given, so that the node is asked for nothing but the code.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ape import project
+from eth_utils.crypto import keccak
+
+WORD = 32
+TEST_TOKEN = "TestToken"  # noqa: S105  # the name of a contract
+# contracts/modules/blocks.vy: Arbitrum One, Nova and Sepolia.
+ARBITRUM_CHAINS = (42_161, 42_170, 421_614)
+
+
+class Wiring(NamedTuple):
+    """What the immutables follow from; addresses, and base units of the token."""
+
+    chain_id: int
+    token: str
+    staking: str = ""
+    escrow: str = ""
+    answer_fee: int = 0
+
+
+def runtime_code(name: str, wiring: Wiring) -> bytes:
+    """The code at the address of the contract `name`, if it is of the sources here."""
+    compiled = project.contracts[name].contract_type.runtime_bytecode
+    assert compiled is not None
+    return bytes(compiled.to_bytes()) + b"".join(value.to_bytes(WORD) for value in _immutables(name, wiring))
+
+
+def is_code_of(name: str, wiring: Wiring, code: bytes) -> bool:
+    """Whether the code is of the sources here; of the test token, whose immutables hold its address, the program."""
+    expected = runtime_code(name, wiring)
+    return code[: len(expected)] == expected if name == TEST_TOKEN else code == expected
+
+
+def code_hash(code: bytes) -> str:
+    """Keccak-256 as deployment files state it."""
+    return "0x" + keccak(code).hex()
+
+
+def _immutables(name: str, wiring: Wiring) -> list[int]:
+    if name == "ProviderStaking":
+        return [_number(wiring.token)]
+    if name == "JobEscrow":
+        return [_number(wiring.token), int(wiring.chain_id in ARBITRUM_CHAINS), _number(wiring.staking)]
+    if name == "JobEscrowViews":
+        return [_number(wiring.escrow), _number(wiring.staking)]
+    if name == "DataDemands":
+        return [_number(wiring.escrow), _number(wiring.token), wiring.answer_fee]
+    return []
+
+
+def _number(address: str) -> int:
+    return int(address, 16)
