@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vyper.exceptions import VyperException  # type: ignore[import-untyped]
+from vyper.exceptions import VyperException, VyperInternalException  # type: ignore[import-untyped]
 
 from tests.unit import reference
 
@@ -86,7 +86,7 @@ def outcome(mutant: Mutant) -> tuple[str, str]:
         if why:
             return KILLED, why
         changed = {name: compile_contract(name, source) for name in names}
-    except VyperException as error:
+    except (VyperException, VyperInternalException) as error:
         return NOT_COMPILED, type(error).__name__
     except (ArithmeticError, AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         # The compiler's own, at what no one would write; `failure` lets no error of the suite through.

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -104,20 +104,23 @@ def main(calls: int, seed: int, jobs: int, output: Path | None, replay: int | No
     # Pieces of some minutes each, so that progress shows and no process grows old.
     pieces = max(jobs, calls // 10_000)
     share = -(-calls // pieces)
-    with ProcessPoolExecutor(jobs, max_tasks_per_child=20) as pool:
-        futures = [pool.submit(play_many, seed * 1_000_000 + 10_000 * piece, share) for piece in range(pieces)]
+    work = [(seed * 1_000_000 + 10_000 * piece, share) for piece in range(pieces)]
+    # Not ProcessPoolExecutor: Python 3.11's hangs when it replaces a process that has done its share.
+    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=20) as pool:
         try:
-            for future in as_completed(futures):
-                total.add(future.result())
+            for tally in pool.imap_unordered(_play_piece, work):
+                total.add(tally)
                 done += 1
                 _write(total, seed, started, output)  # what is there if the run is stopped
                 made, passed = sum(total.calls.values()), time.monotonic() - started
                 click.echo(f"{made:,} calls, {made / passed:,.0f} a second, {done} of {pieces} pieces", err=True)
         except Mismatch as mismatch:
-            for other in futures:
-                other.cancel()
             raise click.ClickException(str(mismatch)) from None
     click.echo(_write(total, seed, started, output))
+
+
+def _play_piece(piece: tuple[int, int]) -> Tally:
+    return play_many(*piece)
 
 
 def _write(tally: Tally, seed: int, started: float, output: Path | None) -> str:
