@@ -54,6 +54,7 @@ LIVES = {
     "fee_zero": "no protocol fee",
     "fee_zero_no_refund": "no protocol fee, whole price earned",
     "with_deposit_and_withdrawal": "with a deposit and a withdrawal of its own",
+    "batch_of_10_at_once": "one of 10 hired, committed and settled at once",
     "batch_of_10": "one of 10 settled at once",
     "batch_of_10_buyers": "one of 10 of as many buyers",
     "fixed_price_request": "request at a fixed price, bid below it",
@@ -243,7 +244,7 @@ def _against_peers(
     """Columns and rows; cheapest first, those without a job on chain last."""
     own = found["lifecycle"]["fee_and_refund"]["total"]
     alone = found["lifecycle"]["with_deposit_and_withdrawal"]["total"]
-    batch = found["lifecycle"]["batch_of_10"]["total"]
+    batch = found["lifecycle"]["batch_of_10_at_once"]["total"]
     rows = [
         ("GpuBond", f"{own:,}", "1.0", f"{batch:,}", "yes", "fee, refund, window; ERC-20 deposited before"),
         (

@@ -253,16 +253,24 @@ def call_data(artifact: Artifact, function: str, *arguments: Any) -> bytes:
 
 def event(contract: Contract, name: str, receipt: Receipt) -> dict[str, Any]:
     """The first event of a name that a contract left, without its indexed fields; structs as mappings."""
+    found = events(contract, name, receipt)
+    if not found:
+        raise CallFailed(f"no event {name}")
+    return found[0]
+
+
+def events(contract: Contract, name: str, receipt: Receipt) -> list[dict[str, Any]]:
+    """All events of a name that a contract left, in order, without their indexed fields; structs as mappings."""
     item = next(item for item in contract.artifact.abi if item["type"] == "event" and item["name"] == name)
     topic = keccak(text=f"{name}({','.join(collapse_if_tuple(component) for component in item['inputs'])})").hex()
+    plain = [component for component in item["inputs"] if not component["indexed"]]
+    types = [collapse_if_tuple(component) for component in plain]
+    found = []
     for log in receipt.logs:
         if to_checksum_address(log["address"]) == contract.address and log["topics"][0] == f"0x{topic}":
-            plain = [component for component in item["inputs"] if not component["indexed"]]
-            values = decode(
-                [collapse_if_tuple(component) for component in plain], bytes.fromhex(log["data"].removeprefix("0x"))
-            )
-            return {component["name"]: _named(component, value) for component, value in zip(plain, values, strict=True)}
-    raise CallFailed(f"no event {name}")
+            values = decode(types, bytes.fromhex(log["data"].removeprefix("0x")))
+            found.append({part["name"]: _named(part, value) for part, value in zip(plain, values, strict=True)})
+    return found
 
 
 def _receipt(raw: Mapping[str, Any]) -> Receipt:

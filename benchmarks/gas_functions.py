@@ -31,7 +31,7 @@ from gpubond.jobs.manifest import TAG
 from gpubond.jobs.merkle import CHUNK_BYTES, fold, leaf_hash
 
 MEASURED = ("ProviderStaking", "JobEscrow", "DataDemands")
-BATCH = 10  # jobs of the settle_many
+BATCH = 10  # jobs of hire_many, commit_many and settle_many
 
 Figures = dict[str, dict[str, dict[str, int | None]]]
 
@@ -146,9 +146,9 @@ class Rounds:
             escrow, "accept", market.post_and_accept(provider, buyer, arbiter=market.demands.address).gas["accept"]
         )
 
-        batch = [market.hire(provider, offer, buyer) for _ in range(BATCH)]
-        for each in batch:
-            market.commit(each)
+        batch, gas = market.hire_many(provider, offer, buyer, BATCH)
+        self._keep(escrow, "hire_many", gas)
+        self._keep(escrow, "commit_many", market.commit_many(batch))
         self._keep(escrow, "settle_many", market.settle_many(batch, provider.operator))
 
     def _disputes(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.gas_chain import START, Artifact, Chain, Contract, account, digest, event
+from benchmarks.gas_chain import START, Artifact, Chain, Contract, account, digest, event, events
 
 USD = 10**6  # base units
 DAY = 86_400
@@ -167,6 +167,13 @@ class Market:
         terms = event(self.escrow, "JobMatched", receipt)["terms"]
         return Job(terms, provider.operator, {"hire": receipt.gas})
 
+    def hire_many(self, provider: Provider, offer: Mapping[str, Any], buyer: str, count: int) -> tuple[list[Job], int]:
+        """So many jobs hired at once; returns them, and the gas of all together."""
+        orders = [self.order() for _ in range(count)]
+        receipt = self.chain.send(buyer, self.escrow, "hire_many", offer, orders)
+        matched = events(self.escrow, "JobMatched", receipt)
+        return [Job(each["terms"], provider.operator, {}) for each in matched], receipt.gas
+
     def post_and_accept(self, provider: Provider, buyer: str, *, price: int = 4 * USD, **request: Any) -> Job:
         """A job by a request; the bid is below the request's price unless said otherwise."""
         wanted = self.request(buyer, **request)
@@ -194,6 +201,25 @@ class Market:
         )
         job.commitment = event(self.escrow, "JobCommitted", receipt)["commitment"]
         job.gas["commit"] = receipt.gas
+        return receipt.gas
+
+    def commit_many(self, jobs: Sequence[Job], *, seconds: int = USED_SECONDS) -> int:
+        """Commit to all at once, when so many seconds have passed since the last match."""
+        results = [
+            {
+                "terms": job.terms,
+                "result_root": digest(f"result {next(self._numbers)}"),
+                "chunks": CHUNKS,
+                "exit_status": 0,
+                "seconds_used": seconds,
+                "tasks_done": job.terms["tasks"],
+            }
+            for job in jobs
+        ]
+        self.wait_for(max(job.terms["matched_at"] for job in jobs) + seconds)
+        receipt = self.chain.send(jobs[0].operator, self.escrow, "commit_many", results)
+        for job, committed in zip(jobs, events(self.escrow, "JobCommitted", receipt), strict=True):
+            job.commitment = committed["commitment"]
         return receipt.gas
 
     def settle(self, job: Job, by: str | None = None) -> int:

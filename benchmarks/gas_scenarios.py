@@ -110,6 +110,12 @@ def _lifecycles(market: Market, provider: Provider, buyer: str) -> dict[str, dic
     parts["total"] += deposited + withdrawn
     found["with_deposit_and_withdrawal"] = {"deposit": deposited, **parts, "withdraw": withdrawn}
 
+    batch, hire = market.hire_many(provider, guarded, buyer, BATCH)
+    commit = market.commit_many(batch)
+    settle = market.settle_many(batch, provider.operator)
+    steps = {"hire": hire, "commit": commit, "settle": settle, "total": hire + commit + settle}
+    found["batch_of_10_at_once"] = {step: _share(gas, BATCH) for step, gas in steps.items()}
+
     batch = [hired() for _ in range(BATCH)]
     for job in batch:
         market.commit(job)

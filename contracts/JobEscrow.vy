@@ -77,8 +77,8 @@ MAX_FEE_BPS: public(constant(uint256)) = 500
 EXACT_DISPUTE_TIMEOUT: public(constant(uint256)) = 90 * 86_400
 DISPUTE_TIMEOUT: public(constant(uint256)) = 7 * 86_400
 
-# @dev Jobs that `settle_many` takes at once.
-_MAX_SETTLEMENTS: constant(uint256) = 32
+# @dev Jobs that `hire_many`, `commit_many` and `settle_many` take at once.
+_MAX_BATCH: constant(uint256) = 32
 
 # @dev Providers whose fees are collected at once.
 _MAX_PROVIDERS: constant(uint256) = 100
@@ -141,76 +141,25 @@ def hire(offer: IJobEscrow.Offer, order: IJobEscrow.Order) -> bytes32:
     @param order What the buyer adds.
     @return The job's id.
     """
-    config: uint256 = self._config
-    fee_bps: uint256 = config & _STATUS_MASK
-    if config >> 16 != 0:
-        errors._fail("escrow: new jobs are paused")
-    if block.timestamp >= offer.expiry:
-        errors._fail("escrow: offer has expired")
-    if fee_bps > offer.max_fee_bps:
-        errors._fail("escrow: fee above offer's limit")
-    if order.spec_hash == empty(bytes32):
-        errors._fail("escrow: spec hash is empty")
-    if order.longest_run == 0:
-        errors._fail("escrow: longest run is zero")
-    if order.longest_run < offer.shortest_run:
-        errors._fail("escrow: run below offer")
-    if order.longest_run > offer.longest_run:
-        errors._fail("escrow: longest run beyond offer")
-    if order.tasks == 0:
-        errors._fail("escrow: no tasks")
-    if order.tasks > bounds.MAX_TASKS:
-        errors._fail("escrow: too many tasks")
-    if order.audit_fee != 0 or order.audit_seal != empty(bytes32):
-        errors._fail("escrow: audits not open yet")
-    # An offer holds open tiers only, so membership refuses the others.
-    if not (
-        (order.tier == IJobEscrow.Tier.BASIC or order.tier == IJobEscrow.Tier.EXACT)
-        and order.tier in offer.tiers
-    ):
-        errors._fail("escrow: tier not offered")
+    return self._hire(offer, offers._offer_id(offer), self._admit(offer), order)
 
-    if (order.tier == IJobEscrow.Tier.EXACT) != (order.exact_terms != empty(bytes32)):
-        errors._fail("escrow: exact terms and tier")
-    # Again, so that a revocation holds for offers that are open already.
-    if offer.arbiter != empty(address):
-        offers._require_arbiter(offer.provider, offer.arbiter)
 
+@external
+def hire_many(
+    offer: IJobEscrow.Offer, orders: DynArray[IJobEscrow.Order, _MAX_BATCH]
+) -> DynArray[bytes32, _MAX_BATCH]:
+    """
+    @notice Makes up to 32 jobs of one offer, each as `hire` would: all or none.
+    @param offer The offer, as it was posted.
+    @param orders What the buyer adds for each job; no two alike.
+    @return The jobs' ids, in the order of the orders.
+    """
+    fee_bps: uint256 = self._admit(offer)
     offer_id: bytes32 = offers._offer_id(offer)
-    offers._take(offer_id, offer.count)
-
-    acknowledge_by: uint256 = block.timestamp + offer.acknowledge_window
-    deliver_by: uint256 = (
-        acknowledge_by
-        + order.longest_run
-        + offer.delivery_margin
-    )
-    terms: IJobEscrow.JobTerms = IJobEscrow.JobTerms(
-        buyer=msg.sender,
-        provider=offer.provider,
-        offer=offer_id,
-        spec_hash=order.spec_hash,
-        tier=order.tier,
-        tasks=order.tasks,
-        price=0,
-        price_per_second=offer.price_per_second,
-        longest_run=order.longest_run,
-        collateral=offer.collateral,
-        fee_bps=fee_bps,
-        failure_cap_bps=offer.failure_cap_bps,
-        matched_at=block.timestamp,
-        acknowledge_by=acknowledge_by,
-        deliver_by=deliver_by,
-        challenge_window=offer.challenge_window,
-        arbiter=offer.arbiter,
-        exact_terms=order.exact_terms,
-        audit_fee=order.audit_fee,
-        audit_seal=order.audit_seal,
-        group=order.group,
-        salt=order.salt,
-    )
-    balances._debit(msg.sender, job_terms._escrowed(terms))
-    return self._match(terms)
+    jobs: DynArray[bytes32, _MAX_BATCH] = []
+    for order: IJobEscrow.Order in orders:
+        jobs.append(self._hire(offer, offer_id, fee_bps, order))
+    return jobs
 
 
 @external
@@ -289,11 +238,6 @@ def accept(request: IJobEscrow.Request, bid: IJobEscrow.Bid) -> bytes32:
     request_id: bytes32 = requests._request_id(request)
     requests._end(request_id, IJobEscrow.Status.ACTIVE)
     acknowledge_by: uint256 = block.timestamp + request.acknowledge_window
-    deliver_by: uint256 = (
-        acknowledge_by
-        + request.longest_run
-        + request.delivery_margin
-    )
     terms: IJobEscrow.JobTerms = IJobEscrow.JobTerms(
         buyer=request.buyer,
         provider=bid.provider,
@@ -309,7 +253,7 @@ def accept(request: IJobEscrow.Request, bid: IJobEscrow.Bid) -> bytes32:
         failure_cap_bps=request.failure_cap_bps,
         matched_at=block.timestamp,
         acknowledge_by=acknowledge_by,
-        deliver_by=deliver_by,
+        deliver_by=acknowledge_by + request.longest_run + request.delivery_margin,
         challenge_window=request.challenge_window,
         arbiter=request.arbiter,
         exact_terms=request.exact_terms,
@@ -374,47 +318,25 @@ def commit(
     @param seconds_used Seconds that the run took.
     @param tasks_done Units done, at most the tasks of the job.
     """
-    job: bytes32 = job_terms._job_id(terms)
-    state: uint256 = self._require_status(job, IJobEscrow.Status.ACTIVE)
-    self._require_worker(terms)
-    if block.timestamp > terms.deliver_by:
-        errors._fail("escrow: too late to commit")
-    if result_root == empty(bytes32):
-        errors._fail("escrow: result root is empty")
-    if tasks_done > terms.tasks:
-        errors._fail("escrow: more done than hired")
-    if terms.tier == IJobEscrow.Tier.EXACT:
-        if exit_status != 0 or tasks_done != terms.tasks:
-            errors._fail("escrow: an exact job cannot fail")
-        if chunks != 0:
-            errors._fail("escrow: chunks on EXACT")
-    else:
-        if chunks == 0:
-            errors._fail("escrow: no chunks")
-        if chunks > _MAX_CHUNKS:
-            errors._fail("escrow: too many chunks")
+    self._commit(terms, result_root, chunks, exit_status, seconds_used, tasks_done)
 
-    commitment: IJobEscrow.Commitment = IJobEscrow.Commitment(
-        result_root=result_root,
-        chunks=chunks,
-        pay=job_terms._pay(terms, exit_status, seconds_used, tasks_done),
-        committed_at=block.timestamp,
-    )
-    self._set_status(
-        job,
-        state | (job_terms._digest(commitment) << _DIGEST_SHIFT),
-        IJobEscrow.Status.COMMITTED,
-    )
-    if terms.offer != empty(bytes32):
-        offers._give_back(terms.offer)
-    log IJobEscrow.JobCommitted(
-        job=job,
-        provider=terms.provider,
-        commitment=commitment,
-        exit_status=exit_status,
-        seconds_used=seconds_used,
-        tasks_done=tasks_done,
-    )
+
+@external
+def commit_many(results: DynArray[IJobEscrow.Result, _MAX_BATCH]):
+    """
+    @notice Commits to the results of up to 32 jobs, each as `commit` would: all
+            or none, so a job that is nearly due should go alone.
+    @param results Terms and claim of each.
+    """
+    for result: IJobEscrow.Result in results:
+        self._commit(
+            result.terms,
+            result.result_root,
+            result.chunks,
+            result.exit_status,
+            result.seconds_used,
+            result.tasks_done,
+        )
 
 
 @external
@@ -442,7 +364,7 @@ def settle(terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment):
 
 @external
 def settle_many(
-    settlements: DynArray[IJobEscrow.Settlement, _MAX_SETTLEMENTS],
+    settlements: DynArray[IJobEscrow.Settlement, _MAX_BATCH],
 ) -> uint256:
     """
     @notice Settles those of up to 32 jobs that can be, and passes over the others:
@@ -654,6 +576,84 @@ def job_slot(job: bytes32) -> uint256:
 
 
 @internal
+@view
+def _admit(offer: IJobEscrow.Offer) -> uint256:
+    # What an offer must fulfil, whatever the order; returns the fee of this moment.
+    config: uint256 = self._config
+    fee_bps: uint256 = config & _STATUS_MASK
+    if config >> 16 != 0:
+        errors._fail("escrow: new jobs are paused")
+    if block.timestamp >= offer.expiry:
+        errors._fail("escrow: offer has expired")
+    if fee_bps > offer.max_fee_bps:
+        errors._fail("escrow: fee above offer's limit")
+    # Again, so that a revocation holds for offers that are open already.
+    if offer.arbiter != empty(address):
+        offers._require_arbiter(offer.provider, offer.arbiter)
+    return fee_bps
+
+
+@internal
+def _hire(
+    offer: IJobEscrow.Offer,
+    offer_id: bytes32,
+    fee_bps: uint256,
+    order: IJobEscrow.Order,
+) -> bytes32:
+    if order.spec_hash == empty(bytes32):
+        errors._fail("escrow: spec hash is empty")
+    if order.longest_run == 0:
+        errors._fail("escrow: longest run is zero")
+    if order.longest_run < offer.shortest_run:
+        errors._fail("escrow: run below offer")
+    if order.longest_run > offer.longest_run:
+        errors._fail("escrow: longest run beyond offer")
+    if order.tasks == 0:
+        errors._fail("escrow: no tasks")
+    if order.tasks > bounds.MAX_TASKS:
+        errors._fail("escrow: too many tasks")
+    if order.audit_fee != 0 or order.audit_seal != empty(bytes32):
+        errors._fail("escrow: audits not open yet")
+    # An offer holds open tiers only, so membership refuses the others.
+    if not (
+        (order.tier == IJobEscrow.Tier.BASIC or order.tier == IJobEscrow.Tier.EXACT)
+        and order.tier in offer.tiers
+    ):
+        errors._fail("escrow: tier not offered")
+    if (order.tier == IJobEscrow.Tier.EXACT) != (order.exact_terms != empty(bytes32)):
+        errors._fail("escrow: exact terms and tier")
+    offers._take(offer_id, offer.count)
+
+    acknowledge_by: uint256 = block.timestamp + offer.acknowledge_window
+    terms: IJobEscrow.JobTerms = IJobEscrow.JobTerms(
+        buyer=msg.sender,
+        provider=offer.provider,
+        offer=offer_id,
+        spec_hash=order.spec_hash,
+        tier=order.tier,
+        tasks=order.tasks,
+        price=0,
+        price_per_second=offer.price_per_second,
+        longest_run=order.longest_run,
+        collateral=offer.collateral,
+        fee_bps=fee_bps,
+        failure_cap_bps=offer.failure_cap_bps,
+        matched_at=block.timestamp,
+        acknowledge_by=acknowledge_by,
+        deliver_by=acknowledge_by + order.longest_run + offer.delivery_margin,
+        challenge_window=offer.challenge_window,
+        arbiter=offer.arbiter,
+        exact_terms=order.exact_terms,
+        audit_fee=order.audit_fee,
+        audit_seal=order.audit_seal,
+        group=order.group,
+        salt=order.salt,
+    )
+    balances._debit(msg.sender, job_terms._escrowed(terms))
+    return self._match(terms)
+
+
+@internal
 def _match(terms: IJobEscrow.JobTerms) -> bytes32:
     job: bytes32 = job_terms._job_id(terms)
     if self._jobs[job] != 0:
@@ -668,6 +668,58 @@ def _match(terms: IJobEscrow.JobTerms) -> bytes32:
         job=job, buyer=terms.buyer, provider=terms.provider, terms=terms
     )
     return job
+
+
+@internal
+def _commit(
+    terms: IJobEscrow.JobTerms,
+    result_root: bytes32,
+    chunks: uint256,
+    exit_status: uint256,
+    seconds_used: uint256,
+    tasks_done: uint256,
+):
+    job: bytes32 = job_terms._job_id(terms)
+    state: uint256 = self._require_status(job, IJobEscrow.Status.ACTIVE)
+    self._require_worker(terms)
+    if block.timestamp > terms.deliver_by:
+        errors._fail("escrow: too late to commit")
+    if result_root == empty(bytes32):
+        errors._fail("escrow: result root is empty")
+    if tasks_done > terms.tasks:
+        errors._fail("escrow: more done than hired")
+    if terms.tier == IJobEscrow.Tier.EXACT:
+        if exit_status != 0 or tasks_done != terms.tasks:
+            errors._fail("escrow: an exact job cannot fail")
+        if chunks != 0:
+            errors._fail("escrow: chunks on EXACT")
+    else:
+        if chunks == 0:
+            errors._fail("escrow: no chunks")
+        if chunks > _MAX_CHUNKS:
+            errors._fail("escrow: too many chunks")
+
+    commitment: IJobEscrow.Commitment = IJobEscrow.Commitment(
+        result_root=result_root,
+        chunks=chunks,
+        pay=job_terms._pay(terms, exit_status, seconds_used, tasks_done),
+        committed_at=block.timestamp,
+    )
+    self._set_status(
+        job,
+        state | (job_terms._digest(commitment) << _DIGEST_SHIFT),
+        IJobEscrow.Status.COMMITTED,
+    )
+    if terms.offer != empty(bytes32):
+        offers._give_back(terms.offer)
+    log IJobEscrow.JobCommitted(
+        job=job,
+        provider=terms.provider,
+        commitment=commitment,
+        exit_status=exit_status,
+        seconds_used=seconds_used,
+        tasks_done=tasks_done,
+    )
 
 
 @internal

@@ -5,7 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from . import scenarios_demands, scenarios_jobs, scenarios_matching, scenarios_staking, scenarios_views
+from . import (
+    scenarios_batches,
+    scenarios_demands,
+    scenarios_jobs,
+    scenarios_matching,
+    scenarios_staking,
+    scenarios_views,
+)
 from .chain import Program
 from .world import World, furnish
 
@@ -15,7 +22,7 @@ Scenario = Callable[[World], None]
 PARTS: dict[str, tuple[Scenario, ...]] = {
     "staking": scenarios_staking.SCENARIOS,
     "matching": scenarios_matching.SCENARIOS,
-    "jobs": scenarios_jobs.SCENARIOS,
+    "jobs": (*scenarios_jobs.SCENARIOS, *scenarios_batches.SCENARIOS),
     "demands": scenarios_demands.SCENARIOS,
     "views": scenarios_views.SCENARIOS,
 }

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from tests.unit import reference
 
 from . import model as spec
-from .bundles import bundle
+from .bundles import Bundle, bundle
 from .harness import USD, Episode, Made, new_offer, new_order, new_request
 from .model import DAY, EMPTY, EXACT, ZERO, Struct
 
@@ -55,12 +55,14 @@ class Actions:
             (self.approve_arbiter, 8),
             (self.post_offer, 22),
             (self.close_offer, 6),
-            (self.hire, 70),
+            (self.hire, 64),
+            (self.hire_many, 8),
             (self.post_request, 34),
             (self.cancel_request, 12),
             (self.accept, 50),
             (self.decline, 14),
-            (self.commit, 75),
+            (self.commit, 70),
+            (self.commit_many, 9),
             (self.settle, 40),
             (self.settle_many, 12),
             (self.expire, 14),
@@ -353,28 +355,44 @@ class Actions:
             offer = self.altered(self.pick(self.episode.offers))
             self.call("escrow", "close_offer", self.staff(offer["provider"]), offer)
 
-    def hire(self) -> None:
+    def _offer_to_hire(self) -> Struct | None:
         episode = self.episode
         usable = [offer for offer in episode.offers if offer["expiry"] > episode.now]
         usable = [offer for offer in usable if episode.escrow.offers[episode.escrow.offer_id(offer)].is_open]
         if not usable or self.chance(0.08):
             usable = episode.offers
-        if not usable:
+        return self.altered(self.pick(usable), 0.03) if usable else None
+
+    def _hired(self, offer: Struct, order: Struct, buyer: str, fee: int, job: bytes) -> None:
+        episode = self.episode
+        offer_id = episode.escrow.offer_id(offer)
+        terms = reference.terms_of(offer, order, offer_id=offer_id, buyer=buyer, fee_bps=fee, matched_at=episode.now)
+        episode.made_job(terms, job)
+
+    def hire(self) -> None:
+        offer = self._offer_to_hire()
+        if offer is None:
             return
-        offer = self.altered(self.pick(usable), 0.03)
-        order = self.altered(new_order(episode, offer), 0.12)
-        buyer = self.sender(self.pick(self.buyers))
-        fee = episode.escrow.config["fee_bps"]
+        order = self.altered(new_order(self.episode, offer), 0.12)
+        buyer, fee = self.sender(self.pick(self.buyers)), self.episode.escrow.config["fee_bps"]
         for _ in range(2 if self.chance(0.03) else 1):  # twice the same within a second
             hired, job = self.call("escrow", "hire", buyer, offer, order)
             if hired:
-                offer_id = episode.escrow.offer_id(offer)
-                episode.made_job(
-                    reference.terms_of(
-                        offer, order, offer_id=offer_id, buyer=buyer, fee_bps=fee, matched_at=episode.now
-                    ),
-                    job,
-                )
+                self._hired(offer, order, buyer, fee, job)
+
+    def hire_many(self) -> None:
+        offer = self._offer_to_hire()
+        if offer is None:
+            return
+        number = self.pick([0, 1, 2, 2, 3, 4, 5, 32])
+        orders = [self.altered(new_order(self.episode, offer), 0.03) for _ in range(number)]
+        if number > 1 and self.chance(0.08):
+            orders[-1] = orders[0]
+        buyer, fee = self.sender(self.pick(self.buyers)), self.episode.escrow.config["fee_bps"]
+        hired, jobs = self.call("escrow", "hire_many", buyer, offer, orders)
+        if hired:
+            for order, job in zip(orders, jobs, strict=True):
+                self._hired(offer, order, buyer, fee, job)
 
     def post_request(self) -> None:
         episode = self.episode
@@ -432,13 +450,11 @@ class Actions:
             terms = self.altered(made.terms)
             self.call("escrow", "decline", self.staff(made.terms["provider"]), terms, self.chance(0.3))
 
-    def commit(self) -> None:
-        made = self.some_job(spec.ACTIVE)
-        in_time = [made for made in self.jobs(spec.ACTIVE) if made.terms["deliver_by"] >= self.episode.now]
-        if in_time and self.chance(0.85):
-            made = self.pick(in_time)
-        if made is None:
-            return
+    def _in_time(self) -> list[Made]:
+        return [made for made in self.jobs(spec.ACTIVE) if made.terms["deliver_by"] >= self.episode.now]
+
+    def _claim(self, made: Made) -> tuple[Struct, Bundle]:
+        """What a provider commits to, as `commit_many` takes it, and the bundle behind it."""
         terms, now = self.altered(made.terms, 0.04), self.episode.now
         result = bundle(self.pick([1, 1, 2, 3, 5, 9]))
         root = EMPTY if self.chance(0.02) else result.root
@@ -451,11 +467,49 @@ class Actions:
         done = tasks if exact and self.chance(0.9) else self.pick([tasks, tasks, tasks, 0, 1, tasks - 1, tasks // 2])
         done = self.pick([tasks + 1, HUGE[0]]) if self.chance(0.02) else done
         status = 0 if exact and self.chance(0.95) else self.pick([0, 0, 0, 1, HUGE[0]])
-        args = (root, chunks, status, seconds, done)
-        committed, _ = self.call("escrow", "commit", self.staff(made.terms["provider"]), terms, *args)
+        claim = {
+            "terms": terms,
+            "result_root": root,
+            "chunks": chunks,
+            "exit_status": status,
+            "seconds_used": seconds,
+            "tasks_done": done,
+        }
+        return claim, result
+
+    def _committed(self, made: Made, claim: Struct, result: Bundle) -> None:
+        _, *args = claim.values()
+        made.commitment = self.episode.escrow.commitment(made.terms, *args)
+        made.bundle = result
+
+    def commit(self) -> None:
+        made = self.some_job(spec.ACTIVE)
+        in_time = self._in_time()
+        if in_time and self.chance(0.85):
+            made = self.pick(in_time)
+        if made is None:
+            return
+        claim, result = self._claim(made)
+        committed, _ = self.call("escrow", "commit", self.staff(made.terms["provider"]), *claim.values())
         if committed:
-            made.commitment = self.episode.escrow.commitment(made.terms, *args)
-            made.bundle = result
+            self._committed(made, claim, result)
+
+    def commit_many(self) -> None:
+        """Jobs of one provider mostly, since no other may commit to them."""
+        known = self._in_time() if self.chance(0.95) else self.jobs(spec.ACTIVE)
+        if not known:
+            return
+        provider = self.pick(known).terms["provider"]
+        if self.chance(0.95):
+            known = [made for made in known if made.terms["provider"] == provider]
+        chosen = self.random.sample(known, min(len(known), self.pick([0, 1, 2, 2, 3, 4])))
+        if chosen and self.chance(0.05):
+            chosen.append(chosen[0])
+        claims = [self._claim(made) for made in chosen]
+        committed, _ = self.call("escrow", "commit_many", self.staff(provider), [claim for claim, _ in claims])
+        if committed:
+            for made, (claim, result) in zip(chosen, claims, strict=True):
+                self._committed(made, claim, result)
 
     def _commitment(self, made: Made, likelihood: float = 0.05) -> Struct:
         shown = made.commitment or {"result_root": EMPTY, "chunks": 1, "pay": 0, "committed_at": self.episode.now}

@@ -366,10 +366,23 @@ class Escrow:
         } | changes
         return {name: terms[name] for name in reference.TERMS_FIELDS}
 
-    def hire(self, caller: str, offer: Struct, order: Struct) -> bytes:
+    def _admit(self, offer: Struct) -> None:
+        """What an offer must fulfil, whatever the order."""
         require(not self.config["paused"], "escrow: new jobs are paused")
         require(self.now < offer["expiry"], "escrow: offer has expired")
         require(self.config["fee_bps"] <= offer["max_fee_bps"], "escrow: fee above offer's limit")
+        if offer["arbiter"] != ZERO:
+            require(self.arbiters[offer["provider"], offer["arbiter"]], "escrow: arbiter not approved")
+
+    def hire(self, caller: str, offer: Struct, order: Struct) -> bytes:
+        self._admit(offer)
+        return self._hire(caller, offer, order)
+
+    def hire_many(self, caller: str, offer: Struct, orders: Iterable[Struct]) -> tuple[bytes, ...]:
+        self._admit(offer)
+        return tuple(self._hire(caller, offer, order) for order in orders)
+
+    def _hire(self, caller: str, offer: Struct, order: Struct) -> bytes:
         require(order["spec_hash"] != EMPTY, "escrow: spec hash is empty")
         require(order["longest_run"] != 0, "escrow: longest run is zero")
         require(order["longest_run"] >= offer["shortest_run"], "escrow: run below offer")
@@ -380,8 +393,6 @@ class Escrow:
         tier = order["tier"]
         require(tier in (BASIC, EXACT) and tier & offer["tiers"] != 0, "escrow: tier not offered")
         require((tier == EXACT) == (order["exact_terms"] != EMPTY), "escrow: exact terms and tier")
-        if offer["arbiter"] != ZERO:
-            require(self.arbiters[offer["provider"], offer["arbiter"]], "escrow: arbiter not approved")
         offer_id = self.offer_id(offer)
         place = self.offers[offer_id]
         require(place.is_open, "escrow: offer not open")
@@ -506,6 +517,11 @@ class Escrow:
         commitment = self.commitment(terms, root, chunks, exit_status, seconds, tasks_done)
         self.jobs[job] = Job(COMMITTED, kept.block, reference.digest(commitment))
         self._give_back(terms)
+
+    def commit_many(self, caller: str, results: Iterable[Struct]) -> None:
+        for result in results:
+            claim = ("result_root", "chunks", "exit_status", "seconds_used", "tasks_done")
+            self.commit(caller, result["terms"], *(result[name] for name in claim))
 
     def commitment(
         self, terms: Struct, root: bytes, chunks: int, exit_status: int, seconds: int, tasks_done: int

@@ -24,6 +24,42 @@ _BLOCKED = ["token: account is blocked"]
 _ADMIN = ["ownable: caller is not the owner"]
 _RECEIVER = ("receiver is zero", "receiver is the escrow")
 
+_HIRE = [
+    *_say(
+        "escrow",
+        "new jobs are paused",
+        "offer has expired",
+        "fee above offer's limit",
+        "spec hash is empty",
+        "longest run is zero",
+        "run below offer",
+        "longest run beyond offer",
+        "no tasks",
+        "too many tasks",
+        "audits not open yet",
+        "tier not offered",
+        "exact terms and tier",
+        "arbiter not approved",
+        "offer not open",
+        "offer fully used",
+        "not enough balance",
+        "job exists",
+    ),
+    *_LOCK,
+]
+_COMMIT = _say(
+    "escrow",
+    "wrong state",
+    "not owner or operator",
+    "too late to commit",
+    "result root is empty",
+    "more done than hired",
+    "an exact job cannot fail",
+    "chunks on EXACT",
+    "no chunks",
+    "too many chunks",
+)
+
 REASONS: dict[str, list[str]] = {
     "staking.register": _say("staking", "already registered", "operator is zero"),
     "staking.set_operator": _say("staking", "not registered", "operator is zero"),
@@ -72,27 +108,8 @@ REASONS: dict[str, list[str]] = {
     )
     + _BOUNDS,
     "escrow.close_offer": _say("escrow", "not owner or operator", "offer not open"),
-    "escrow.hire": _say(
-        "escrow",
-        "new jobs are paused",
-        "offer has expired",
-        "fee above offer's limit",
-        "spec hash is empty",
-        "longest run is zero",
-        "run below offer",
-        "longest run beyond offer",
-        "no tasks",
-        "too many tasks",
-        "audits not open yet",
-        "tier not offered",
-        "exact terms and tier",
-        "arbiter not approved",
-        "offer not open",
-        "offer fully used",
-        "not enough balance",
-        "job exists",
-    )
-    + _LOCK,
+    "escrow.hire": _HIRE,
+    "escrow.hire_many": _HIRE,
     "escrow.post_request": _say(
         "escrow",
         "not the buyer",
@@ -128,18 +145,8 @@ REASONS: dict[str, list[str]] = {
     )
     + _LOCK,
     "escrow.decline": _say("escrow", "wrong state", "not owner or operator", "too late to decline"),
-    "escrow.commit": _say(
-        "escrow",
-        "wrong state",
-        "not owner or operator",
-        "too late to commit",
-        "result root is empty",
-        "more done than hired",
-        "an exact job cannot fail",
-        "chunks on EXACT",
-        "no chunks",
-        "too many chunks",
-    ),
+    "escrow.commit": _COMMIT,
+    "escrow.commit_many": _COMMIT,
     "escrow.settle": _say(
         "escrow", "wrong state", "job is disputed", "challenge window is open", "not what was committed"
     ),

@@ -275,7 +275,9 @@ def test_nothing_enters_while_slashes_are_collected(
     assert market.status(second) == ACTIVE
 
 
-@pytest.mark.parametrize("again", ["hire", "expire", "decline", "commit", "settle", "settle_many"])
+@pytest.mark.parametrize(
+    "again", ["hire", "hire_many", "expire", "decline", "commit", "commit_many", "settle", "settle_many"]
+)
 def test_no_job_moves_in_the_middle_of_a_withdrawal(
     market: Market, attacker: Contract, committed: Job, offer: dict[str, Any], admin: Account, again: str
 ) -> None:
@@ -288,11 +290,14 @@ def test_no_job_moves_in_the_middle_of_a_withdrawal(
     late = market.hire(offer)
     market.at(market.window_end(committed))
     fresh = market.hire(offer)
+    claim = {"result_root": b"\1" * 32, "chunks": 1, "exit_status": 0, "seconds_used": 1, "tasks_done": 1}
     arguments: dict[str, tuple[Any, ...]] = {
         "hire": (offer, order),
+        "hire_many": (offer, [order]),
         "expire": (late.terms,),
         "decline": (fresh.terms, False),
-        "commit": (fresh.terms, b"\1" * 32, 1, 0, 1, 1),
+        "commit": (fresh.terms, *claim.values()),
+        "commit_many": ([{"terms": fresh.terms} | claim],),
         "settle": (committed.terms, committed.commitment),
         "settle_many": ([{"terms": committed.terms, "commitment": committed.commitment}],),
     }
@@ -305,7 +310,7 @@ def test_no_job_moves_in_the_middle_of_a_withdrawal(
     # The same call goes through on its own.
     attacker.set_callback(attacker, b"", sender=admin)
     attacker.act(escrow, call, sender=admin)
-    if again == "hire":
+    if again in ("hire", "hire_many"):
         bought = market.record(offer, order, attacker.address, market.chain.blocks.head)
         assert market.status(bought) == ACTIVE
     else:

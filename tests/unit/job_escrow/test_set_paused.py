@@ -53,4 +53,6 @@ def test_blocks_nothing_but_matches(market: Market, escrow: Contract, offer: dic
     with ape.reverts("escrow: new jobs are paused"):
         escrow.hire(offer, market.order(), sender=market.buyer)
     with ape.reverts("escrow: new jobs are paused"):
+        escrow.hire_many(offer, [market.order()], sender=market.buyer)
+    with ape.reverts("escrow: new jobs are paused"):
         escrow.accept(market.request(), market.bid(), sender=market.operator)
