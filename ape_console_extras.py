@@ -129,7 +129,8 @@ class _Market:
         found = _Offers()
         for offer_id, offer in posted.items():
             state = self.views.offer_state(offer_id)
-            if state.is_open and offer.expiry > ape.chain.pending_timestamp:
+            epoch = self.escrow.offer_epoch(offer.provider, offer.arbiter)
+            if state.is_open and state.epoch == epoch and offer.expiry > ape.chain.pending_timestamp:
                 cells = (
                     offer.class_name,
                     self.money.per_hour_text(offer.price_per_second),

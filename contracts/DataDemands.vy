@@ -28,6 +28,7 @@ implements: IDataDemands
 
 
 interface IEscrow:
+    def CHAIN_ID() -> uint256: view
     def TOKEN() -> address: view
     def job_slot(job: bytes32) -> uint256: view
     def hold(terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment): nonpayable
@@ -54,6 +55,8 @@ TOKEN: public(immutable(IERC20))
 # @dev Base units that a buyer deposits for a demand, and that its answer earns.
 #      It pays for a part of the answer's gas, and makes a demand cost something.
 ANSWER_FEE: public(immutable(uint256))
+
+_CHAIN_ID: immutable(uint256)
 
 _LOW_64: constant(uint256) = 2**64 - 1
 _STATUS_MASK: constant(uint256) = 2**16 - 1
@@ -83,6 +86,7 @@ def __init__(escrow: address, answer_fee: uint256):
     ESCROW = IEscrow(escrow)
     TOKEN = IERC20(staticcall IEscrow(escrow).TOKEN())
     ANSWER_FEE = answer_fee
+    _CHAIN_ID = staticcall IEscrow(escrow).CHAIN_ID()
     assert extcall IERC20(staticcall IEscrow(escrow).TOKEN()).approve(
         escrow, max_value(uint256), default_return_value=True
     ), "demands: approval failed"
@@ -102,7 +106,7 @@ def demand(
     @param commitment What the provider committed to.
     @param indexes Numbers of chunks, each below the committed count.
     """
-    job: bytes32 = job_terms._job_id_at(ESCROW.address, terms)
+    job: bytes32 = job_terms._job_id(_CHAIN_ID, ESCROW.address, terms)
     assert msg.sender == terms.buyer, "demands: not the buyer"
     assert terms.tier == IJobEscrow.Tier.BASIC, "demands: not on this tier"
     assert len(indexes) != 0, "demands: nothing demanded"
@@ -151,7 +155,7 @@ def answer(
     @param lane The demand's lane.
     @param proof The chunk that was demanded. It stays in the calldata.
     """
-    job: bytes32 = job_terms._job_id_at(ESCROW.address, terms)
+    job: bytes32 = job_terms._job_id(_CHAIN_ID, ESCROW.address, terms)
     lanes: uint256 = self._require_open(job, lane)
     self._require_held(job, commitment)
     packed: uint256 = self._demands[job][lane]
@@ -178,7 +182,7 @@ def expire(
     @param commitment What the provider committed to.
     @param lane The demand's lane.
     """
-    job: bytes32 = job_terms._job_id_at(ESCROW.address, terms)
+    job: bytes32 = job_terms._job_id(_CHAIN_ID, ESCROW.address, terms)
     lanes: uint256 = self._require_open(job, lane)
     assert block.timestamp > self._demands[job][lane] >> 64, "demands: not due yet"
 
@@ -194,7 +198,7 @@ def reclaim(terms: IJobEscrow.JobTerms):
             nobody called `expire` until the escrow's own time-out. By anyone.
     @param terms The job's terms.
     """
-    job: bytes32 = job_terms._job_id_at(ESCROW.address, terms)
+    job: bytes32 = job_terms._job_id(_CHAIN_ID, ESCROW.address, terms)
     lanes: uint256 = self._open[job]
     assert lanes != 0, "demands: no such demand"
     assert not self._is_held(job), "demands: job is not over"

@@ -35,6 +35,7 @@ from .modules import balances
 from .modules import blocks
 from .modules import bounds
 from .modules import errors
+from .modules import ids
 from .modules import offers
 from .modules import requests
 from .modules import terms as job_terms
@@ -45,8 +46,9 @@ initializes: ownable
 initializes: ownable_2step[ownable := ownable]
 initializes: balances
 initializes: blocks
-initializes: offers
-initializes: requests
+initializes: ids
+initializes: offers[ids := ids]
+initializes: requests[ids := ids]
 
 exports: (
     ownable_2step.owner,
@@ -58,9 +60,12 @@ exports: (
     balances.deposit_with_permit,
     balances.balance_of,
     balances.fees_of,
+    ids.CHAIN_ID,
     offers.STAKING,
     offers.approve_arbiter,
+    offers.revoke_offers,
     offers.is_arbiter_approved,
+    offers.offer_epoch,
     offers.post_offer,
     offers.close_offer,
     offers.offer_slot,
@@ -77,7 +82,8 @@ MAX_FEE_BPS: public(constant(uint256)) = 500
 EXACT_DISPUTE_TIMEOUT: public(constant(uint256)) = 90 * 86_400
 DISPUTE_TIMEOUT: public(constant(uint256)) = 7 * 86_400
 
-# @dev Jobs that `hire_many`, `commit_many` and `settle_many` take at once.
+# @dev Jobs that `hire_many`, `decline_many`, `commit_many` and `settle_many` take
+#      at once.
 _MAX_BATCH: constant(uint256) = 32
 
 # @dev Providers whose fees are collected at once.
@@ -120,6 +126,7 @@ def __init__(token: IERC20, staking: IProviderStaking, fee_bps: uint256):
     ownable_2step.__init__()
     balances.__init__(token)
     blocks.__init__()
+    ids.__init__()
     offers.__init__(staking)
     # Else shares of a slash would arrive here as tokens that nobody is owed.
     if staticcall staking.TOKEN() != token.address:
@@ -141,7 +148,10 @@ def hire(offer: IJobEscrow.Offer, order: IJobEscrow.Order) -> bytes32:
     @param order What the buyer adds.
     @return The job's id.
     """
-    return self._hire(offer, offers._offer_id(offer), self._admit(offer), order)
+    fee_bps: uint256 = 0
+    epoch: uint256 = 0
+    fee_bps, epoch = self._admit(offer)
+    return self._hire(offer, offers._offer_id(offer), epoch, fee_bps, order)
 
 
 @external
@@ -154,11 +164,13 @@ def hire_many(
     @param orders What the buyer adds for each job; no two alike.
     @return The jobs' ids, in the order of the orders.
     """
-    fee_bps: uint256 = self._admit(offer)
+    fee_bps: uint256 = 0
+    epoch: uint256 = 0
+    fee_bps, epoch = self._admit(offer)
     offer_id: bytes32 = offers._offer_id(offer)
     jobs: DynArray[bytes32, _MAX_BATCH] = []
     for order: IJobEscrow.Order in orders:
-        jobs.append(self._hire(offer, offer_id, fee_bps, order))
+        jobs.append(self._hire(offer, offer_id, epoch, fee_bps, order))
     return jobs
 
 
@@ -175,7 +187,10 @@ def post_request(request: IJobEscrow.Request) -> bytes32:
     requests._check(request)
     request_id: bytes32 = requests._request_id(request)
     requests._open(request_id, blocks._number())
-    balances._debit(msg.sender, requests._highest_price(request))
+    highest: uint256 = job_terms._escrowed(
+        request.price, request.price_per_second, request.longest_run
+    )
+    balances._debit(msg.sender, highest)
     log IJobEscrow.RequestPosted(
         request_id=request_id,
         buyer=msg.sender,
@@ -196,7 +211,10 @@ def cancel_request(request: IJobEscrow.Request):
     requests._end(request_id, IJobEscrow.Status.CANCELLED)
     if msg.sender != request.buyer and block.timestamp < request.expiry:
         errors._fail("escrow: not the buyer")
-    balances._credit(request.buyer, requests._highest_price(request))
+    highest: uint256 = job_terms._escrowed(
+        request.price, request.price_per_second, request.longest_run
+    )
+    balances._credit(request.buyer, highest)
     log IJobEscrow.RequestCancelled(request_id=request_id, buyer=request.buyer)
 
 
@@ -224,7 +242,8 @@ def accept(request: IJobEscrow.Request, bid: IJobEscrow.Bid) -> bytes32:
     if bid.price == 0:
         errors._fail("escrow: price is zero")
     if request.arbiter != empty(address):
-        offers._require_arbiter(bid.provider, request.arbiter)
+        # For its approval; a request belongs to no epoch.
+        offers._epoch(bid.provider, request.arbiter)
 
     price: uint256 = 0
     price_per_second: uint256 = 0
@@ -262,9 +281,13 @@ def accept(request: IJobEscrow.Request, bid: IJobEscrow.Bid) -> bytes32:
         group=request.group,
         salt=request.salt,
     )
-    balances._credit(
-        request.buyer, requests._highest_price(request) - job_terms._escrowed(terms)
+    highest: uint256 = job_terms._escrowed(
+        request.price, request.price_per_second, request.longest_run
     )
+    escrowed: uint256 = job_terms._escrowed(
+        terms.price, terms.price_per_second, terms.longest_run
+    )
+    balances._credit(request.buyer, highest - escrowed)
     job: bytes32 = self._match(terms)
     log IJobEscrow.RequestAccepted(request_id=request_id, job=job)
     return job
@@ -281,21 +304,38 @@ def decline(terms: IJobEscrow.JobTerms, close_offer: bool):
     @param terms The job's terms.
     @param close_offer Whether the offer closes until it is posted anew.
     """
-    job: bytes32 = job_terms._job_id(terms)
+    job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.ACTIVE)
-    self._require_worker(terms)
+    self._require_worker(terms.provider)
     if block.timestamp > terms.acknowledge_by:
         errors._fail("escrow: too late to decline")
+    self._decline(job, state, terms, close_offer)
 
-    self._set_status(job, state, IJobEscrow.Status.DECLINED)
-    self.declines[terms.provider] += 1
-    if terms.offer != empty(bytes32):
-        offers._give_back(terms.offer)
-        if close_offer:
-            offers._close(terms.offer, terms.provider)
-    balances._credit(terms.buyer, job_terms._escrowed(terms))
-    self._unlock(terms.provider, terms.collateral)
-    log IJobEscrow.JobDeclined(job=job, provider=terms.provider)
+
+@external
+def decline_many(
+    jobs: DynArray[IJobEscrow.JobTerms, _MAX_BATCH], close_offer: bool
+) -> uint256:
+    """
+    @notice Gives up to 32 jobs back, each as `decline` would, and passes over those
+            that are over, committed, or too late: hires come in batches, so giving
+            them back must not cost more.
+    @param jobs The terms of each.
+    @param close_offer Whether their offers close until they are posted anew.
+    @return How many were given back.
+    """
+    declined: uint256 = 0
+    for terms: IJobEscrow.JobTerms in jobs:
+        job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, terms)
+        state: uint256 = self._jobs[job]
+        if (
+            state & _STATUS_MASK == self._code(IJobEscrow.Status.ACTIVE)
+            and block.timestamp <= terms.acknowledge_by
+        ):
+            self._require_worker(terms.provider)
+            self._decline(job, state, terms, close_offer)
+            declined += 1
+    return declined
 
 
 @external
@@ -348,7 +388,7 @@ def settle(terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment):
     @param terms The job's terms.
     @param commitment What the provider committed to.
     """
-    job: bytes32 = job_terms._job_id(terms)
+    job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, terms)
     state: uint256 = self._jobs[job]
     obstacle: uint256 = self._obstacle(state, terms, commitment)
     if obstacle == _WRONG_STATE:
@@ -374,7 +414,7 @@ def settle_many(
     """
     settled: uint256 = 0
     for item: IJobEscrow.Settlement in settlements:
-        job: bytes32 = job_terms._job_id(item.terms)
+        job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, item.terms)
         state: uint256 = self._jobs[job]
         if self._obstacle(state, item.terms, item.commitment) == 0:
             self._settle(job, state, item.terms, item.commitment)
@@ -392,7 +432,7 @@ def expire(terms: IJobEscrow.JobTerms):
          that vanished fills up and is hired no more; its provider posts another.
     @param terms The job's terms.
     """
-    job: bytes32 = job_terms._job_id(terms)
+    job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.ACTIVE)
     if block.timestamp <= terms.deliver_by:
         errors._fail("escrow: not due yet")
@@ -408,12 +448,12 @@ def hold(terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment):
     @param terms The job's terms.
     @param commitment What the provider committed to.
     """
-    job: bytes32 = job_terms._job_id(terms)
+    job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.COMMITTED)
     if msg.sender != terms.arbiter:
         errors._fail("escrow: not the arbiter")
     self._require_commitment(state, commitment)
-    if block.timestamp >= self._window_end(terms, commitment):
+    if block.timestamp >= self._window_end(terms.challenge_window, commitment.committed_at):
         errors._fail("escrow: challenge window is over")
     self._set_status(job, state, IJobEscrow.Status.DISPUTED)
     log IJobEscrow.JobDisputed(job=job, arbiter=msg.sender)
@@ -425,7 +465,7 @@ def release(terms: IJobEscrow.JobTerms):
     @notice Ends a dispute in the provider's favour. By the arbiter in the terms.
     @param terms The job's terms.
     """
-    job: bytes32 = job_terms._job_id(terms)
+    job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.DISPUTED)
     if msg.sender != terms.arbiter:
         errors._fail("escrow: not the arbiter")
@@ -447,7 +487,7 @@ def convict(
     @param commitment What the provider committed to.
     @param to_arbiter Base units of the collateral for the arbiter's balance.
     """
-    job: bytes32 = job_terms._job_id(terms)
+    job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.DISPUTED)
     if msg.sender != terms.arbiter:
         errors._fail("escrow: not the arbiter")
@@ -463,7 +503,9 @@ def convict(
     if to_arbiter > job_terms._arbiter_cap(terms.collateral):
         errors._fail("escrow: share above cap")
     self._set_status(job, state, IJobEscrow.Status.CONVICTED)
-    refund: uint256 = job_terms._escrowed(terms)
+    refund: uint256 = job_terms._escrowed(
+        terms.price, terms.price_per_second, terms.longest_run
+    )
     to_buyer: uint256 = job_terms._conviction_share(refund, terms.collateral)
     self._slash(terms.provider, job, terms.collateral, to_buyer, to_arbiter)
     balances._credit(terms.buyer, refund + to_buyer)
@@ -577,8 +619,8 @@ def job_slot(job: bytes32) -> uint256:
 
 @internal
 @view
-def _admit(offer: IJobEscrow.Offer) -> uint256:
-    # What an offer must fulfil, whatever the order; returns the fee of this moment.
+def _admit(offer: IJobEscrow.Offer) -> (uint256, uint256):
+    # What an offer must fulfil, whatever the order; returns fee and epoch of this moment.
     config: uint256 = self._config
     fee_bps: uint256 = config & _STATUS_MASK
     if config >> 16 != 0:
@@ -588,15 +630,14 @@ def _admit(offer: IJobEscrow.Offer) -> uint256:
     if fee_bps > offer.max_fee_bps:
         errors._fail("escrow: fee above offer's limit")
     # Again, so that a revocation holds for offers that are open already.
-    if offer.arbiter != empty(address):
-        offers._require_arbiter(offer.provider, offer.arbiter)
-    return fee_bps
+    return fee_bps, offers._epoch(offer.provider, offer.arbiter)
 
 
 @internal
 def _hire(
     offer: IJobEscrow.Offer,
     offer_id: bytes32,
+    epoch: uint256,
     fee_bps: uint256,
     order: IJobEscrow.Order,
 ) -> bytes32:
@@ -622,7 +663,9 @@ def _hire(
         errors._fail("escrow: tier not offered")
     if (order.tier == IJobEscrow.Tier.EXACT) != (order.exact_terms != empty(bytes32)):
         errors._fail("escrow: exact terms and tier")
-    offers._take(offer_id, offer.count)
+    if order.tier == IJobEscrow.Tier.EXACT and order.tasks != 1:
+        errors._fail("escrow: EXACT is one run")
+    offers._take(offer_id, epoch, offer.count)
 
     acknowledge_by: uint256 = block.timestamp + offer.acknowledge_window
     terms: IJobEscrow.JobTerms = IJobEscrow.JobTerms(
@@ -649,13 +692,16 @@ def _hire(
         group=order.group,
         salt=order.salt,
     )
-    balances._debit(msg.sender, job_terms._escrowed(terms))
+    escrowed: uint256 = job_terms._escrowed(
+        terms.price, terms.price_per_second, terms.longest_run
+    )
+    balances._debit(msg.sender, escrowed)
     return self._match(terms)
 
 
 @internal
 def _match(terms: IJobEscrow.JobTerms) -> bytes32:
-    job: bytes32 = job_terms._job_id(terms)
+    job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, terms)
     if self._jobs[job] != 0:
         errors._fail("escrow: job exists")
     self._jobs[job] = (blocks._number() << _BLOCK_SHIFT) | self._code(
@@ -671,6 +717,24 @@ def _match(terms: IJobEscrow.JobTerms) -> bytes32:
 
 
 @internal
+def _decline(
+    job: bytes32, state: uint256, terms: IJobEscrow.JobTerms, close_offer: bool
+):
+    self._set_status(job, state, IJobEscrow.Status.DECLINED)
+    self.declines[terms.provider] += 1
+    if terms.offer != empty(bytes32):
+        offers._give_back(terms.offer)
+        if close_offer:
+            offers._close(terms.offer, terms.provider)
+    refund: uint256 = job_terms._escrowed(
+        terms.price, terms.price_per_second, terms.longest_run
+    )
+    balances._credit(terms.buyer, refund)
+    self._unlock(terms.provider, terms.collateral)
+    log IJobEscrow.JobDeclined(job=job, provider=terms.provider)
+
+
+@internal
 def _commit(
     terms: IJobEscrow.JobTerms,
     result_root: bytes32,
@@ -679,9 +743,9 @@ def _commit(
     seconds_used: uint256,
     tasks_done: uint256,
 ):
-    job: bytes32 = job_terms._job_id(terms)
+    job: bytes32 = job_terms._job_id(ids.CHAIN_ID, self, terms)
     state: uint256 = self._require_status(job, IJobEscrow.Status.ACTIVE)
-    self._require_worker(terms)
+    self._require_worker(terms.provider)
     if block.timestamp > terms.deliver_by:
         errors._fail("escrow: too late to commit")
     if result_root == empty(bytes32):
@@ -747,7 +811,8 @@ def _obstacle(
         return _WRONG_STATE
     if msg.sender == terms.buyer:
         return 0
-    return 0 if block.timestamp >= self._window_end(terms, commitment) else _WINDOW_OPEN
+    window_end: uint256 = self._window_end(terms.challenge_window, commitment.committed_at)
+    return 0 if block.timestamp >= window_end else _WINDOW_OPEN
 
 
 @internal
@@ -760,7 +825,10 @@ def _settle(
     self._set_status(job, state, IJobEscrow.Status.SETTLED)
     pay: uint256 = commitment.pay
     fee: uint256 = job_terms._fee(terms.fee_bps, pay)
-    refund: uint256 = job_terms._escrowed(terms) - pay
+    escrowed: uint256 = job_terms._escrowed(
+        terms.price, terms.price_per_second, terms.longest_run
+    )
+    refund: uint256 = escrowed - pay
     balances._credit(terms.provider, pay - fee, fee)
     balances._credit(terms.buyer, refund)
     self._unlock(terms.provider, terms.collateral)
@@ -770,7 +838,9 @@ def _settle(
 @internal
 def _expire(job: bytes32, state: uint256, terms: IJobEscrow.JobTerms):
     self._set_status(job, state, IJobEscrow.Status.EXPIRED)
-    refund: uint256 = job_terms._escrowed(terms)
+    refund: uint256 = job_terms._escrowed(
+        terms.price, terms.price_per_second, terms.longest_run
+    )
     compensation: uint256 = job_terms._compensation(refund, terms.collateral)
     self._slash(terms.provider, job, terms.collateral, compensation, 0)
     balances._credit(terms.buyer, refund + compensation)
@@ -815,10 +885,10 @@ def _send(receiver: address, amount: uint256):
 
 @internal
 @view
-def _require_worker(terms: IJobEscrow.JobTerms):
+def _require_worker(provider: address):
     # Who is the provider of genuine terms has registered, and does not unregister.
-    if msg.sender != terms.provider:
-        offers._require_provider(terms.provider)
+    if msg.sender != provider:
+        offers._require_provider(provider)
 
 
 @internal
@@ -841,10 +911,8 @@ def _require_status(job: bytes32, status: IJobEscrow.Status) -> uint256:
 
 @internal
 @pure
-def _window_end(
-    terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment
-) -> uint256:
-    return commitment.committed_at + terms.challenge_window
+def _window_end(challenge_window: uint256, committed_at: uint256) -> uint256:
+    return committed_at + challenge_window
 
 
 @internal
@@ -855,7 +923,7 @@ def _dispute_end(
     timeout: uint256 = DISPUTE_TIMEOUT
     if terms.tier == IJobEscrow.Tier.EXACT:
         timeout = EXACT_DISPUTE_TIMEOUT
-    return self._window_end(terms, commitment) + timeout
+    return self._window_end(terms.challenge_window, commitment.committed_at) + timeout
 
 
 @internal

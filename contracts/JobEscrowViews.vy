@@ -13,6 +13,7 @@ from .modules import terms as job_terms
 
 
 interface IEscrowReads:
+    def CHAIN_ID() -> uint256: view
     def STAKING() -> address: view
     def balance_of(account: address) -> uint256: view
     def declines(provider: address) -> uint256: view
@@ -21,6 +22,7 @@ interface IEscrowReads:
     def request_slot(request_id: bytes32) -> uint256: view
     def fees_of(provider: address) -> uint256: view
     def is_arbiter_approved(provider: address, arbiter: address) -> bool: view
+    def offer_epoch(provider: address, arbiter: address) -> uint256: view
     def is_paused() -> bool: view
     def fee_bps() -> uint256: view
 
@@ -40,6 +42,8 @@ struct Provider:
 
 _STATUS_MASK: constant(uint256) = 2**16 - 1
 _OPEN_BIT: constant(uint256) = 1 << 255
+_EPOCH_SHIFT: constant(uint256) = 128
+_TAKEN_MASK: constant(uint256) = 2**128 - 1
 
 
 # @dev The escrow whose state is read.
@@ -47,6 +51,8 @@ ESCROW: public(immutable(IEscrowReads))
 
 # @dev The staking contract of that escrow.
 STAKING: public(immutable(IProviderStaking))
+
+_CHAIN_ID: immutable(uint256)
 
 
 @deploy
@@ -56,6 +62,7 @@ def __init__(escrow: address):
     """
     ESCROW = IEscrowReads(escrow)
     STAKING = IProviderStaking(staticcall ESCROW.STAKING())
+    _CHAIN_ID = staticcall ESCROW.CHAIN_ID()
 
 
 @external
@@ -126,7 +133,7 @@ def job_id(terms: IJobEscrow.JobTerms) -> bytes32:
     @param terms The job's terms.
     @return The hash of its terms.
     """
-    return job_terms._job_id_at(ESCROW.address, terms)
+    return job_terms._job_id(_CHAIN_ID, ESCROW.address, terms)
 
 
 @external
@@ -148,7 +155,7 @@ def request_id(request: IJobEscrow.Request) -> bytes32:
     @param request All of its fields.
     @return The hash of its fields.
     """
-    return keccak256(abi_encode(chain.id, ESCROW.address, request))
+    return keccak256(abi_encode(_CHAIN_ID, ESCROW.address, request))
 
 
 @external
@@ -176,7 +183,8 @@ def refusal(offer: IJobEscrow.Offer, buyer: address, longest_run: uint256) -> St
     if longest_run == 0 or longest_run > offer.longest_run:
         return "longest run is zero or beyond offer"
     state: IJobEscrow.OfferState = self._offer_state(self._offer_id(offer))
-    if not state.is_open:
+    epoch: uint256 = staticcall ESCROW.offer_epoch(offer.provider, offer.arbiter)
+    if not state.is_open or state.epoch != epoch:
         return "offer not open"
     if state.active >= offer.count:
         return "offer fully used"
@@ -201,14 +209,14 @@ def escrowed(terms: IJobEscrow.JobTerms) -> uint256:
     @return Base units; zero once the job is final, or unknown.
     """
     state: IJobEscrow.JobState = self._job_state(
-        job_terms._job_id_at(ESCROW.address, terms)
+        job_terms._job_id(_CHAIN_ID, ESCROW.address, terms)
     )
     if state.status in (
         IJobEscrow.Status.ACTIVE
         | IJobEscrow.Status.COMMITTED
         | IJobEscrow.Status.DISPUTED
     ):
-        return job_terms._escrowed(terms)
+        return job_terms._escrowed(terms.price, terms.price_per_second, terms.longest_run)
     return 0
 
 
@@ -227,10 +235,14 @@ def _job_state(job: bytes32) -> IJobEscrow.JobState:
 @view
 def _offer_state(offer_id: bytes32) -> IJobEscrow.OfferState:
     slot: uint256 = staticcall ESCROW.offer_slot(offer_id)
-    return IJobEscrow.OfferState(is_open=slot & _OPEN_BIT != 0, active=slot & ~_OPEN_BIT)
+    return IJobEscrow.OfferState(
+        is_open=slot & _OPEN_BIT != 0,
+        epoch=(slot & ~_OPEN_BIT) >> _EPOCH_SHIFT,
+        active=slot & _TAKEN_MASK,
+    )
 
 
 @internal
 @view
 def _offer_id(offer: IJobEscrow.Offer) -> bytes32:
-    return keccak256(abi_encode(chain.id, ESCROW.address, offer))
+    return keccak256(abi_encode(_CHAIN_ID, ESCROW.address, offer))

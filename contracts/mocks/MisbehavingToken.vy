@@ -146,15 +146,22 @@ def transferFrom(owner: address, receiver: address, amount: uint256) -> bool:
     @return False only if that is switched on.
     """
     if not self.returns_false:
+        self._require_free(owner, receiver)
         self.allowance[owner][msg.sender] -= amount
     return self._move(owner, receiver, amount)
+
+
+@internal
+@view
+def _require_free(sender: address, receiver: address):
+    assert not self.blocked[sender] and not self.blocked[receiver], "token: account is blocked"
 
 
 @internal
 def _move(sender: address, receiver: address, amount: uint256) -> bool:
     if self.returns_false:
         return False
-    assert not self.blocked[sender] and not self.blocked[receiver], "token: account is blocked"
+    self._require_free(sender, receiver)
     fee: uint256 = amount * self.fee_bps // _BPS
     self.balanceOf[sender] -= amount
     self.balanceOf[receiver] += amount - fee

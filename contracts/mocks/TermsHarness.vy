@@ -18,7 +18,7 @@ def job_id(terms: IJobEscrow.JobTerms) -> bytes32:
     @param terms The job's terms.
     @return The hash of its terms.
     """
-    return job_terms._job_id(terms)
+    return job_terms._job_id(chain.id, self, terms)
 
 
 @external
@@ -40,7 +40,7 @@ def escrowed(terms: IJobEscrow.JobTerms) -> uint256:
     @param terms The job's terms.
     @return Base units.
     """
-    return job_terms._escrowed(terms)
+    return job_terms._escrowed(terms.price, terms.price_per_second, terms.longest_run)
 
 
 @external

@@ -11,18 +11,28 @@ from ..interfaces import IJobEscrow
 from ..interfaces import IProviderStaking
 from . import bounds
 from . import errors
+from . import ids
+
+uses: ids
 
 # @dev Where the stake behind the offers lies.
 STAKING: public(immutable(IProviderStaking))
 
-# @dev Above the counter of places taken.
+# @dev Layout of an offer's slot: open (bit 255) | epoch in which it was posted
+#      (127 bits) | places taken (128).
 _OPEN_BIT: constant(uint256) = 1 << 255
+_EPOCH_SHIFT: constant(uint256) = 128
+_TAKEN_MASK: constant(uint256) = 2**128 - 1
 
-# @dev offer id -> open (bit 255) | places taken (low bits).
+# @dev Layout of an arbiter's slot: epoch of the offers with it | approved (bit 0).
+_APPROVED: constant(uint256) = 1
+_NEXT_EPOCH: constant(uint256) = 2
+
 _states: HashMap[bytes32, uint256]
 
-# @dev provider -> contract -> whether it may hold and convict the provider's jobs.
-is_arbiter_approved: public(HashMap[address, HashMap[address, bool]])
+# @dev provider -> arbiter, or zero for offers without one -> packed. Approval and
+#      epoch lie beside each other, since a hire reads both.
+_arbiters: HashMap[address, HashMap[address, uint256]]
 
 
 @deploy
@@ -47,8 +57,22 @@ def approve_arbiter(arbiter: address, approved: bool):
     """
     if approved and not arbiter.is_contract:
         errors._fail("escrow: arbiter is no contract")
-    self.is_arbiter_approved[msg.sender][arbiter] = approved
+    slot: uint256 = self._arbiters[msg.sender][arbiter]
+    self._arbiters[msg.sender][arbiter] = (slot & ~_APPROVED) | convert(approved, uint256)
     log IJobEscrow.ArbiterApproved(provider=msg.sender, arbiter=arbiter, approved=approved)
+
+
+@external
+def revoke_offers(arbiter: address):
+    """
+    @notice Ends all offers that the caller's operator posted so far with this
+            arbiter, seen or not: what a thief posted with a stolen key would
+            outlive the key. Running jobs go on. By the provider's owner, once for
+            each arbiter it approved and once for zero.
+    @param arbiter The arbiter of the offers; zero for those without one.
+    """
+    self._arbiters[msg.sender][arbiter] += _NEXT_EPOCH
+    log IJobEscrow.OffersRevoked(provider=msg.sender, arbiter=arbiter)
 
 
 @external
@@ -87,18 +111,19 @@ def post_offer(offer: IJobEscrow.Offer) -> bytes32:
         != empty(IJobEscrow.Tier)
     ):
         errors._fail("escrow: tier not open yet")
+    epoch: uint256 = self._epoch(offer.provider, offer.arbiter)
     if offer.arbiter != empty(address):
-        self._require_arbiter(offer.provider, offer.arbiter)
         if offer.challenge_window == 0:
             errors._fail("escrow: no challenge window")
     elif IJobEscrow.Tier.EXACT in offer.tiers:
         errors._fail("escrow: EXACT without arbiter")
 
     offer_id: bytes32 = self._offer_id(offer)
+    opened: uint256 = _OPEN_BIT | (epoch << _EPOCH_SHIFT)
     state: uint256 = self._states[offer_id]
-    if state & _OPEN_BIT != 0:
+    if state & ~_TAKEN_MASK == opened:
         errors._fail("escrow: offer already open")
-    self._states[offer_id] = state | _OPEN_BIT
+    self._states[offer_id] = opened | (state & _TAKEN_MASK)
     log IJobEscrow.OfferPosted(
         offer_id=offer_id,
         provider=offer.provider,
@@ -127,9 +152,35 @@ def offer_slot(offer_id: bytes32) -> uint256:
     """
     @notice The packed state of an offer; JobEscrowViews unpacks it.
     @param offer_id The hash of its fields.
-    @return Open (bit 255) | places taken; zero for an unknown offer.
+    @return Open (bit 255) | epoch (127 bits) | places taken (128); zero for an
+            unknown offer.
     """
     return self._states[offer_id]
+
+
+@external
+@view
+def is_arbiter_approved(provider: address, arbiter: address) -> bool:
+    """
+    @notice Whether a contract may hold and convict a provider's new jobs.
+    @param provider The owner's address.
+    @param arbiter The contract.
+    @return True from its approval on.
+    """
+    return self._arbiters[provider][arbiter] & _APPROVED != 0
+
+
+@external
+@view
+def offer_epoch(provider: address, arbiter: address) -> uint256:
+    """
+    @notice How often the owner revoked its offers with an arbiter. An offer is
+            open only in the epoch in which it was posted.
+    @param provider The owner's address.
+    @param arbiter The arbiter of the offers; zero for those without one.
+    @return The present epoch, from 0.
+    """
+    return self._arbiters[provider][arbiter] >> 1
 
 
 @internal
@@ -141,23 +192,26 @@ def _require_provider(provider: address):
 
 @internal
 @view
-def _require_arbiter(provider: address, arbiter: address):
-    if not self.is_arbiter_approved[provider][arbiter]:
+def _epoch(provider: address, arbiter: address) -> uint256:
+    # The epoch of the offers with an arbiter, which must be approved unless it is zero.
+    slot: uint256 = self._arbiters[provider][arbiter]
+    if slot & _APPROVED == 0 and arbiter != empty(address):
         errors._fail("escrow: arbiter not approved")
+    return slot >> 1
 
 
 @internal
 @view
 def _offer_id(offer: IJobEscrow.Offer) -> bytes32:
-    return keccak256(abi_encode(chain.id, self, offer))
+    return keccak256(abi_encode(ids.CHAIN_ID, self, offer))
 
 
 @internal
-def _take(offer_id: bytes32, count: uint256):
+def _take(offer_id: bytes32, epoch: uint256, count: uint256):
     state: uint256 = self._states[offer_id]
-    if state & _OPEN_BIT == 0:
+    if state & ~_TAKEN_MASK != _OPEN_BIT | (epoch << _EPOCH_SHIFT):
         errors._fail("escrow: offer not open")
-    if state & ~_OPEN_BIT >= count:
+    if state & _TAKEN_MASK >= count:
         errors._fail("escrow: offer fully used")
     self._states[offer_id] = state + 1
 

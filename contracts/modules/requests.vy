@@ -10,6 +10,9 @@
 from ..interfaces import IJobEscrow
 from . import bounds
 from . import errors
+from . import ids
+
+uses: ids
 
 # @dev Seconds that a request may stay open.
 _MAX_EXPIRY: constant(uint256) = 90 * 86_400
@@ -34,13 +37,7 @@ def request_slot(request_id: bytes32) -> uint256:
 @internal
 @view
 def _request_id(request: IJobEscrow.Request) -> bytes32:
-    return keccak256(abi_encode(chain.id, self, request))
-
-
-@internal
-@pure
-def _highest_price(request: IJobEscrow.Request) -> uint256:
-    return request.price + request.price_per_second * request.longest_run
+    return keccak256(abi_encode(ids.CHAIN_ID, self, request))
 
 
 @internal
@@ -66,6 +63,8 @@ def _check(request: IJobEscrow.Request):
         errors._fail("escrow: tier not open yet")
     if (request.tier == IJobEscrow.Tier.EXACT) != (request.exact_terms != empty(bytes32)):
         errors._fail("escrow: exact terms and tier")
+    if request.tier == IJobEscrow.Tier.EXACT and request.tasks != 1:
+        errors._fail("escrow: EXACT is one run")
     # The provider's approval of it is asked at the acceptance.
     if request.arbiter != empty(address):
         if request.challenge_window == 0:

@@ -23,18 +23,10 @@ CONVICTION_ARBITER_BPS: constant(uint256) = 1_500
 
 
 @internal
-@view
-def _job_id(terms: IJobEscrow.JobTerms) -> bytes32:
-    # Chain and escrow are in it, so a signature or a proof about a job holds
-    # for that job alone.
-    return keccak256(abi_encode(chain.id, self, terms))
-
-
-@internal
-@view
-def _job_id_at(escrow: address, terms: IJobEscrow.JobTerms) -> bytes32:
-    # As the escrow itself computes it.
-    return keccak256(abi_encode(chain.id, escrow, terms))
+@pure
+def _job_id(chain_id: uint256, escrow: address, terms: IJobEscrow.JobTerms) -> bytes32:
+    # See ids.vy.
+    return keccak256(abi_encode(chain_id, escrow, terms))
 
 
 @internal
@@ -46,9 +38,9 @@ def _digest(commitment: IJobEscrow.Commitment) -> uint256:
 
 @internal
 @pure
-def _escrowed(terms: IJobEscrow.JobTerms) -> uint256:
-    # uint256 + uint256 * uint256 fits into 161 bits.
-    return terms.price + terms.price_per_second * terms.longest_run
+def _escrowed(price: uint256, price_per_second: uint256, longest_run: uint256) -> uint256:
+    # The most that a job or request may cost: checked to be below 2**128.
+    return price + price_per_second * longest_run
 
 
 @internal
@@ -62,7 +54,9 @@ def _pay(
          than the tasks' share of the highest price. A failed run earns at most
          the failure cap. An EXACT job cannot fail and earns the whole price.
     """
-    escrowed: uint256 = self._escrowed(terms)
+    escrowed: uint256 = self._escrowed(
+        terms.price, terms.price_per_second, terms.longest_run
+    )
     if terms.tier == IJobEscrow.Tier.EXACT:
         return escrowed
 

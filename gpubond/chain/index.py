@@ -228,6 +228,11 @@ def _apply(tx: Transaction, event: Event) -> None:
             )
         case "OfferClosed":
             tx.execute("UPDATE market_offers SET is_open = 0 WHERE offer_id = ?", (args["offer_id"],))
+        case "OffersRevoked":
+            tx.execute(
+                "UPDATE market_offers SET is_open = 0 WHERE provider = ? AND json_extract(fields, '$.arbiter') = ?",
+                (args["provider"], args["arbiter"]),
+            )
         case "JobMatched":
             terms = JobTerms.from_json(args["terms"])
             offer_id = "0x" + terms.offer.hex()

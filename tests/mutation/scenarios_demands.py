@@ -110,7 +110,7 @@ def demands(w: World) -> None:
     plain = w.commit("other", other, on="plain")
     w.refused("escrow: not the arbiter", d, "demand", other, plain, [0], by="buyer")
     offer = w.post("exact", w.offer(tiers=EXACT, arbiter=w["demands"]))
-    exact = w.hire("exact", offer, on="exact", tier=EXACT, exact_terms=EXACT_TERMS)
+    exact = w.hire("exact", offer, on="exact", tier=EXACT, exact_terms=EXACT_TERMS, tasks=1)
     done = w.commit("exact", exact, on="exact")
     w.refused("demands: not on this tier", d, "demand", exact, done, [0], by="buyer")
     w.refused("demands: no such demand", d, "answer", terms, shown, 0, bundle.proof(0), by="thief")

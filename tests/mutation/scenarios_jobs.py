@@ -20,7 +20,7 @@ from tests.unit.reference import (
 from .chain import ORIGIN, Deployed
 from .world import EMPTY, EXACT_TERMS, ROOT, USD, ZERO, Struct, World
 
-EXACT_ORDER: Struct = {"tier": EXACT, "exact_terms": EXACT_TERMS}
+EXACT_ORDER: Struct = {"tier": EXACT, "exact_terms": EXACT_TERMS, "tasks": 1}
 
 
 def decline(w: World) -> None:
@@ -92,15 +92,15 @@ def commit(w: World) -> None:
         ((terms, ROOT, 0, 0, 100, 7), "no chunks"),
         ((terms, ROOT, 2**32 + 1, 0, 100, 7), "too many chunks"),
         ((terms | {"salt": EMPTY}, ROOT, 5, 0, 100, 7), "wrong state"),
-        ((exact, ROOT, 0, 1, 100, 7), "an exact job cannot fail"),
-        ((exact, ROOT, 0, 0, 100, 6), "an exact job cannot fail"),
-        ((exact, ROOT, 0, 0, 100, 8), "more done than hired"),
-        ((exact, ROOT, 1, 0, 100, 7), "chunks on EXACT"),
+        ((exact, ROOT, 0, 1, 100, 1), "an exact job cannot fail"),
+        ((exact, ROOT, 0, 0, 100, 0), "an exact job cannot fail"),
+        ((exact, ROOT, 0, 0, 100, 2), "more done than hired"),
+        ((exact, ROOT, 1, 0, 100, 1), "chunks on EXACT"),
     ):
         w.refused(f"escrow: {reason}", e, "commit", *wrong, by="owner")
     w.accepted(e, "commit", terms, ROOT, 2**32, 0, 100, 7, by="owner")
     w.accepted(e, "commit", terms, ROOT, 1, 0, 100, 7, by="owner")
-    w.accepted(e, "commit", exact, ROOT, 0, 0, 0, 7, by="operator")
+    w.accepted(e, "commit", exact, ROOT, 0, 0, 0, 1, by="operator")
     cases: tuple[dict[str, Any], ...] = (
         {"seconds_used": 0},
         {"seconds_used": 499},

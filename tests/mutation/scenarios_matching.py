@@ -263,7 +263,7 @@ def hires(w: World) -> None:
     e = w.escrow
     offer = w.post("offer", w.offer(tiers=BASIC | EXACT))
     order = w.order()
-    exact: Struct = {"tier": EXACT, "exact_terms": EXACT_TERMS}
+    exact: Struct = {"tier": EXACT, "exact_terms": EXACT_TERMS, "tasks": 1}
     for wrong, reason, right in (
         ({"spec_hash": EMPTY}, "spec hash is empty", {}),
         ({"longest_run": 0}, "longest run is zero", {}),
@@ -279,6 +279,7 @@ def hires(w: World) -> None:
         ({"tier": BASIC | EXACT}, "tier not offered", {}),
         ({"tier": EXACT}, "exact terms and tier", exact),
         ({"exact_terms": EXACT_TERMS}, "exact terms and tier", exact),
+        (exact | {"tasks": 2}, "EXACT is one run", exact),
     ):
         w.refused(f"escrow: {reason}", e, "hire", offer, order | wrong, by="buyer")
         w.accepted(e, "hire", offer, order | right, by="buyer")
@@ -332,7 +333,7 @@ def requests(w: World) -> None:
     """Requests: their bounds, who may accept and cancel them, and their money."""
     e = w.escrow
     base = w.request()
-    exact: Struct = {"tier": EXACT, "exact_terms": EXACT_TERMS}
+    exact: Struct = {"tier": EXACT, "exact_terms": EXACT_TERMS, "tasks": 1}
     check_bounds(w, "post_request", base | exact, "buyer", tuple(
         (wrong, reason, right | {"exact_terms": EMPTY} if right.get("tier") == BASIC else right)
         for wrong, reason, right in BOUNDS
@@ -355,6 +356,7 @@ def requests(w: World) -> None:
         ({"tier": BASIC | EXACT}, "tier not open yet", {}),
         ({"tier": EXACT}, "exact terms and tier", exact),
         ({"exact_terms": EXACT_TERMS}, "exact terms and tier", {}),
+        (exact | {"tasks": 2}, "EXACT is one run", exact),
         ({"price": MAX_UINT128 + 1}, "price too high", {}),
         ({"price": 2**256 - 1}, "price too high", {}),
         ({"price": 0, "price_per_second": 2**256 - 1}, "price too high", {}),

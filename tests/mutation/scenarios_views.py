@@ -30,7 +30,7 @@ def views(w: World) -> None:
 
     refusal("offer not open")
     offer = w.post("offer", base)
-    assert w.read(v, "offer_state", w.offers["offer"]) == {"is_open": True, "active": 0}
+    assert w.read(v, "offer_state", w.offers["offer"]) == {"is_open": True, "epoch": 0, "active": 0}
     assert w.read(v, "offer_id", offer) == w.offers["offer"]
     for run in (5, 100, 3_601):
         refusal("", run=run)
@@ -64,11 +64,11 @@ def views(w: World) -> None:
     assert w.read(v, "refusal", small, buyer, 100) == ""
     w.hire("smaller", small, on="small")
     assert w.read(v, "refusal", small, buyer, 100) == "offer fully used"
-    assert w.read(v, "offer_state", w.offers["small"]) == {"is_open": True, "active": 2}
+    assert w.read(v, "offer_state", w.offers["small"]) == {"is_open": True, "epoch": 0, "active": 2}
     assert w.chain.call(e, "close_offer", small, sender=w["owner"]).ok
     w.known["offer", "small"] -= 1 << 255
     assert w.read(v, "refusal", small, buyer, 100) == "offer not open"
-    assert w.read(v, "offer_state", w.offers["small"]) == {"is_open": False, "active": 2}
+    assert w.read(v, "offer_state", w.offers["small"]) == {"is_open": False, "epoch": 0, "active": 2}
     with w.branch():
         tiny = w.post("tiny", w.offer(collateral=1, count=5))
         w.at(base["expiry"] - 1)

@@ -53,6 +53,7 @@ class Actions:
             (self.collect_slashes, 3),
             (self.collect_fees, 4),
             (self.approve_arbiter, 8),
+            (self.revoke_offers, 3),
             (self.post_offer, 22),
             (self.close_offer, 6),
             (self.hire, 64),
@@ -60,7 +61,8 @@ class Actions:
             (self.post_request, 34),
             (self.cancel_request, 12),
             (self.accept, 50),
-            (self.decline, 14),
+            (self.decline, 12),
+            (self.decline_many, 5),
             (self.commit, 70),
             (self.commit_many, 9),
             (self.settle, 40),
@@ -329,6 +331,10 @@ class Actions:
         arbiter = self.pick([self.world.arbiter, self.demands_address] * 3 + [self.any_address()])
         self.call("escrow", "approve_arbiter", self.sender(self.pick(self.owners)), arbiter, self.chance(0.8))
 
+    def revoke_offers(self) -> None:
+        arbiter = self.pick([ZERO, self.world.arbiter, self.demands_address, self.any_address()])
+        self.call("escrow", "revoke_offers", self.sender(self.pick(self.owners)), arbiter)
+
     def post_offer(self) -> None:
         episode = self.episode
         if episode.offers and self.chance(0.2):
@@ -449,6 +455,18 @@ class Actions:
         if made is not None:
             terms = self.altered(made.terms)
             self.call("escrow", "decline", self.staff(made.terms["provider"]), terms, self.chance(0.3))
+
+    def decline_many(self) -> None:
+        """Jobs of one provider mostly, since no other may give them back; some are over already."""
+        known = self.jobs(spec.ACTIVE) if self.chance(0.8) else self.episode.jobs[-20:]
+        if not known:
+            return
+        provider = self.pick(known).terms["provider"]
+        if self.chance(0.95):
+            known = [made for made in known if made.terms["provider"] == provider]
+        chosen = [self.pick(known) for _ in range(self.pick([0, 1, 2, 3, 4]))]
+        shown = [self.altered(made.terms, 0.02) for made in chosen]
+        self.call("escrow", "decline_many", self.staff(provider), shown, self.chance(0.2))
 
     def _in_time(self) -> list[Made]:
         return [made for made in self.jobs(spec.ACTIVE) if made.terms["deliver_by"] >= self.episode.now]

@@ -301,10 +301,11 @@ class Episode:
         if book == "declines":
             return escrow.slot("declines", key), self.escrow.declines[key]
         if book == "arbiters":
-            return escrow.slot("is_arbiter_approved", *key), int(self.escrow.arbiters[key])
+            said = self.escrow.arbiters[key]
+            return escrow.slot("_arbiters", *key), said.epoch << 1 | int(said.approved)
         if book == "offers":
             place = self.escrow.offers[key]
-            return escrow.slot("_states", key), int(place.is_open) << 255 | place.taken
+            return escrow.slot("_states", key), int(place.is_open) << 255 | place.epoch << 128 | place.taken
         if book in ("jobs", "requests"):
             kept = (self.escrow.jobs if book == "jobs" else self.escrow.requests)[key]
             return escrow.slot(f"_{book}", key), kept.status | kept.block << 16 | kept.digest << 56
@@ -492,7 +493,7 @@ def new_order(episode: Episode, offer: Struct) -> Struct:
     return {
         "spec_hash": b"\x22" * 32,
         "tier": tier,
-        "tasks": pick([1, 1, 3, 100]),
+        "tasks": 1 if tier == EXACT else pick([1, 1, 3, 100]),
         "longest_run": pick([offer["longest_run"], max(1, offer["shortest_run"])]),
         "exact_terms": b"\x33" * 32 if tier == EXACT else EMPTY,
         "audit_fee": 0,
@@ -515,7 +516,7 @@ def new_request(episode: Episode, buyer: str) -> Struct:
         "resource_class": b"cpu-sim".ljust(32, b"\0"),
         "spec_hash": b"\x22" * 32,
         "tier": tier,
-        "tasks": pick([1, 3, 10, 100]),
+        "tasks": 1 if tier == EXACT else pick([1, 3, 10, 100]),
         "price": 0 if by_time else pick([1, 99, 4 * USD]),
         "price_per_second": pick([1, 777]) if by_time else 0,
         "longest_run": pick([60, 3_600]),

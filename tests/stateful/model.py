@@ -73,10 +73,18 @@ class Job(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What state keeps of an offer."""
+    """What state keeps of an offer; `epoch` is the one in which it was posted last."""
 
     is_open: bool = False
     taken: int = 0
+    epoch: int = 0
+
+
+class Arbiter(NamedTuple):
+    """What a provider's owner said about an arbiter, or about none: the zero address."""
+
+    approved: bool = False
+    epoch: int = 0
 
 
 class Token:
@@ -199,7 +207,7 @@ class Escrow:
         self.balances = Book(journal, "balances")
         self.fees = Book(journal, "fees")
         self.declines = Book(journal, "declines")
-        self.arbiters = Book(journal, "arbiters", False)
+        self.arbiters = Book(journal, "arbiters", Arbiter())
         self.offers = Book(journal, "offers", Place())
         self.requests = Book(journal, "requests", Job())
         self.jobs = Book(journal, "jobs", Job())
@@ -323,7 +331,11 @@ class Escrow:
 
     def approve_arbiter(self, caller: str, arbiter: str, approved: bool) -> None:
         require(arbiter in self.contracts or not approved, "escrow: arbiter is no contract")
-        self.arbiters[caller, arbiter] = approved
+        self.arbiters[caller, arbiter] = self.arbiters[caller, arbiter]._replace(approved=approved)
+
+    def revoke_offers(self, caller: str, arbiter: str) -> None:
+        said = self.arbiters[caller, arbiter]
+        self.arbiters[caller, arbiter] = said._replace(epoch=said.epoch + 1)
 
     def post_offer(self, caller: str, offer: Struct) -> bytes:
         self._works_for(offer["provider"], caller)
@@ -336,14 +348,15 @@ class Escrow:
         require(offer["tiers"] != 0, "escrow: no tier")
         require(offer["tiers"] & (REPLICATED | ATTESTED) == 0, "escrow: tier not open yet")
         if offer["arbiter"] != ZERO:
-            require(self.arbiters[offer["provider"], offer["arbiter"]], "escrow: arbiter not approved")
+            require(self.arbiters[offer["provider"], offer["arbiter"]].approved, "escrow: arbiter not approved")
             require(offer["challenge_window"] != 0, "escrow: no challenge window")
         else:
             require(offer["tiers"] & EXACT == 0, "escrow: EXACT without arbiter")
         offer_id = self.offer_id(offer)
         place = self.offers[offer_id]
-        require(not place.is_open, "escrow: offer already open")
-        self.offers[offer_id] = place._replace(is_open=True)
+        epoch = self.arbiters[offer["provider"], offer["arbiter"]].epoch
+        require((place.is_open, place.epoch) != (True, epoch), "escrow: offer already open")
+        self.offers[offer_id] = place._replace(is_open=True, epoch=epoch)
         return offer_id
 
     def close_offer(self, caller: str, offer: Struct) -> None:
@@ -372,7 +385,7 @@ class Escrow:
         require(self.now < offer["expiry"], "escrow: offer has expired")
         require(self.config["fee_bps"] <= offer["max_fee_bps"], "escrow: fee above offer's limit")
         if offer["arbiter"] != ZERO:
-            require(self.arbiters[offer["provider"], offer["arbiter"]], "escrow: arbiter not approved")
+            require(self.arbiters[offer["provider"], offer["arbiter"]].approved, "escrow: arbiter not approved")
 
     def hire(self, caller: str, offer: Struct, order: Struct) -> bytes:
         self._admit(offer)
@@ -393,9 +406,11 @@ class Escrow:
         tier = order["tier"]
         require(tier in (BASIC, EXACT) and tier & offer["tiers"] != 0, "escrow: tier not offered")
         require((tier == EXACT) == (order["exact_terms"] != EMPTY), "escrow: exact terms and tier")
+        require(tier != EXACT or order["tasks"] == 1, "escrow: EXACT is one run")
         offer_id = self.offer_id(offer)
         place = self.offers[offer_id]
-        require(place.is_open, "escrow: offer not open")
+        epoch = self.arbiters[offer["provider"], offer["arbiter"]].epoch
+        require(place.is_open and place.epoch == epoch, "escrow: offer not open")
         require(place.taken < offer["count"], "escrow: offer fully used")
         self.offers[offer_id] = place._replace(taken=place.taken + 1)
         kept = ("spec_hash", "tier", "tasks", "longest_run", "exact_terms", "audit_fee", "audit_seal", "group", "salt")
@@ -423,6 +438,7 @@ class Escrow:
         require(request["audit_fee"] == 0 and request["audit_seal"] == EMPTY, "escrow: audits not open yet")
         require(request["tier"] in (BASIC, EXACT), "escrow: tier not open yet")
         require((request["tier"] == EXACT) == (request["exact_terms"] != EMPTY), "escrow: exact terms and tier")
+        require(request["tier"] != EXACT or request["tasks"] == 1, "escrow: EXACT is one run")
         if request["arbiter"] != ZERO:
             require(request["challenge_window"] != 0, "escrow: no challenge window")
         else:
@@ -453,7 +469,7 @@ class Escrow:
         require(self.config["fee_bps"] <= bid["max_fee_bps"], "escrow: fee above bid's limit")
         require(bid["price"] != 0, "escrow: price is zero")
         if request["arbiter"] != ZERO:
-            require(self.arbiters[bid["provider"], request["arbiter"]], "escrow: arbiter not approved")
+            require(self.arbiters[bid["provider"], request["arbiter"]].approved, "escrow: arbiter not approved")
         field = "price" if request["price"] else "price_per_second"
         require(bid["price"] <= request[field], "escrow: price above request")
         self._close_request(self.request_id(request), ACTIVE)
@@ -499,6 +515,14 @@ class Escrow:
             self.offers[terms["offer"]] = self.offers[terms["offer"]]._replace(is_open=False)
         self.balances[terms["buyer"]] += escrowed(terms)
         self.staking.unlock(self.address, terms["provider"], terms["collateral"])
+
+    def decline_many(self, caller: str, jobs: Iterable[Struct], close_offer: bool) -> int:
+        declined = 0
+        for terms in jobs:
+            if self.jobs[self.job_id(terms)].status == ACTIVE and self.now <= terms["acknowledge_by"]:
+                self.decline(caller, terms, close_offer)
+                declined += 1
+        return declined
 
     def commit(
         self, caller: str, terms: Struct, root: bytes, chunks: int, exit_status: int, seconds: int, tasks_done: int

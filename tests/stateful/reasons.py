@@ -39,6 +39,7 @@ _HIRE = [
         "audits not open yet",
         "tier not offered",
         "exact terms and tier",
+        "EXACT is one run",
         "arbiter not approved",
         "offer not open",
         "offer fully used",
@@ -91,6 +92,7 @@ REASONS: dict[str, list[str]] = {
     "escrow.collect_slashes": ["staking: nothing owed", "staking: transfer failed", "escrow: token takes a fee"],
     "escrow.collect_fees": _ADMIN + _say("escrow", "no fees", *_RECEIVER, "transfer failed") + _BLOCKED,
     "escrow.approve_arbiter": _say("escrow", "arbiter is no contract"),
+    "escrow.revoke_offers": [],
     "escrow.post_offer": _say(
         "escrow",
         "not owner or operator",
@@ -123,6 +125,7 @@ REASONS: dict[str, list[str]] = {
         "audits not open yet",
         "tier not open yet",
         "exact terms and tier",
+        "EXACT is one run",
         "no challenge window",
         "EXACT without arbiter",
         "request exists",
@@ -145,6 +148,7 @@ REASONS: dict[str, list[str]] = {
     )
     + _LOCK,
     "escrow.decline": _say("escrow", "wrong state", "not owner or operator", "too late to decline"),
+    "escrow.decline_many": _say("escrow", "not owner or operator"),
     "escrow.commit": _COMMIT,
     "escrow.commit_many": _COMMIT,
     "escrow.settle": _say(

@@ -306,7 +306,7 @@ class Market:
 
     def places(self, offer: dict[str, Any]) -> int:
         """Places of an offer that are taken."""
-        return int(self.escrow.offer_slot(self.offer_id(offer)) & (2**255 - 1))
+        return int(self.escrow.offer_slot(self.offer_id(offer)) & (2**128 - 1))
 
     def check_books(self) -> None:
         """Both contracts hold or are owed exactly what they owe, and locks are exactly those of live jobs."""

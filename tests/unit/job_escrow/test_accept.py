@@ -215,7 +215,7 @@ def test_fee_raised_just_before(market: Market, escrow: Contract, posted: dict[s
 
 @pytest.mark.parametrize("tier", ["basic", "exact"])
 def test_an_arbiter_that_the_owner_approved(market: Market, arbiter: Contract, tier: str) -> None:
-    exact = {"tier": EXACT, "exact_terms": EXACT_TERMS} if tier == "exact" else {}
+    exact = {"tier": EXACT, "exact_terms": EXACT_TERMS, "tasks": 1} if tier == "exact" else {}
     request = market.request(arbiter=arbiter.address, **exact)
     market.post_request(request)
     job = market.accept(request)

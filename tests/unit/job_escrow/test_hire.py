@@ -150,6 +150,7 @@ def test_run_within_the_offer(market: Market, offer: dict[str, Any], longest_run
         ({"tier": ATTESTED}, "escrow: tier not offered"),
         ({"tier": BASIC | EXACT}, "escrow: tier not offered"),
         ({"tier": EXACT, "exact_terms": EMPTY}, "escrow: exact terms and tier"),
+        ({"tier": EXACT, "exact_terms": EXACT_TERMS, "tasks": 2}, "escrow: EXACT is one run"),
         ({"exact_terms": EXACT_TERMS}, "escrow: exact terms and tier"),
     ],
 )

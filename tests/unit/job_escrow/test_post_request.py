@@ -61,7 +61,7 @@ def test_by_the_second_takes_the_longest_run(market: Market) -> None:
 
 
 def test_on_exact_with_an_arbiter(market: Market, arbiter: Contract) -> None:
-    request = market.request(tier=EXACT, exact_terms=EXACT_TERMS, arbiter=arbiter.address)
+    request = market.request(tier=EXACT, exact_terms=EXACT_TERMS, tasks=1, arbiter=arbiter.address)
     market.post_request(request)
     assert market.request_status(request) == OPEN
 
@@ -98,7 +98,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tier": BASIC | EXACT}, "tier not open yet"),
     ({"exact_terms": EXACT_TERMS}, "exact terms and tier"),
     ({"tier": EXACT}, "exact terms and tier"),
-    ({"tier": EXACT, "exact_terms": EXACT_TERMS}, "EXACT without arbiter"),
+    ({"tier": EXACT, "exact_terms": EXACT_TERMS, "tasks": 2}, "EXACT is one run"),
+    ({"tier": EXACT, "exact_terms": EXACT_TERMS, "tasks": 1}, "EXACT without arbiter"),
     ({"arbiter": "0x" + "11" * 20, "challenge_window": 0}, "no challenge window"),
     ({"longest_run": 0}, "longest run is zero"),
     ({"longest_run": 366 * DAY + 1}, "longest run too long"),

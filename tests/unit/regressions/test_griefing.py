@@ -299,7 +299,7 @@ def test_an_open_request_ends_without_its_buyer(market: Market, escrow: Contract
 def test_every_state_ends_without_buyer_provider_and_arbiter(
     market: Market, escrow: Contract, demands: Contract, keeper: Account, origin: str, state: str
 ) -> None:
-    exact = {"tier": EXACT, "exact_terms": EXACT_TERMS} if state.endswith("EXACT") else {}
+    exact = {"tier": EXACT, "exact_terms": EXACT_TERMS, "tasks": 1} if state.endswith("EXACT") else {}
     for_data = state in ("DISPUTED for data", "data withheld")
     arbiter = demands.address if for_data else market.arbiter.address
     if origin == "offer":
