@@ -130,15 +130,21 @@ def digest(name: str) -> bytes:
 
 
 class Chain:
-    """A node that mines each transaction into a block of its own, one second after the one before."""
+    """A node that mines each transaction into a block of its own, one second after the one before.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: the node, an anvil.
+        chain_time: goes on from the chain's own time, not from `START`.
+    """
+
+    def __init__(self, url: str, *, chain_time: bool = False) -> None:
         self._url = url
         self._session = requests.Session()
         self._known: set[str] = set()
         self.rpc("anvil_autoImpersonateAccount", True)
         self.rpc("anvil_setBlockTimestampInterval", BLOCK_SECONDS)
-        self.at(START)
+        if not chain_time:
+            self.at(START)
 
     def rpc(self, method: str, *parameters: Any) -> Any:
         """The result of a JSON-RPC call.

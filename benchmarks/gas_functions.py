@@ -31,7 +31,7 @@ from gpubond.jobs.manifest import TAG
 from gpubond.jobs.merkle import CHUNK_BYTES, fold, leaf_hash
 
 MEASURED = ("ProviderStaking", "JobEscrow", "DataDemands")
-BATCH = 10  # jobs of hire_many, commit_many and settle_many
+BATCH = 10  # jobs of hire_many, decline_many, commit_many and settle_many
 
 Figures = dict[str, dict[str, dict[str, int | None]]]
 
@@ -122,6 +122,7 @@ class Rounds:
         self._do(self._signer.address, escrow, "deposit_with_permit", USD, *self._permit(number - 1, USD))
         self._do(owner, escrow, "approve_arbiter", market.demands, True)
         self._chain.send(owner, escrow, "approve_arbiter", market.locker, True)
+        self._do(owner, escrow, "revoke_offers", market.locker)
 
     def _jobs(self) -> None:
         market, provider, buyer = self._market, self._provider, self._buyer
@@ -137,6 +138,8 @@ class Rounds:
         self._keep(escrow, "settle", market.settle(job))
 
         self._do(provider.operator, escrow, "decline", market.hire(provider, offer, buyer).terms, False)
+        batch, _ = market.hire_many(provider, offer, buyer, BATCH)
+        self._do(provider.operator, escrow, "decline_many", [job.terms for job in batch], False)
         self._keep(escrow, "expire", market.expire(market.hire(provider, offer, buyer)))
 
         request = market.request(buyer, arbiter=market.demands.address)

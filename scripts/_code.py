@@ -50,11 +50,12 @@ def _immutables(name: str, wiring: Wiring) -> list[int]:
     if name == "ProviderStaking":
         return [_number(wiring.token)]
     if name == "JobEscrow":
-        return [_number(wiring.token), int(wiring.chain_id in ARBITRUM_CHAINS), _number(wiring.staking)]
+        on_arbitrum = int(wiring.chain_id in ARBITRUM_CHAINS)
+        return [_number(wiring.token), on_arbitrum, wiring.chain_id, _number(wiring.staking)]
     if name == "JobEscrowViews":
-        return [_number(wiring.escrow), _number(wiring.staking)]
+        return [_number(wiring.escrow), _number(wiring.staking), wiring.chain_id]
     if name == "DataDemands":
-        return [_number(wiring.escrow), _number(wiring.token), wiring.answer_fee]
+        return [_number(wiring.escrow), _number(wiring.token), wiring.answer_fee, wiring.chain_id]
     return []
 
 

@@ -200,6 +200,13 @@ class MarketIndex:
 
 
 def _apply(tx: Transaction, event: Event) -> None:
+    # Deposits, stake and fees are read from the contracts when they are needed.
+    _apply_provider(tx, event)
+    _apply_offer(tx, event)
+    _apply_job(tx, event)
+
+
+def _apply_provider(tx: Transaction, event: Event) -> None:
     args = event.args
     match event.name:
         case "Registered":
@@ -217,6 +224,11 @@ def _apply(tx: Transaction, event: Event) -> None:
                 "UPDATE market_providers SET endpoint = ? WHERE provider = ?",
                 (args["endpoint"], args["provider"]),
             )
+
+
+def _apply_offer(tx: Transaction, event: Event) -> None:
+    args = event.args
+    match event.name:
         case "OfferPosted":
             offer = Offer.from_json(args["offer"])
             tx.execute(
@@ -233,6 +245,11 @@ def _apply(tx: Transaction, event: Event) -> None:
                 "UPDATE market_offers SET is_open = 0 WHERE provider = ? AND json_extract(fields, '$.arbiter') = ?",
                 (args["provider"], args["arbiter"]),
             )
+
+
+def _apply_job(tx: Transaction, event: Event) -> None:
+    args = event.args
+    match event.name:
         case "JobMatched":
             terms = JobTerms.from_json(args["terms"])
             offer_id = "0x" + terms.offer.hex()
@@ -278,8 +295,6 @@ def _apply(tx: Transaction, event: Event) -> None:
                 "UPDATE market_jobs SET status = ?, outcome = ?, final_tx = ? WHERE job = ?",
                 (_ENDS[event.name], json.dumps(amounts), event.tx_hash, args["job"]),
             )
-        case _:
-            pass  # deposits, stake and fees are read from the contracts when they are needed
 
 
 def _set_status(tx: Transaction, job: str, status: Status) -> None:
