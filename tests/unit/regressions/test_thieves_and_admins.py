@@ -112,7 +112,7 @@ def test_a_stolen_operator_key_with_an_arbiter_of_the_thiefs(
     for tiers in (BASIC, EXACT, BASIC | EXACT):
         with ape.reverts("escrow: arbiter not approved"):
             escrow.post_offer(market.offer(tiers=tiers, arbiter=arbiter.address), sender=market.operator)
-    for tier in ({}, {"tier": EXACT, "exact_terms": EXACT_TERMS}):
+    for tier in ({}, {"tier": EXACT, "exact_terms": EXACT_TERMS, "tasks": 1}):
         request = market.request(buyer=funded_thief.address, arbiter=arbiter.address, **tier)
         market.post_request(request, funded_thief)
         with ape.reverts("escrow: arbiter not approved"):
