@@ -199,6 +199,7 @@ class Chain:
         self.contracts: dict[bytes, Deployed] = {}
         self.now = 1_800_000_000
         self.block = 1_001
+        self._origin = ORIGIN
 
     def deploy(self, name: str, program: Program, abi: Sequence[Json], sender: str, *args: Any) -> Deployed:
         """Deploys a contract at an address that depends on its name alone; a refusal raises its reason."""
@@ -245,10 +246,19 @@ class Chain:
         address = _raw(contract.address)
         code = self._state.get_code(address)
         message = Message(to=address, sender=sender, gas=GAS, value=0, code=code, data=data, is_static=is_static)
-        result = self._computation.apply_message(self._state, message, BaseTransactionContext(0, ORIGIN))
+        result = self._computation.apply_message(self._state, message, BaseTransactionContext(0, self._origin))
         if result.is_error:
             return False, bytes(result.output), ()
         return True, bytes(result.output), self._events(self.contracts, result)
+
+    @contextmanager
+    def signed_by(self, account: str) -> Iterator[None]:
+        """Transactions that this account signed; whom it called calls on, as the sender of each call."""
+        self._origin = _raw(account)
+        try:
+            yield
+        finally:
+            self._origin = ORIGIN
 
     def code(self, contract: Deployed) -> bytes:
         """The code that stands at a contract's address."""

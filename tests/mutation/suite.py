@@ -10,6 +10,7 @@ from . import (
     scenarios_demands,
     scenarios_jobs,
     scenarios_matching,
+    scenarios_rights,
     scenarios_staking,
     scenarios_views,
 )
@@ -22,7 +23,7 @@ Scenario = Callable[[World], None]
 PARTS: dict[str, tuple[Scenario, ...]] = {
     "staking": scenarios_staking.SCENARIOS,
     "matching": scenarios_matching.SCENARIOS,
-    "jobs": (*scenarios_jobs.SCENARIOS, *scenarios_batches.SCENARIOS),
+    "jobs": (*scenarios_jobs.SCENARIOS, *scenarios_batches.SCENARIOS, *scenarios_rights.SCENARIOS),
     "demands": scenarios_demands.SCENARIOS,
     "views": scenarios_views.SCENARIOS,
 }

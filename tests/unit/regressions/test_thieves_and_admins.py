@@ -23,7 +23,9 @@ from ..market import (
     Market,
 )
 from ..reference import (
+    ACTIVE,
     BASIC,
+    COMMITTED,
     EXACT,
     EXPIRED,
 )
@@ -120,6 +122,29 @@ def test_a_stolen_operator_key_with_an_arbiter_of_the_thiefs(
         escrow.cancel_request(request, sender=funded_thief)
     assert market.balance(funded_thief) == CAPITAL
     assert stake_of(market) == STAKE
+
+
+def test_who_calls_a_thiefs_contract_lends_it_nothing(rogue_market: Market, admin: Account) -> None:
+    # The owner, the operator and the buyer call a contract of the thief's, which calls the escrow in its own name.
+    market, trap = rogue_market, rogue_market.token
+    offer = market.post(market.offer())
+    job, done = market.hire(offer), market.hire(offer)
+    market.commit(done)
+    calls = (
+        market.escrow.commit.encode_input(job.terms, b"\1" * 32, 1, 0, 1, 1),
+        market.escrow.decline.encode_input(job.terms, True),
+        market.escrow.settle.encode_input(done.terms, done.commitment),
+        market.escrow.close_offer.encode_input(offer),
+        market.escrow.withdraw.encode_input(1),
+    )
+    before = market.balance(market.buyer), market.balance(market.owner), market.locked()
+    for victim in (market.owner, market.operator, market.buyer, admin):
+        for call in calls:
+            with ape.reverts():
+                trap.act(market.escrow, call, sender=victim)
+    assert (market.status(job), market.status(done)) == (ACTIVE, COMMITTED)
+    assert (market.balance(market.buyer), market.balance(market.owner), market.locked()) == before
+    assert market.is_open(offer)
 
 
 def test_a_stolen_operator_key_through_withheld_data(
