@@ -140,10 +140,9 @@ class Sender:
     ) -> OutboxEntry:
         """Send a transaction for a purpose, once.
 
-        A purpose that was submitted before gives the first entry back, whatever the other arguments are now;
-        only one whose nonce somebody else used up (state displaced) is signed anew, and on request one that
-        reverted. The static call sees the latest block: if it depends on an earlier transaction, wait for that one
-        first.
+        A purpose that was submitted before gives the first entry back, whatever the other arguments are now; only
+        one whose nonce somebody else used up is signed anew, and on request one that reverted. The static call sees
+        the latest block: if it depends on an earlier transaction, wait for that one first.
 
         Args:
             purpose: a unique key such as `commit:0x…`.
@@ -230,11 +229,7 @@ class Sender:
             return changed
 
     def recheck(self, purpose: str) -> None:
-        """Look after one entry again, however deep its block lies: the chain seems to contradict its outcome.
-
-        Raises:
-            as `poll`.
-        """
+        """Look after one entry again, however deep its block lies: the chain seems to contradict it. As `poll`."""
         with self._guard:
             self._look_after(self._stored(purpose), self._node.eth.block_number)
 
@@ -385,8 +380,8 @@ class Sender:
         raise self._key_in_use(entry, tx_hash)
 
     def _look_for_gap(self) -> None:
-        """What waits for a nonce that nobody used would wait for ever: a transaction of another machine with this
-        key was forgotten by the nodes, or a reorg dropped one that this outbox no longer knows."""
+        """Find a nonce that nobody used, as what waits for it would wait for ever: another machine's transaction
+        with it was forgotten by the nodes."""
         waiting = self._outbox.by_state(self._db.connection, (OutboxState.SENT,))
         if not waiting:
             return

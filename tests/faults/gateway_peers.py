@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from gpubond.chain.development import dev_account
 from gpubond.errors import GpuBondError
 from gpubond.jobs.requests import sign
 
-from .world import BUYER, Job, World, dev_account
+from .world import BUYER, Job, World
 
 
 def _spec_name(job: Job) -> str:

@@ -11,14 +11,13 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from gpubond.chain.development import advance_time
 from gpubond.chain.market import Status
-from gpubond.store.boundaries import names
 
 from . import gateway_peers
-from .proxy import FAULTS
-from .world import CLOCK_FOLDER, OPERATOR, Job, WentWrong, World, dev_account
+from .scenes import gap_before, nonce_taken, stuck_by_price
+from .world import CLOCK_FOLDER, Job, WentWrong, World
 
 # Returns seconds from the fault's end to the right end of all jobs that met it.
 Play = Callable[[World, random.Random], float]
@@ -43,220 +42,48 @@ def _up(world: World) -> None:
         world.start_worker()
 
 
-# Moments in a job's life, by what the worker's record says of it.
-PHASES = ("hire", "upload", "run", "commit", "settle")
-
-
-def _at_phase(world: World, phase: str, before_hire: Callable[[], None]) -> Job:
-    """A job that has come to a phase; `before_hire` is called at once for the first."""
-    _up(world)
-    if phase == "hire":
-        before_hire()
-        return world.hire()
-    job = world.hire(0.8, upload=phase != "upload")
-    states = {
-        "upload": ("awaiting_inputs",),
-        "run": ("running",),
-        "commit": ("executed", "committing", "committed"),
-        "settle": ("committed", "settling"),
-    }
-    world.wait_state(job, *states[phase])
-    before_hire()
-    job.uploading = True
-    return job
-
-
 # Between worker and node
 
 
-def through_proxy(fault: str) -> Play:
-    def play(world: World, rng: random.Random) -> float:
-        assert world.proxy is not None
-        proxy = world.proxy
-        sends = fault.endswith("_send") or fault == "lose_answer"
-        phase = "run" if sends else rng.choice(PHASES)
+def through_proxy(world: World, rng: random.Random, faults: list[str]) -> list[float]:
+    """One job that meets up to four faults of the node, one after the other, at moments of its life; returns seconds
+    from each fault's end until the worker follows the chain again."""
+    assert world.proxy is not None
+    proxy = world.proxy
+    _up(world)
+    recoveries: list[float] = []
+    job: Job | None = None
+    moments: list[tuple[str, ...]] = [
+        (),
+        ("awaiting_inputs", "ready", "running"),
+        ("executed", "committing", "committed"),
+        ("committed", "settling"),
+    ]
+    for moment, fault in zip(moments[-len(faults) :] if len(faults) < 3 else moments, faults, strict=False):
+        if job is None and moment:
+            job = world.hire(1.0)
+        if job is not None:
+            world.wait_state(job, *moment)
+        proxy.begin(fault)
         try:
-            job = _at_phase(world, phase, lambda: proxy.begin(fault))
-            # Until the fault was met, and then for a while.
-            world.wait(lambda: proxy.met > 0, f"a request to meet {fault}")
-            time.sleep(rng.uniform(0.5, 4.0))
+            if job is None:
+                job = world.hire(1.0)
+            time.sleep(rng.uniform(0.3, 2.5))
         finally:
             proxy.end()
-        return _since(world, time.monotonic(), job)
+        ended, head = time.monotonic(), world.node.eth.block_number
+        world.wait(partial(_follows, world, head), "the worker to follow the chain again")
+        recoveries.append(time.monotonic() - ended)
+    assert job is not None
+    world.finish(job)
+    return recoveries
 
-    return play
+
+def _follows(world: World, block: int) -> bool:
+    return world.followed >= block
 
 
 # Deaths
-
-
-def at_boundary(name: str) -> Play:
-    def play(world: World, rng: random.Random) -> float:
-        if world.worker is not None:
-            world.kill_worker()
-        deaths = world.deaths
-        scenario = _scenario(name)
-        jobs, end = scenario(world, name)
-        for job in jobs:
-            world.finish(job, end)
-        recovered = time.monotonic()
-        if world.deaths != deaths + 1:
-            raise WentWrong(f"the worker never came to {name}")
-        return recovered - world.died_at
-
-    return play
-
-
-Scenario = Callable[[World, str], tuple[list[Job], Status]]
-
-
-def _scenario(name: str) -> Scenario:
-    if name.startswith("rollback:"):
-        return _rolled_back
-    for words, scenario in (
-        ("hired", _reopened),
-        ("abandoned", _abandoned),
-        ("expired", _expired),
-        ("declin", _declined),
-        ("unmined", _unmined),
-        ("confirmed", _confirmed),
-        ("bump", _bumped),
-        ("displaced", _displaced),
-        ("gap", _gap),
-    ):
-        if words in name:
-            return scenario
-    return _plain
-
-
-def _plain(world: World, name: str) -> tuple[list[Job], Status]:
-    world.start_worker(name)
-    return [world.hire(0.5)], Status.SETTLED
-
-
-def _declined(world: World, name: str) -> tuple[list[Job], Status]:
-    world.start_worker(name)
-    return [world.hire(memory=8192)], Status.DECLINED  # more than this machine has for jobs
-
-
-def _confirmed(world: World, name: str) -> tuple[list[Job], Status]:
-    world.start_worker(name, {"GPUBOND_CHAIN__CONFIRMATIONS": "1"})
-    return [world.hire()], Status.SETTLED
-
-
-def _rolled_back(world: World, name: str) -> tuple[list[Job], Status]:
-    world.start_worker(name)
-    job = world.hire(3)
-    world.wait_state(job, "running")
-    for _ in range(20):
-        if world.tend_worker():
-            break
-        world.reorg_from(max(job.block + 1, world.node.eth.block_number - 1))
-        time.sleep(0.5)
-    return [job], Status.SETTLED
-
-
-def _overdue(world: World, armed: str | None) -> Job:
-    """A job that the worker took up and whose deadline passed while no worker ran."""
-    world.start_worker()
-    job = world.hire(upload=False)
-    world.wait_state(job, "awaiting_inputs")
-    world.kill_worker()
-    advance_time(world.node, job.terms.deliver_by - world.contracts.now() + 1)
-    if armed is not None:
-        world.start_worker(armed)
-    return job
-
-
-def _expired(world: World, name: str) -> tuple[list[Job], Status]:
-    job = _overdue(world, None)
-    world.send(5, world.contracts.expire(job.terms))
-    world.start_worker(name)
-    return [job], Status.EXPIRED
-
-
-def _abandoned(world: World, name: str) -> tuple[list[Job], Status]:
-    job = _overdue(world, name)
-    world.wait_state(job, "abandoned")
-    world.wait(lambda: world.armed is None, "the death while the job was given up")
-    world.send(5, world.contracts.expire(job.terms))
-    return [job], Status.EXPIRED
-
-
-def _reopened(world: World, name: str) -> tuple[list[Job], Status]:
-    job = _overdue(world, None)
-    receipt = world.send(5, world.contracts.expire(job.terms))
-    world.start_worker(name)
-    world.wait(lambda: world.state(job) == "expired", "the job's end")
-    world.reorg_from(receipt["blockNumber"])
-    world.wait(lambda: world.status(job) is Status.ACTIVE, "the reorg")
-    world.wait(lambda: world.armed is None, "the death at the opening anew")
-    world.send(5, world.contracts.expire(job.terms))
-    return [job], Status.EXPIRED
-
-
-def _unmined(world: World, name: str) -> tuple[list[Job], Status]:
-    world.start_worker(name)
-    job = world.hire()
-    world.wait_state(job, "committed")
-    world.reorg_from(world.events("JobCommitted", job)[0]["blockNumber"])
-    return [job], Status.SETTLED
-
-
-def _bumped(world: World, name: str) -> tuple[list[Job], Status]:
-    world.start_worker(name)
-    return [_stuck_by_price(world)], Status.SETTLED
-
-
-def _stuck_by_price(world: World) -> Job:
-    """A job whose commitment offered less than a block that was full of others asks for."""
-    job = world.hire(1.5)
-    world.wait_state(job, "running")
-    with world.no_blocks():
-        world.wait_state(job, "committing")
-        first = world.transaction(f"commit:{job.job}")[0]
-        world.rpc("anvil_setNextBlockBaseFeePerGas", hex(2000 * 10**9))
-        world.rpc("evm_mine")
-        world.wait(lambda: world.tend_worker() or world.transaction(f"commit:{job.job}")[0] != first, "higher fees")
-        world.wait(lambda: world.transaction(f"commit:{job.job}")[0] != first, "higher fees")
-    return job
-
-
-def _displaced(world: World, name: str) -> tuple[list[Job], Status]:
-    world.start_worker(name)
-    return [_nonce_taken(world, replace=False)], Status.SETTLED
-
-
-def _nonce_taken(world: World, *, replace: bool) -> Job:
-    """A job whose commitment's nonce another machine used, by outbidding it or because the node forgot it."""
-    job = world.hire(1.5)
-    world.wait_state(job, "running")
-    with world.no_blocks():
-        world.wait_state(job, "committing")
-        tx_hash, nonce = world.transaction(f"commit:{job.job}")
-        if not replace:
-            world.rpc("anvil_dropTransaction", tx_hash)
-        world.foreign(nonce, gas_price=10**13)
-    return job
-
-
-def _gap(world: World, name: str) -> tuple[list[Job], Status]:
-    world.start_worker(name)
-    return [_gap_before(world)], Status.SETTLED
-
-
-def _gap_before(world: World) -> Job:
-    """A job whose commitment waits for a nonce that the nodes have forgotten."""
-    job = world.hire(1.5)
-    world.wait_state(job, "running")
-    with world.no_blocks():
-        nonce = world.node.eth.get_transaction_count(dev_account(OPERATOR).address)
-        other = world.foreign(nonce)
-        world.wait_state(job, "committing")
-        if world.transaction(f"commit:{job.job}")[1] != nonce + 1:
-            raise WentWrong("the commitment did not follow the other transaction")
-        world.rpc("anvil_dropTransaction", other)
-    return job
 
 
 def kill_at_random(world: World, rng: random.Random) -> float:
@@ -391,7 +218,7 @@ def dropped(world: World, rng: random.Random) -> float:
 
 def gas_spike(world: World, rng: random.Random) -> float:
     _up(world)
-    job = _stuck_by_price(world)
+    job = stuck_by_price(world)
     return _since(world, time.monotonic(), job)
 
 
@@ -410,7 +237,7 @@ def gas_spike_before(world: World, rng: random.Random) -> float:
 def nonce_elsewhere(replace: bool) -> Play:
     def play(world: World, rng: random.Random) -> float:
         _up(world)
-        job = _nonce_taken(world, replace=replace)
+        job = nonce_taken(world, replace=replace)
         return _since(world, time.monotonic(), job)
 
     return play
@@ -418,7 +245,7 @@ def nonce_elsewhere(replace: bool) -> Play:
 
 def nonce_gap(world: World, rng: random.Random) -> float:
     _up(world)
-    job = _gap_before(world)
+    job = gap_before(world)
     return _since(world, time.monotonic(), job)
 
 
@@ -522,8 +349,6 @@ def bad_peer(play_peer: Callable[[World, Job, random.Random], None]) -> Play:
 def kinds(*, tmpfs: bool) -> list[Kind]:
     """All kinds; those that need a small disk of their own only where one was mounted."""
     settled, committed, declined = "JobSettled", "JobCommitted", "JobDeclined"
-    found = [Kind(f"sigkill:{name}", "SIGKILL at a boundary", name, at_boundary(name)) for name in names()]
-    found += [Kind(f"node:{name}", "node", words, through_proxy(name)) for name, words in FAULTS.items()]
     rows: list[tuple[str, str, str, Play]] = [
         ("kill:random", "worker", "SIGKILL at a random moment", kill_at_random),
         ("kill:twice", "worker", "SIGKILL twice, two jobs at once", kill_twice),
@@ -557,4 +382,4 @@ def kinds(*, tmpfs: bool) -> list[Kind]:
     ]
     if tmpfs:
         rows.append(("disk:full", "machine", "the disk is full", disk_full))
-    return found + [Kind(*row) for row in rows]
+    return [Kind(*row) for row in rows]

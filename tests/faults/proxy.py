@@ -131,7 +131,7 @@ class FaultProxy:
             return
         self._do_wrong(handler, fault, request, body, number)
 
-    def _do_wrong(
+    def _do_wrong(  # noqa: PLR0912  # a table of wrongs
         self, handler: BaseHTTPRequestHandler, fault: str, request: dict[str, Any], body: bytes, number: int
     ) -> None:
         match fault:

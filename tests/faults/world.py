@@ -58,6 +58,10 @@ class WentWrong(AssertionError):
     """A job that did not come to its right end."""
 
 
+class Doubled(WentWrong):
+    """A job that was committed to or paid more than once."""
+
+
 @dataclass
 class Job:
     """A job as its buyer knows it."""
@@ -96,6 +100,9 @@ class World:
         self._jobs: list[Job] = []
         self.armed: str | None = None
         self.died_at = 0.0
+        #: Boundaries at which workers that are started anew are to die, one each; and who wants to hear of deaths.
+        self.to_die_at: list[str] = []
+        self.on_death: Callable[[], None] | None = None
         self.devnet = Devnet(self.directory / "chain", free_port(), block_time=None, anvil=self.anvil)
         self.devnet.up()
         try:
@@ -320,9 +327,23 @@ class World:
             raise WentWrong(f"the worker ended with {code}: {self.log_tail()}")
         self.deaths += 1
         self.died_at = time.monotonic()
+        if self.on_death is not None:
+            self.on_death()
         self.no_orphan()
-        self.start_worker()
+        self.start_worker(self.to_die_at.pop(0) if self.to_die_at else None)
         return True
+
+    def calm_down(self) -> None:
+        """After something went wrong: no fault, no worker, blocks again."""
+        self.to_die_at, self.on_death = [], None
+        if self.proxy is not None:
+            self.proxy.end()
+        self.rpc("evm_setAutomine", True)
+        self._mining.set()
+        if self.worker is not None:
+            self.worker.kill()
+            self.worker.wait()
+            self.worker = None
 
     def no_orphan(self) -> None:
         """No process of a job lives longer than its worker; the kernel may take a moment."""
@@ -359,6 +380,15 @@ class World:
             connection.close()
 
     @property
+    def followed(self) -> int:
+        """The last block whose events the worker has stored; -1 while its store cannot be read."""
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True, timeout=30)) as connection:
+                return int(connection.execute("SELECT number FROM cursor").fetchone()[0])
+        except sqlite3.OperationalError:
+            return -1
+
+    @property
     def store(self) -> Path:
         """The worker's database."""
         from gpubond.settings import Home
@@ -380,7 +410,7 @@ class World:
                 self.tend_worker()
             if time.monotonic() > deadline:
                 raise WentWrong(f"waited in vain for {what}: {self.log_tail()}")
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def wait_state(self, job: Job, *states: str) -> None:
         """Waits until the worker has the job in one of the states, or beyond them at its end."""
@@ -394,7 +424,7 @@ class World:
             WentWrong: another end, or one that came twice.
         """
         self.wait(
-            lambda: self.status(job).final and self.state(job) == end.name.lower(),
+            lambda: self.state(job) == end.name.lower() and self.status(job).final,
             f"job {job.job} to be {end.name}; on chain {self.status(job).name}, here {self.state(job)}",
         )
         when = time.monotonic()
@@ -408,7 +438,8 @@ class World:
             raise WentWrong(f"{job.job} ended as {self.status(job).name}, not as {end.name}")
         expected = 1 if end is Status.SETTLED else 0
         if (len(committed), len(settled)) != (expected, expected):
-            raise WentWrong(f"{job.job}: {len(committed)} commitments, {len(settled)} settlements")
+            wrong = Doubled if max(len(committed), len(settled)) > expected else WentWrong
+            raise wrong(f"{job.job}: {len(committed)} commitments, {len(settled)} settlements")
         row = self.work(job)
         if row is None or row["state"] != WorkState(end.name.lower()):
             raise WentWrong(f"{job.job}: the worker's record does not say {end.name}")
@@ -448,7 +479,13 @@ class World:
     def foreign(self, nonce: int, *, gas_price: int = 10**11) -> str:
         """A transaction with the operator's key that the worker knows nothing of; returns its hash."""
         account = dev_account(OPERATOR)
-        fields = {"to": account.address, "value": 1, "gas": 21_000, "gasPrice": gas_price, "nonce": nonce}
+        fields: dict[str, Any] = {
+            "to": account.address,
+            "value": 1,
+            "gas": 21_000,
+            "gasPrice": gas_price,
+            "nonce": nonce,
+        }
         signed = account.sign_transaction({**fields, "chainId": self.node.eth.chain_id})
         return self.node.eth.send_raw_transaction(signed.raw_transaction).to_0x_hex()
 
