@@ -8,11 +8,11 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
-from web3.exceptions import TransactionNotFound, Web3RPCError
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 from web3.types import TxParams
 
 from gpubond.chain.fees import Fees, bumped_fees, market_fees
-from gpubond.chain.outbox import Outbox, OutboxEntry, Variant, add_variant, variants
+from gpubond.chain.outbox import Outbox, OutboxEntry, OutboxState, Variant, add_variant, variants
 from gpubond.chain.preflight import call_params, not_enough_gas_money
 from gpubond.store.boundaries import boundary
 from gpubond.store.database import Database
@@ -20,6 +20,8 @@ from gpubond.store.database import Database
 log = logging.getLogger(__name__)
 
 PLAIN_GAS = 21_000
+# After so many polls that agree, a nonce that nobody used is a gap.
+GAP_POLLS = 5
 
 
 class Carrier:
@@ -31,6 +33,7 @@ class Carrier:
         self._account = account
         self._chain_id = chain_id
         self._outbox = outbox
+        self._gap: tuple[int, int] = (-1, 0)
 
     def call(self, entry: OutboxEntry) -> TxParams:
         """The entry's call, for a static try."""
@@ -65,6 +68,14 @@ class Carrier:
         except TransactionNotFound:
             return False
         return True
+
+    def stands(self, entry: OutboxEntry) -> bool | None:
+        """Whether a mined entry's block is still on the chain; None where the node does not have that height."""
+        assert entry.block_number is not None  # noqa: S101  # mined
+        try:
+            return bool(self._node.eth.get_block(entry.block_number)["hash"].to_0x_hex() == entry.block_hash)
+        except BlockNotFound:
+            return None
 
     def broadcast(self, entry: OutboxEntry) -> None:
         """Hand the newest signed form to the node; an older one if it refuses that."""
@@ -103,7 +114,23 @@ class Carrier:
         log.info("%s: raised fees to %d wei per gas", entry.purpose, fees.max_fee)
         self.broadcast(entry)
 
-    def fill_gap(self, nonce: int) -> None:
+    def look_for_gap(self) -> None:
+        """Find a nonce that nobody used, as what waits for it would wait for ever: another machine's transaction
+        with it was forgotten by the nodes."""
+        waiting = self._outbox.by_state(self._db.connection, (OutboxState.SENT,))
+        if not waiting:
+            return
+        count = self.count("latest")
+        if count >= waiting[0].nonce or self._outbox.has_nonce(self._db.connection, count):
+            return
+        if self.count("pending") > count:
+            return
+        seen = self._gap[1] + 1 if self._gap[0] == count else 1
+        self._gap = (count, seen)
+        if seen >= GAP_POLLS:
+            self._fill_gap(count)
+
+    def _fill_gap(self, nonce: int) -> None:
         """Uses a nonce that nobody used, by a transfer of nothing to ourselves: what was signed with later nonces
         waits for it."""
         call = call_params(self._account.address, self._account.address, b"", 0)

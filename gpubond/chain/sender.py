@@ -17,7 +17,7 @@ from types import TracebackType
 
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
-from web3.exceptions import BlockNotFound, TransactionNotFound
+from web3.exceptions import TransactionNotFound
 from web3.types import TxParams, TxReceipt
 
 from gpubond.chain.carrier import Carrier
@@ -55,8 +55,6 @@ log = logging.getLogger(__name__)
 RECHECK_DEPTH = 64
 # A node that lags shows a used nonce before the transaction; after so many polls it is no lag.
 UNEXPLAINED_POLLS = 5
-# After so many polls that agree, a nonce that nobody used is a gap.
-GAP_POLLS = 5
 # How often a transaction that reverted is signed again for its purpose.
 MAX_REVERTS = 5
 
@@ -102,7 +100,6 @@ class Sender:
         self._poll_interval = poll_interval
         self._outbox = Outbox(chain_id, account.address)
         self._carrier = Carrier(node, db, account, chain_id, self._outbox)
-        self._gap: tuple[int, int] = (-1, 0)
         self._guard = threading.RLock()
         self._unexplained: Counter[int] = Counter()
         first_block = check_first_block(node, None, str(db.path))
@@ -210,7 +207,12 @@ class Sender:
         with self._guard:
             head = self._node.eth.block_number
             connection = self._db.connection
-            entries = self._outbox.recent(connection, head - RECHECK_DEPTH) + self.in_flight()
+            recent = self._outbox.recent(connection, head - RECHECK_DEPTH)
+            # Blocks are chained by their hashes: where the newest still stands, so do all below it.
+            newest = max(recent, key=lambda entry: entry.block_number or 0, default=None)
+            if newest is not None and self._carrier.stands(newest) is not False:
+                recent = []
+            entries = recent + self.in_flight()
             changed: list[OutboxEntry] = []
             problems: list[GpuBondError] = []
             for entry in entries:
@@ -223,7 +225,7 @@ class Sender:
                 now = self._stored(entry.purpose)
                 if now.state is not entry.state:
                     changed.append(now)
-            self._look_for_gap()
+            self._carrier.look_for_gap()
             if problems:
                 raise next((error for error in problems if isinstance(error, KeyInUse)), problems[0])
             return changed
@@ -290,11 +292,10 @@ class Sender:
 
     def _look_after(self, entry: OutboxEntry, head: int) -> None:
         if entry.block_number is not None:
-            try:
-                found = self._node.eth.get_block(entry.block_number)["hash"].to_0x_hex()
-            except BlockNotFound:
+            stands = self._carrier.stands(entry)
+            if stands is None:
                 return  # a node that lags: no reason to doubt the receipt
-            if found == entry.block_hash:
+            if stands:
                 if entry.state is OutboxState.MINED and head - entry.block_number >= self._confirmations:
                     self._settle(entry)
                 return
@@ -378,22 +379,6 @@ class Sender:
                 set_unmined(tx, entry.id, OutboxState.DISPLACED, reason=tx_hash)
             boundary("displaced:stored")
         raise self._key_in_use(entry, tx_hash)
-
-    def _look_for_gap(self) -> None:
-        """Find a nonce that nobody used, as what waits for it would wait for ever: another machine's transaction
-        with it was forgotten by the nodes."""
-        waiting = self._outbox.by_state(self._db.connection, (OutboxState.SENT,))
-        if not waiting:
-            return
-        count = self._carrier.count("latest")
-        if count >= waiting[0].nonce or self._outbox.has_nonce(self._db.connection, count):
-            return
-        if self._carrier.count("pending") > count:
-            return
-        seen = self._gap[1] + 1 if self._gap[0] == count else 1
-        self._gap = (count, seen)
-        if seen >= GAP_POLLS:
-            self._carrier.fill_gap(count)
 
     def _may_sign_again(self, known: OutboxEntry, retry_reverted: bool) -> bool:
         if known.state is OutboxState.DISPLACED:

@@ -235,14 +235,28 @@ class Watcher:
             trail[number] = parent
             query = cast(FilterParams, {"blockHash": parent, **self._filter()})
             try:
-                logs += self._node.eth.get_logs(query)
+                found = self._node.eth.get_logs(query)
             except Web3RPCError as error:
                 # Geth says "unknown block" for one that was replaced meanwhile.
                 if self._hash_at(number) == parent:
                     raise _refuses_logs(number, error) from error
                 raise _ViewChangedError(f"block {number} was replaced") from error
+            if not found:
+                self._doubt_silence(block)
+            logs += found
         assert parent is not None  # noqa: S101 - target is above the cursor
         return self._commit(cursor, Position(target, parent), trail, logs)
+
+    def _doubt_silence(self, block: BlockData) -> None:
+        """Nodes answer that a block has no logs while they have not indexed it yet; its receipts tell."""
+        if not self._decoder.may_be_in(block["logsBloom"]):
+            return
+        try:
+            receipts = self._node.eth.get_block_receipts(block["hash"])
+        except (Web3RPCError, BlockNotFound):
+            return  # not every node has this method
+        if any(self._decoder.matches(log) for receipt in receipts for log in receipt["logs"]):
+            raise _ViewChangedError(f"the node does not show the logs of block {block['number']} yet")
 
     def _commit(self, old: Position, new: Position, trail: dict[int, str], logs: list[LogReceipt]) -> int:
         decoded = [event for event in map(self._decoder.decode, logs) if event is not None]

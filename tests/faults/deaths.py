@@ -87,7 +87,7 @@ def alone(world: World, name: str) -> float:
 
 
 def _confirmed(world: World, name: str) -> tuple[Job, Status]:
-    world.start_worker(name, {"GPUBOND_CHAIN__CONFIRMATIONS": "1"})
+    world.start_worker(name, {"GPUBOND_CHAIN__CONFIRMATIONS": "4"})
     return world.hire(), Status.SETTLED
 
 

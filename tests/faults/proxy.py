@@ -29,6 +29,7 @@ FAULTS = {
     "half": "the node breaks off in the middle of an answer",
     "nulls": "the node answers null to every query",
     "wrong_type": "the node answers with JSON of another type",
+    "no_logs": "the node says that there are no logs where there are some",
     "lag": "the node lags some blocks behind",
     "jump_back": "the node jumps many blocks back",
     "two_views": "two nodes behind one balancer, one of them lagging",
@@ -157,6 +158,8 @@ class FaultProxy:
                 _reply(handler, _result(request, None))
             case "wrong_type":
                 _reply(handler, json.dumps([{"jsonrpc": "2.0"}, "?"]).encode())
+            case "no_logs":
+                _reply(handler, _result(request, []) if request["method"] == "eth_getLogs" else self._forward(body))
             case "lag" | "jump_back":
                 _reply(handler, self._lagging(request, _LAG[fault]))
             case "two_views":

@@ -266,16 +266,18 @@ class World:
         return GatewayClient(self.gateway_url, dev_account(BUYER), self.domain, bytes.fromhex(job.job[2:]))
 
     def _upload(self, job: Job) -> None:
-        while not self._closing.wait(0.1):
-            if not job.uploading:
+        while not self._closing.wait(0.3):
+            state = self.state(job)
+            if state in FINAL_STATES:
+                return
+            if not job.uploading or state not in (None, "hired", "awaiting_inputs"):
                 continue
             try:
                 with self.gateway(job) as gateway:
-                    status = gateway.status()
-                    for name in status["missing"]:
+                    for name in gateway.status()["missing"]:
                         gateway.upload(name, job.files[name])
-                    if status["state"] in FINAL_STATES:
-                        return
+                    for name in gateway.status()["missing"]:
+                        gateway.upload(name, job.files[name])
             except (GpuBondError, ValueError, OSError, KeyError):
                 continue
 
@@ -289,7 +291,7 @@ class World:
         self.armed = armed
         arms = {} if armed is None else {ARM: armed}
         poll = {
-            "GPUBOND_CHAIN__POLL_SECONDS": "0.2",
+            "GPUBOND_CHAIN__POLL_SECONDS": "0.4",
             "GPUBOND_PROVIDER__RECONCILE_SECONDS": "5",
             "GPUBOND_OFFER__COUNT": "2",  # slots; expired jobs keep their places of the offer for ever
         }
@@ -410,7 +412,7 @@ class World:
                 self.tend_worker()
             if time.monotonic() > deadline:
                 raise WentWrong(f"waited in vain for {what}: {self.log_tail()}")
-            time.sleep(0.1)
+            time.sleep(0.15)
 
     def wait_state(self, job: Job, *states: str) -> None:
         """Waits until the worker has the job in one of the states, or beyond them at its end."""
