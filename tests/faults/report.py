@@ -24,7 +24,7 @@ HOW_COUNTED = """
 Recovery is counted from the fault's end. For faults of the node: until the worker follows the chain again, up to the
 block that was the newest then. For a SIGKILL in a chain of them: from the death until the worker, started anew, has
 come to the next boundary in the job. For all others: until the job's end on chain, with what was left of its run, the
-commitment, a challenge window of 2 s and the settlement. The chain makes a block a second, the worker polls every 0.4 s.
+commitment, a challenge window of 2 s and the settlement. The chain makes a block a second; the worker polls each 0.4 s.
 """.strip().splitlines()
 ABOUT_ROWS = """
 The boundaries are those of `gpubond/store/boundaries.py`. For a row that stands for several of them p50 is the median
