@@ -12,7 +12,7 @@ from gpubond.chain.market import Status
 from gpubond.store.boundaries import names
 
 from . import scenes
-from .world import BUYER, Job, WentWrong, World
+from .world import BUYER, Job, World
 
 # Each chain is one job, and each of its boundaries a death in it, in the order in which the job comes to them. A
 # death behind a write makes the restarted worker skip what led to it, so neighbours are in different chains.
@@ -80,10 +80,8 @@ def alone(world: World, name: str) -> float:
     deaths = world.deaths
     first, _, last = name.partition(":")
     job, end = SCENES[last.rpartition(":")[2] if first == "move" else first](world, name)
-    recovered = world.finish(job, end)
-    if world.deaths != deaths + 1:
-        raise WentWrong(f"the worker never came to {name}")
-    return recovered - world.died_at
+    world.wait(lambda: world.deaths > deaths, f"the worker to come to {name}")
+    return world.finish(job, end) - world.died_at
 
 
 def _confirmed(world: World, name: str) -> tuple[Job, Status]:

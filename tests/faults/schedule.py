@@ -59,7 +59,8 @@ def _node(names: list[str]) -> tuple[int, Unit]:
 
 
 def units(seed: int, faults: int, *, tmpfs: bool) -> list[tuple[int, str, Unit]]:
-    """Enough units for so many faults, with their sizes and names: every boundary and every kind at least once."""
+    """Enough units for so many faults, with their sizes and names: first every boundary
+    and every kind once, then kinds again."""
     rng = random.Random(seed)  # noqa: S311  # a schedule, no secret
     once: list[tuple[int, str, Unit]] = []
     for name in CHAINS:
@@ -83,11 +84,13 @@ def units(seed: int, faults: int, *, tmpfs: bool) -> list[tuple[int, str, Unit]]
 
             yield 1, kind.name, play
 
-    found = [*once, *others()]
-    while sum(size for size, _, _ in found) < faults:
-        found += list(others())
-    rng.shuffle(found)
-    return found
+    once += others()
+    rng.shuffle(once)
+    again: list[tuple[int, str, Unit]] = []
+    while sum(size for size, _, _ in [*once, *again]) < faults:
+        again += others()
+    rng.shuffle(again)
+    return [*once, *again]
 
 
 @dataclass(frozen=True)
