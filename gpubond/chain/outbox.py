@@ -183,6 +183,21 @@ class Outbox:
         assert added.lastrowid is not None  # noqa: S101 - an INSERT that did not raise
         return added.lastrowid
 
+    def has_nonce(self, connection: sqlite3.Connection, nonce: int) -> bool:
+        """Whether an entry that is not displaced has this nonce."""
+        query = "SELECT 1 FROM outbox WHERE chain_id = ? AND address = ? AND nonce = ? AND state <> 'displaced'"
+        return connection.execute(query, (*self._scope, nonce)).fetchone() is not None
+
+    def set_aside(self, tx: Transaction, entry: OutboxEntry) -> None:
+        """Keep an entry under another name, so that its purpose can be signed anew: after a reorg its transaction
+        must be broadcast again, as later nonces follow it."""
+        tx.execute("UPDATE outbox SET purpose = ? WHERE id = ?", (f"{entry.purpose}#{entry.id}", entry.id))
+
+    def times_set_aside(self, connection: sqlite3.Connection, purpose: str) -> int:
+        """How often a purpose was signed anew."""
+        query = "SELECT count(*) FROM outbox WHERE chain_id = ? AND address = ? AND purpose GLOB ?"
+        return int(connection.execute(query, (*self._scope, f"{purpose}#*")).fetchone()[0])
+
     def _forget_displaced(self, tx: Transaction, purpose: str) -> None:
         row = tx.execute(
             "SELECT id FROM outbox WHERE chain_id = ? AND address = ? AND purpose = ? AND state = 'displaced'",

@@ -11,8 +11,10 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
@@ -25,8 +27,11 @@ from gpubond.provider.gateway import Gateway, GatewayServer
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
+from gpubond.settings import Home
 
 logger = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
 
 GRACE_SECONDS = 30.0
 # Longest pause between tries while the node does not answer.
@@ -42,9 +47,12 @@ class Daemon:
     """
 
     def __init__(self, directory: Path, grace_seconds: float = GRACE_SECONDS) -> None:
-        self._session = open_session(directory)
-        self._grace_seconds = grace_seconds
+        # Who has a store has perhaps jobs in it, so a node that is silent now is waited for.
+        self._patient = Home(directory).store_file.exists()
         self._stop = threading.Event()
+        self._session = self._ask(lambda: open_session(directory))
+        self._grace_seconds = grace_seconds
+        self._told = ""
 
     def run(self) -> None:
         """Works until a signal.
@@ -65,8 +73,9 @@ class Daemon:
             )
         executor = ProcessExecutor(session.home.work)
         executor.check()
-        with session.sender() as sender:
-            self._require_operator(session, settings.provider.address)
+        provider = settings.provider.address
+        with self._ask(session.sender) as sender:
+            self._ask(lambda: self._require_operator(session, provider))
             work = WorkLog(session.database)
             stores = BuyerStores(session.home.blobs, settings.provider.storage_mib << 20)
             inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20)
@@ -115,15 +124,17 @@ class Daemon:
 
     def _loop(self, session: Session, dispatcher: Dispatcher, sender: Sender, reconcile_seconds: float) -> None:
         pause = session.settings.chain.poll_seconds
-        failures, reconciled = 0, float("-inf")
+        failures, reconciled, seen = 0, float("-inf"), None
         while not self._stop.is_set():
             try:
-                new = session.sync()
-                # New events are acted on at once; the regular reconciliation mends whatever slipped through.
-                if new or time.monotonic() - reconciled >= reconcile_seconds:
+                session.sync()
+                # New events are acted on at once, also those that another process took into the store; the regular
+                # reconciliation mends whatever slipped through.
+                revision = session.watcher.revision()
+                if revision != seen or time.monotonic() - reconciled >= reconcile_seconds:
                     dispatcher.reconcile()
-                    reconciled = time.monotonic()
-                sender.poll()
+                    seen, reconciled = revision, time.monotonic()
+                self._poll(sender)
                 dispatcher.tick()
                 if failures:
                     logger.info("the node answers again")
@@ -131,15 +142,21 @@ class Daemon:
             except Unreachable as error:
                 failures += 1
                 logger.warning("%s; nothing is torn down, trying again", error.message)
-            except NotEnough as error:
-                logger.warning("%s; jobs wait until the operator has gas money", error)
-            except KeyInUse:
-                raise
             except Exception:
                 # Jobs lose collateral if the worker ends, so it outlives whatever a node answers.
                 failures += 1
                 logger.exception("the step failed; nothing is torn down, trying again")
             self._stop.wait(min(MAX_PAUSE, pause * 2 ** min(failures, 10)) if failures else pause)
+
+    def _poll(self, sender: Sender) -> None:
+        """What is wrong with one transaction must not hold up the jobs; said once, as long as it stays the same."""
+        try:
+            sender.poll()
+            self._told = ""
+        except (KeyInUse, NotEnough) as error:
+            if error.message != self._told:
+                self._told = error.message
+                logger.warning("%s; what concerns other transactions goes on", error)
 
     def _drain(self, session: Session, dispatcher: Dispatcher, sender: Sender) -> None:
         dispatcher.drain()
@@ -154,6 +171,19 @@ class Daemon:
             sender.poll()
         except GpuBondError as error:
             logger.warning("while draining: %s", error.message)
+
+    def _ask(self, what: Callable[[], _Answer]) -> _Answer:
+        """What the node answers, once it does."""
+        pause = 1.0
+        while True:
+            try:
+                return what()
+            except Unreachable as error:
+                if not self._patient:
+                    raise
+                logger.warning("%s; the worker waits for it", error.message)
+                self._stop.wait(pause)
+                pause = min(MAX_PAUSE, pause * 2)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         logger.info("%s: draining", signal.Signals(number).name)

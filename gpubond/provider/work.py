@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gpubond.store.boundaries import boundary
 from gpubond.store.database import Database, Transaction
 from gpubond.store.migrations import Component
 
@@ -109,6 +110,7 @@ class WorkLog:
     def adopt(self, job: str) -> bool:
         """Adds a job in state HIRED; False if it is known already."""
         now = time.time()
+        boundary("adopt:before")
         with self._database.transaction() as tx:
             added = tx.execute(
                 "INSERT INTO work (job, state, created, updated) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -116,6 +118,8 @@ class WorkLog:
             ).rowcount
             if added:
                 _remember(tx, job, now, WorkState.HIRED, None)
+                boundary("adopt:in_store")
+        boundary("adopt:after")
         return bool(added)
 
     def move(
@@ -127,9 +131,14 @@ class WorkLog:
         detail: str | None = None,
         result: dict[str, Any] | None = None,
         new_attempt: bool = False,
+        undo_attempt: bool = False,
     ) -> None:
-        """Moves a job to a state; a reason, detail or result that is None leaves the former one."""
+        """Moves a job to a state; a reason, detail or result that is None leaves the former one.
+
+        `new_attempt` counts a start; `undo_attempt` takes one back that the worker's own end cut short.
+        """
         now = time.time()
+        boundary("move:before", state)
         with self._database.transaction() as tx:
             tx.execute(
                 """
@@ -141,12 +150,13 @@ class WorkLog:
                     reason,
                     detail,
                     None if result is None else json.dumps(result),
-                    int(new_attempt),
+                    int(new_attempt) - int(undo_attempt),
                     now,
                     job,
                 ),
             )
             _remember(tx, job, now, state, reason)
+        boundary("move:after", state)
 
     def get(self, job: str) -> Work | None:
         """The row of a job, or None."""
@@ -160,6 +170,11 @@ class WorkLog:
             f"SELECT * FROM work WHERE state NOT IN ({marks}) ORDER BY created",  # noqa: S608  # marks only
             tuple(FINAL_STATES),
         )
+        return [_work(row) for row in rows.fetchall()]
+
+    def in_state(self, state: WorkState) -> list[Work]:
+        """Jobs in one state, oldest first."""
+        rows = self._database.connection.execute("SELECT * FROM work WHERE state = ? ORDER BY created", (state,))
         return [_work(row) for row in rows.fetchall()]
 
     def recent(self, limit: int = 20) -> list[Work]:
