@@ -19,6 +19,7 @@ from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session, open_session
 from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unreachable
 from gpubond.jobs.requests import Domain
+from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.gateway import Gateway, GatewayServer
@@ -92,6 +93,7 @@ class Daemon:
                 gateway=settings.gateway,
                 slots=settings.offer.count,
             )
+            answers = DemandAnswers(session, sender, work, stores, settings.provider)
             dispatcher.recover()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,9 +105,10 @@ class Daemon:
                 settings.gateway.url,
             )
             try:
-                self._loop(session, dispatcher, sender, settings.provider.reconcile_seconds)
+                self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds)
                 self._drain(session, dispatcher, sender)
             finally:
+                answers.stop()
                 dispatcher.stop()
                 server.stop()
                 in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
@@ -113,7 +116,14 @@ class Daemon:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
         logger.info("worker ended")
 
-    def _loop(self, session: Session, dispatcher: Dispatcher, sender: Sender, reconcile_seconds: float) -> None:
+    def _loop(
+        self,
+        session: Session,
+        dispatcher: Dispatcher,
+        answers: DemandAnswers,
+        sender: Sender,
+        reconcile_seconds: float,
+    ) -> None:
         pause = session.settings.chain.poll_seconds
         failures, reconciled = 0, float("-inf")
         while not self._stop.is_set():
@@ -122,9 +132,11 @@ class Daemon:
                 # New events are acted on at once; the regular reconciliation mends whatever slipped through.
                 if new or time.monotonic() - reconciled >= reconcile_seconds:
                     dispatcher.reconcile()
+                    answers.reconcile()
                     reconciled = time.monotonic()
                 sender.poll()
                 dispatcher.tick()
+                answers.tick()
                 if failures:
                     logger.info("the node answers again")
                 failures = 0
