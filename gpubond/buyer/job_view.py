@@ -91,6 +91,8 @@ def _explain(record: JobRecord, answer: dict[str, Any] | None, now: int) -> tupl
             if failed
             else "the result is committed: fetch it, then release the payment"
         )
+        if int(terms.arbiter, 16) != 0:
+            words += "; if its gateway does not serve it, see `gpubond job demand`"
         window_end = record.commitment.committed_at + terms.challenge_window
         return "you to release, or the challenge window to end", window_end, words
     if record.status == Status.DISPUTED and record.commitment is not None:

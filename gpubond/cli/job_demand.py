@@ -128,7 +128,7 @@ def _show_plan(buyer: Buyer, plan: DemandPlan) -> None:
     facts(
         [
             ("job", plan.view.record.job),
-            ("demanded", f"chunk {_ranges(plan.chunks)}; shown so far: {_ranges(plan.view.shown) or 'none'}"),
+            ("demanded", f"chunk {ranges(plan.chunks)}; shown so far: {ranges(plan.view.shown) or 'none'}"),
             ("gateway", plan.gateway),
             ("fees", f"{token.text(plan.fees)} out of your wallet, {token.text(plan.fee)} a chunk: "
              "the provider's for what it shows, back to you for what it does not"),
@@ -147,7 +147,7 @@ def _show_view(buyer: Buyer, view: DemandView) -> None:
     record, token = view.record, buyer.session.contracts.token_info
     lines: list[tuple[str, Any]] = [("job", record.job), ("status", record.status.name.lower())]
     if record.commitment is not None:
-        lines.append(("shown", f"chunk {_ranges(view.shown) or '-'} of {record.commitment.chunks}"))
+        lines.append(("shown", f"chunk {ranges(view.shown) or '-'} of {record.commitment.chunks}"))
     for demand in view.open:
         late = "not shown in time: --claim" if view.now > demand.answer_by else f"due {moment(demand.answer_by)}"
         lines.append((f"chunk {demand.chunk}", late))
@@ -155,13 +155,14 @@ def _show_view(buyer: Buyer, view: DemandView) -> None:
     facts(lines)
 
 
-def _ranges(chunks: tuple[int, ...] | list[int]) -> str:
+def ranges(chunks: tuple[int, ...] | list[int]) -> str:
     """Numbers in order, runs of them shortened: 0-3, 7."""
     parts: list[str] = []
     start: int | None = None
-    for number, following in zip(chunks, [*chunks[1:], None], strict=True):
+    numbers = set(chunks)
+    for number in chunks:
         start = number if start is None else start
-        if following != number + 1:
+        if number + 1 not in numbers:
             parts.append(str(number) if start == number else f"{start}-{number}")
             start = None
     return ", ".join(parts)

@@ -165,6 +165,11 @@ def test_a_demand_is_answered_and_the_job_is_paid(
     plan = market.ok(*demand(buyer, job, "--chunk", "3", "--dry-run"))
     assert (plan["to_demand"], plan["fees"], plan["rounds"]) == ([3], FEE, 1)
     assert plan["gateway"].startswith("it serves the manifest")
+    shown = " ".join(market.text(*demand(buyer, job, "--chunk", "3", "--dry-run")).split())
+    for words in ("chunk 3; shown so far: none", "0.05 tUSD a chunk", "in 1 transaction", "if withheld 0.60 tUSD"):
+        assert words in shown, shown
+    shown = " ".join(market.text("job", "demand", job, "--home", str(buyer)).split())
+    assert "--missing or --chunk demands, for 0.05 tUSD a chunk" in shown, shown
     assert demands_of(buyer, job) == ()
 
     view = market.ok(*demand(buyer, job, "--chunk", "3", "--to", str(tmp_path / "shown")))
@@ -237,6 +242,12 @@ def test_a_provider_that_withholds_pays_the_buyer(
     assert status["waits_for"] == "the provider to show chunk 0, 4 on chain"
     assert status["until"] == answer_by
     assert "chunk 0, 4 of 20 of the result was demanded" in status["explanation"]
+
+    shown = " ".join(market.text("job", "demand", job, "--home", str(buyer)).split())
+    assert "shown chunk - of 20 chunk 0 due" in shown, shown
+    assert "waits for the provider to show chunk 0, 4 on chain, until" in " ".join(
+        market.text("job", "status", job, "--home", str(buyer)).split()
+    )
 
     early = market.run(*demand(buyer, job, "--claim"))
     assert early.code == 6
@@ -425,6 +436,7 @@ def test_an_offer_without_an_arbiter_says_so_and_join_changes_it(
     assert [part.split()[0] for part in words] == ["approve", "close", "offer"]
     assert "costs that job's collateral" in words[0]
     assert quoted()["arbiter_kind"] == "demands"
+    assert "an unknown arbiter" in market.text("job", "quote", "--seconds", "60", "--home", str(buyer))
     assert market.ok("provider", "join", "--home", str(home), "--yes")["calls"] == []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPUBOND_OFFER__ANSWERS_DEMANDS", "false")
