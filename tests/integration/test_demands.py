@@ -7,7 +7,7 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from gpubond.chain.demands import DataDemands, data_demands
 from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status
-from gpubond.chain.session import open_session
+from gpubond.chain.session import Session, open_session
 from gpubond.devnet import Devnet, free_port
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.manifest import Manifest, prove_chunk
 from gpubond.provider.work import WorkLog
+from gpubond.settings import Home
 
 from .marketplace import Marketplace, wait_until
 
@@ -444,6 +445,36 @@ def test_an_offer_without_an_arbiter_says_so_and_join_changes_it(
         assert [part.split()[0] for part in words] == ["close", "offer", "revoke"]
         assert market.ok("provider", "join", "--home", str(home), "--yes")["calls"] == []
     assert quoted()["arbiter_kind"] == "none"
+
+
+def test_an_arbiter_that_the_provider_chose_is_called_unknown(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    # Any contract will do: it never speaks.
+    own = str(market.contracts.views.address)
+    settings = Home(provider).load()
+    with Session(Home(provider), settings, settings.owner_key) as session:
+        session.sync()
+        address = session.address
+        (known,) = [item.offer for item in session.index.open_offers() if item.offer.provider == address]
+        offer = replace(known, arbiter=own)
+        session.send(market.contracts.approve_arbiter(own, True, "approve"), "test:approve")
+        session.send(market.contracts.post_offer(offer), "test:offer")
+    quotes = market.ok("job", "quote", "--seconds", "60", "--home", str(buyer))
+    (found,) = [item for item in quotes if item["arbiter"] == own]
+    assert found["arbiter_kind"] == "unknown"
+    assert "the provider chose" in found["arbiter_meaning"]
+
+    market.start_worker(provider)
+    path = write_job(tmp_path / "job", 13)
+    job = market.ok("job", "submit", str(path), "--home", str(buyer), "--yes", "--offer", found["offer"])["job"]
+    refused = market.run(*demand(buyer, job, "--missing"))
+    assert (refused.code, refused.error["code"]) == (6, "refused")
+    assert "is not this deployment's DataDemands" in refused.error["message"]
+    market.ok("job", "release", job, "--home", str(buyer))
+    # The settings do not know this offer, so joining closes it.
+    words = [call["words"] for call in market.ok("provider", "join", "--home", str(provider), "--yes")["calls"]]
+    assert [part.split()[0] for part in words] == ["close"]
 
 
 def test_fees_of_answers_are_collected_when_they_are_worth_it(
