@@ -65,6 +65,7 @@ REMEDIES = {
     "escrow: challenge window is open": "the buyer may settle now, everybody else when the window has ended",
     "escrow: too late to decline": "deliver, or commit a failed run: collateral is lost only if nothing is committed",
     "escrow: too late to commit": "the deadline has passed: anyone may expire the job",
+    "escrow: dispute has timed out": "anyone may settle the job now, which pays its provider; fees can be reclaimed",
     "demands: not the buyer": "send it from the buyer's account",
     "demands: no such chunk": "demand chunks below the committed count",
     "demands: too many demands": "wait until one of the eight that are open is answered",

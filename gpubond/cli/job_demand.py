@@ -11,6 +11,7 @@ import click
 
 from gpubond.buyer.client import Buyer
 from gpubond.buyer.demand_plan import DemandPlan, DemandView
+from gpubond.chain.demand_index import DemandState
 from gpubond.chain.market import Status
 from gpubond.cli.command import home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress
@@ -181,4 +182,11 @@ def _require_shown(view: DemandView) -> None:
             field="job",
             value=view.record.job,
             remedy="refund, compensation and fees are in your balance: submit the job to another provider",
+        )
+    if view.record.status.final and any(demand.state is DemandState.OPEN for demand in view.demands):
+        raise JobFailed(
+            f"the job is {view.record.status.name.lower()}, and what was demanded was not shown",
+            field="job",
+            value=view.record.job,
+            remedy="`gpubond job demand --claim` takes the fees back; claim sooner next time",
         )

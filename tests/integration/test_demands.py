@@ -238,6 +238,9 @@ def test_a_provider_that_withholds_pays_the_buyer(
     view = market.ok(*demand(buyer, job, "--chunk", "4", "--chunk", "0", "--detach"))
     assert [entry["chunk"] for entry in view["open"]] == [0, 4]
     answer_by = view["open"][0]["answer_by"]
+    # Asked again, as after an interruption: what waits is not demanded, or paid for, twice.
+    assert market.ok(*demand(buyer, job, "--chunk", "4", "--detach"))["open"] == view["open"]
+    assert len(demands_of(buyer, job)) == 2
     status = market.ok("job", "status", job, "--home", str(buyer))
     assert status["status"] == "disputed"
     assert status["waits_for"] == "the provider to show chunk 0, 4 on chain"
@@ -303,6 +306,33 @@ def test_a_buyer_that_waits_is_paid_without_asking(
     assert ended[0].error["code"] == "job_failed"
     assert record_of(buyer, job).status == Status.EXPIRED
     market.ok("provider", "join", "--home", str(provider), "--faucet", "--yes")
+
+
+def test_fees_come_back_if_nobody_ended_the_job_in_time(
+    market: Marketplace, provider: Path, buyer: Path, contract: DataDemands, tmp_path: Path
+) -> None:
+    worker = market.start_worker(provider)
+    before = market.wealth(BUYER)
+    job = committed(market, buyer, tmp_path, seed=14)
+    market.stop_worker(worker, signal.SIGKILL)
+    market.ok(*demand(buyer, job, "--detach", "--chunk", "0", "--chunk", "1"))
+    record = record_of(buyer, job)
+    assert record.commitment is not None
+    timeout = record.commitment.committed_at + record.terms.challenge_window + record.terms.dispute_timeout
+    advance_time(market.node, timeout - market.contracts.now() + 1)
+    late = market.run(*demand(buyer, job, "--claim"))
+    assert (late.code, late.error["code"]) == (6, "refused")
+    assert "dispute has timed out" in late.error["message"]
+    assert "anyone may settle" in late.error["remedy"]
+
+    settle = market.contracts.settle(record.terms, record.commitment)
+    sent: Any = {"from": dev_account(STRANGER).address, "to": settle.to, "data": settle.data}
+    market.node.eth.wait_for_transaction_receipt(market.node.eth.send_transaction(sent))
+    claimed = market.ok(*demand(buyer, job, "--claim"))
+    assert claimed["status"] == "settled"
+    assert [words.split()[0] for words in claimed["done"]] == ["take", "move"]
+    assert market.wealth(BUYER) == before - record.commitment.pay
+    assert contract.claimable(str(dev_account(BUYER).address)) == 0
 
 
 def test_a_worker_killed_between_demand_and_answer_answers_once(
