@@ -108,7 +108,7 @@ class ProviderSettings(_Section):
     max_disk_mib: int = Field(default=4096, ge=16)
     storage_mib: int = Field(default=20_480, ge=64, description="blobs of one buyer")
     reconcile_seconds: float = Field(default=120, gt=0)
-    answer_gas_gwei: Decimal | None = Field(
+    answer_gas_gwei: Decimal = Field(
         default=Decimal(50), gt=0, description="above this gas price an answer waits, half its time at most"
     )
     collect_fees_from: Decimal = Field(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 # Seconds in which a node shows the event of a confirmed transaction.
 SEEN_TIMEOUT = 120.0
+# Seconds in which a gateway shows whether it serves a result, before it is demanded.
+GATEWAY_SECONDS = 10.0
+SERVES = "it serves the manifest of the result: `gpubond job fetch` may get everything, and costs nothing"
 
 
 class Demanding:
@@ -60,9 +64,8 @@ class Demanding:
         """
         view = self.demands(job)
         require_demandable(self._contracts, view.record)
-        return plan_demand(
-            self._contracts, self._session.address, view, chunks, self._what_the_gateway_does(view.record)
-        )
+        gateway = self._what_the_gateway_does(view.record)
+        return plan_demand(self._contracts, self._session.address, view, chunks, gateway)
 
     def demand(self, job: str, chunks: Sequence[int] | None = None, *, wait: bool = True) -> DemandView:
         """Demands chunks of a committed result on chain; the job is held until each is shown.
@@ -79,12 +82,20 @@ class Demanding:
             Refused: the challenge window ended before all were demanded, or the contract refuses.
             BadInput, NotEnough: as `plan_demand`; nothing was sent.
         """
-        plan = self.plan_demand(job, chunks)
+        plan = plan_demand(self._contracts, self._session.address, self.demands(job), chunks, "not asked")
         contract = require_demandable(self._contracts, plan.view.record)
         self._approve_fees(contract, plan.fees)
         last = ""
         while True:
-            view = self.demands(job)
+            try:
+                view = self.demands(job)
+            except Unreachable as error:
+                if not last:
+                    raise
+                # The wait is a day long, and a silent node proves nothing.
+                self._session.on_progress(f"{error.message}; trying again")
+                time.sleep(10 * POLL_SECONDS)
+                continue
             waiting = [demand.chunk for demand in view.open]
             left = [index for index in plan.chunks if index not in waiting and index not in view.shown]
             if view.record.status.final:
@@ -231,9 +242,21 @@ class Demanding:
         return purpose
 
     def _what_the_gateway_does(self, record: JobRecord) -> str:
+        # A provider that withholds may well let an answer drip, so that its buyer does not get to demand.
+        answers: list[str] = []
+
+        def ask(gateway: GatewayClient) -> None:
+            try:
+                with gateway:
+                    gateway.manifest()
+                answers.append(SERVES)
+            except GpuBondError as error:
+                answers.append(error.message)
+
         try:
-            with self._gateway(record) as gateway:
-                gateway.manifest()
+            asking = threading.Thread(target=ask, args=(self._gateway(record),), daemon=True)
         except GpuBondError as error:
             return error.message
-        return "it serves the manifest of the result: `gpubond job fetch` may get everything, and costs nothing"
+        asking.start()
+        asking.join(GATEWAY_SECONDS)
+        return answers[0] if answers else f"it gave no whole answer within {GATEWAY_SECONDS:.0f} s"

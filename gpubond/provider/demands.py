@@ -177,7 +177,7 @@ class DemandAnswers:
 
     def _waits_for_gas(self, demand: Demand, record: JobRecord) -> bool:
         limit = self._provider.answer_gas_gwei
-        if limit is None or self._session.contracts.now() >= demand.answer_by - PATIENCE:
+        if self._session.contracts.now() >= demand.answer_by - PATIENCE:
             return False
         price = int(self._session.node.eth.gas_price)
         if price <= limit * GWEI:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import astuple, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +308,42 @@ def test_a_buyer_that_waits_is_paid_without_asking(
     assert ended[0].error["code"] == "job_failed"
     assert record_of(buyer, job).status == Status.EXPIRED
     market.ok("provider", "join", "--home", str(provider), "--faucet", "--yes")
+
+
+def test_a_gateway_whose_answer_never_ends_does_not_prevent_a_demand(
+    market: Marketplace, provider: Path, buyer: Path, contract: DataDemands, tmp_path: Path
+) -> None:
+    worker = market.start_worker(provider)
+    job = committed(market, buyer, tmp_path, seed=15)
+    market.stop_worker(worker)
+    gateway = Home(provider).load().gateway
+    assert gateway is not None
+    over = threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not over.wait(0.1):
+                    self.wfile.write(b" ")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((gateway.host, gateway.port), Dripping) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            plan = market.ok(*demand(buyer, job, "--chunk", "0", "--dry-run"))
+            assert "no whole answer" in plan["gateway"]
+            assert len(market.ok(*demand(buyer, job, "--chunk", "0", "--detach"))["open"]) == 1
+        finally:
+            over.set()
+            server.shutdown()
+            serving.join()
+    market.start_worker(provider)
+    wait_until(lambda: answers(market, contract, job) == [0])
 
 
 def test_fees_come_back_if_nobody_ended_the_job_in_time(
