@@ -83,6 +83,9 @@ class OfferSettings(_Section):
     failure_cap_percent: Decimal = Field(default=Decimal(10), ge=0, le=100)
     max_fee_percent: Decimal = Field(default=Decimal(5), ge=0, le=100)
     valid_days: int = Field(default=365, ge=1, le=3650)
+    answers_demands: bool | None = Field(
+        default=None, description="show the result on chain if a buyer demands it; by default where the contract is"
+    )
 
     @model_validator(mode="after")
     def _runs_in_order(self) -> OfferSettings:
@@ -105,6 +108,12 @@ class ProviderSettings(_Section):
     max_disk_mib: int = Field(default=4096, ge=16)
     storage_mib: int = Field(default=20_480, ge=64, description="blobs of one buyer")
     reconcile_seconds: float = Field(default=120, gt=0)
+    answer_gas_gwei: Decimal = Field(
+        default=Decimal(50), gt=0, description="above this gas price an answer waits, half its time at most"
+    )
+    collect_fees_from: Decimal = Field(
+        default=Decimal(1), ge=0, description="fees of answers, in whole tokens, that pay for collecting them"
+    )
 
 
 class GatewaySettings(_Section):

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from gpubond.buyer.demands import Demanding
 from gpubond.buyer.gateway_client import GatewayClient, NotSeenYet, gateway_answers
 from gpubond.buyer.job_view import JobView, view_job
 from gpubond.buyer.orders import Orders
@@ -35,7 +36,7 @@ from gpubond.jobs.spec import JobSpec, load_job_file, parse_spec
 POLL_SECONDS = 0.5
 
 
-class Buyer:
+class Buyer(Demanding):
     """Everything that a buyer does, with one key on one deployment."""
 
     def __init__(self, session: Session) -> None:
@@ -230,7 +231,7 @@ class Buyer:
                 problem = error.message
             except (Unreachable, Refused) as error:
                 problem = error.message
-        return view_job(record, answer, problem, self._contracts.now())
+        return view_job(record, answer, problem, self._contracts.now(), self._session.index.demands.of_job(record.job))
 
     def wait(
         self,

@@ -181,7 +181,8 @@ class GatewayClient:
             f"the provider's gateway does not answer ({type(error).__name__})",
             field="gateway",
             value=self._url,
-            remedy="nothing is lost: try again; if it stays so until the deadline, `gpubond job expire` refunds you",
+            remedy="nothing is lost: try again; if it stays so until the deadline, `gpubond job expire` refunds you; "
+            "a result that is committed already can be demanded on chain: `gpubond job demand`",
         )
 
     def _nonsense(self, what: str) -> Refused:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gpubond.chain.demand_index import Demand, DemandState
 from gpubond.chain.index import JobRecord
-from gpubond.chain.market import Status
+from gpubond.chain.market import Commitment, Status
 
 # What each end means for the buyer; `None` while the job is on its way.
 ENDS: dict[Status, str] = {
@@ -54,7 +56,13 @@ class JobView:
         }
 
 
-def view_job(record: JobRecord, answer: dict[str, Any] | None, problem: str | None, now: int) -> JobView:
+def view_job(
+    record: JobRecord,
+    answer: dict[str, Any] | None,
+    problem: str | None,
+    now: int,
+    demands: Sequence[Demand] = (),
+) -> JobView:
     """Puts together what chain and provider say.
 
     Args:
@@ -62,8 +70,12 @@ def view_job(record: JobRecord, answer: dict[str, Any] | None, problem: str | No
         answer: the provider's status, if its gateway answered.
         problem: why it did not.
         now: the chain's time, Unix seconds.
+        demands: what its buyer has demanded of its result.
     """
+    waiting = [demand for demand in demands if demand.state is DemandState.OPEN]
     waits_for, until, explanation = _explain(record, answer, now)
+    if record.status == Status.DISPUTED and record.commitment is not None and waiting:
+        waits_for, until, explanation = _explain_demands(record, record.commitment, waiting, now)
     return JobView(record, answer, problem, waits_for, until, explanation)
 
 
@@ -79,6 +91,8 @@ def _explain(record: JobRecord, answer: dict[str, Any] | None, now: int) -> tupl
             if failed
             else "the result is committed: fetch it, then release the payment"
         )
+        if int(terms.arbiter, 16) != 0:
+            words += "; if its gateway does not serve it, see `gpubond job demand`"
         window_end = record.commitment.committed_at + terms.challenge_window
         return "you to release, or the challenge window to end", window_end, words
     if record.status == Status.DISPUTED and record.commitment is not None:
@@ -94,3 +108,25 @@ def _explain(record: JobRecord, answer: dict[str, Any] | None, now: int) -> tupl
         until = answer.get("until")
         return str(answer["waits_for"]), until if isinstance(until, int) else None, "on its way"
     return "the provider to deliver", terms.deliver_by, "on its way"
+
+
+def _explain_demands(
+    record: JobRecord, commitment: Commitment, waiting: list[Demand], now: int
+) -> tuple[str, int, str]:
+    chunks = ", ".join(str(chunk) for chunk in sorted({demand.chunk for demand in waiting}))
+    which = f"chunk {chunks} of {commitment.chunks} of the result was demanded"
+    answer_by = min(demand.answer_by for demand in waiting)
+    if now <= answer_by:
+        return (
+            f"the provider to show chunk {chunks} on chain",
+            answer_by,
+            f"{which}: the payment is held until it is shown; if it is not shown in time, "
+            "`gpubond job demand --claim` gets you refund and compensation",
+        )
+    timeout = commitment.committed_at + record.terms.challenge_window + record.terms.dispute_timeout
+    return (
+        "you, or anyone, to end it: `gpubond job demand --claim`",
+        timeout,
+        f"{which} and not shown in time: claim refund and compensation; after that time anyone can have the "
+        "provider paid instead",
+    )

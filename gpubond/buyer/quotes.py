@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpubond.chain.contracts import Contracts
+from gpubond.chain.demands import arbiter_kind
 from gpubond.chain.index import MarketIndex, OfferRecord
 from gpubond.chain.market import BPS, Tier, compensation
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
@@ -17,6 +18,14 @@ from gpubond.jobs.spec import JobSpec
 # Gas that a buyer's own transactions use, rounded up from the gas snapshot (hire, and settle to release early).
 HIRE_GAS = 120_000
 SETTLE_GAS = 90_000
+
+# What an offer's arbiter means for its buyer; see `arbiter_kind`.
+ARBITERS = {
+    "none": "none: a provider that commits and then withholds the result is paid all the same",
+    "demands": "DataDemands: a result that is withheld can be demanded on chain, 4 KiB at a time; "
+    "what is not shown within a day gets you refund and compensation",
+    "unknown": "one that the provider chose: it can hold your refund up until the dispute times out; know it first",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Quote:
     jobs_settled: int
     jobs_declined: int
     jobs_expired: int
+    arbiter_kind: str
 
     @property
     def available(self) -> bool:
@@ -83,6 +93,9 @@ class Quote:
             "longest_run_s": offer.longest_run,
             "acknowledge_window_s": offer.acknowledge_window,
             "challenge_window_s": offer.challenge_window,
+            "arbiter": offer.arbiter,
+            "arbiter_kind": self.arbiter_kind,
+            "arbiter_meaning": ARBITERS[self.arbiter_kind],
             "available": self.available,
             "refusal": self.refusal or None,
             "record": {
@@ -183,6 +196,7 @@ def _quote(
         jobs_settled=outcomes.get("settled", 0),
         jobs_declined=outcomes.get("declined", 0),
         jobs_expired=outcomes.get("expired", 0),
+        arbiter_kind=arbiter_kind(contracts, offer.arbiter),
     )
 
 

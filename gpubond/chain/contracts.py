@@ -20,6 +20,8 @@ from gpubond.chain.money import Token
 # `JobEscrow.vy`: the low bits of a job's slot are its status.
 STATUS_MASK = 0xFFFF
 
+ZERO_ADDRESS = "0x" + "00" * 20
+
 
 @dataclass(frozen=True)
 class Call:
@@ -57,21 +59,29 @@ class Contracts:
         self.node = node
         self.deployment = deployment
         self.token_info = Token(deployment.token.address, deployment.token.symbol, deployment.token.decimals)
-        self.staking = self._at("ProviderStaking", deployment.address("ProviderStaking"))
-        self.escrow = self._at("JobEscrow", deployment.address("JobEscrow"))
-        self.views = self._at("JobEscrowViews", deployment.address("JobEscrowViews"))
-        self.token = self._at("TestToken", deployment.token.address)
+        self.staking = self.at("ProviderStaking", deployment.address("ProviderStaking"))
+        self.escrow = self.at("JobEscrow", deployment.address("JobEscrow"))
+        self.views = self.at("JobEscrowViews", deployment.address("JobEscrowViews"))
+        self.token = self.at("TestToken", deployment.token.address)
+        #: The deployment's DataDemands; None where it was deployed without. See `gpubond.chain.demands`.
+        self.demands_address: str | None = None
+        if "DataDemands" in deployment.contracts:
+            self.demands_address = str(deployment.address("DataDemands"))
 
-    def _at(self, name: str, address: str) -> Contract:
+    def at(self, name: str, address: str) -> Contract:
+        """A contract with a packaged ABI at an address."""
         return self.node.eth.contract(address=Web3.to_checksum_address(address), abi=load_abi(name))
 
     @property
     def watched(self) -> dict[str, list[dict[str, Any]]]:
         """ABI by address of the contracts whose events make the market."""
-        return {
+        watched = {
             str(self.staking.address): load_abi("ProviderStaking"),
             str(self.escrow.address): load_abi("JobEscrow"),
         }
+        if self.demands_address is not None:
+            watched[self.demands_address] = load_abi("DataDemands")
+        return watched
 
     def now(self) -> int:
         """The latest block's time, by which every deadline is judged (Unix seconds)."""
@@ -114,7 +124,8 @@ class Contracts:
 
     def approve(self, spender: str, amount: int) -> Call:
         """Lets a contract take tokens from the caller's wallet."""
-        who = "ProviderStaking" if spender == self.staking.address else "JobEscrow"
+        names = {str(self.staking.address): "ProviderStaking", self.demands_address: "DataDemands"}
+        who = names.get(spender, "JobEscrow")
         words = f"approve {who} to take {self.token_info.text(amount)}"
         return self._call(self.token, words, "approve", spender, amount)
 
@@ -146,6 +157,14 @@ class Contracts:
         text = self.token_info.text
         words = f"allow JobEscrow to lock {text(total)} at most, {text(per_job)} a job"
         return self._call(self.staking, words, "allow", self.escrow.address, total, per_job)
+
+    def is_arbiter_approved(self, provider: str, arbiter: str) -> bool:
+        """Whether a provider's owner lets a contract decide about its new jobs."""
+        return bool(self.escrow.functions.is_arbiter_approved(provider, arbiter).call())
+
+    def approve_arbiter(self, arbiter: str, approved: bool, words: str) -> Call:
+        """Lets a contract decide about the caller's new jobs, or no longer."""
+        return self._call(self.escrow, words, "approve_arbiter", arbiter, approved)
 
     def post_offer(self, offer: Offer) -> Call:
         """Opens an offer."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from gpubond.chain.demand_index import DemandIndex, apply_demand, clear_demands
 from gpubond.chain.market import Commitment, JobTerms, Offer, Status
 from gpubond.chain.watcher import Event, stored_events
 from gpubond.store.database import Database, Transaction
@@ -114,16 +115,20 @@ class MarketIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
         database.install(INDEX_TABLES)
+        #: Demands for the data of results.
+        self.demands = DemandIndex(database)
 
     def apply(self, tx: Transaction, events: Iterable[Event]) -> None:
         """Takes new events over, inside the watcher's transaction."""
         for event in events:
             _apply(tx, event)
+            apply_demand(tx, event)
 
     def rebuild(self, tx: Transaction, from_block: int) -> None:
         """Derives everything anew after the watcher removed the events from `from_block` on."""
         for table in ("market_providers", "market_offers", "market_jobs"):
             tx.execute(f"DELETE FROM {table}")  # noqa: S608  # names from the line above
+        clear_demands(tx)
         self.apply(tx, stored_events(tx))
 
     def job(self, job: str) -> JobRecord | None:

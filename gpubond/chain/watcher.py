@@ -321,6 +321,17 @@ class Watcher:
                     (chain_id, self._start_block, addresses, self._start_block - 1),
                 )
                 return
+            grown = set(json.loads(row["addresses"])) < set(self._decoder.addresses)
+            if grown and (row["chain_id"], row["start_block"]) == (chain_id, self._start_block):
+                # This release watches a contract more: what it said so far is read with everything else, anew.
+                tx.execute("DELETE FROM events")
+                tx.execute("DELETE FROM blocks")
+                tx.execute(
+                    "UPDATE cursor SET addresses = ?, number = ?, hash = NULL", (addresses, self._start_block - 1)
+                )
+                if self._on_rollback is not None:
+                    self._on_rollback(tx, self._start_block)
+                return
         for field, stored, wanted in (
             ("chain_id", row["chain_id"], chain_id),
             ("contracts", row["addresses"], addresses),

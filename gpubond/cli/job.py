@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`gpubond job`: quote, submit, status, logs, fetch, release, expire, list."""
+"""`gpubond job`: quote, submit, status, logs, fetch, release, expire, list; `job_demand` has demand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import click
 
 from gpubond.buyer.client import Buyer
 from gpubond.buyer.job_view import JobView
-from gpubond.buyer.quotes import Prepared, Quote
+from gpubond.buyer.quotes import ARBITERS, Prepared, Quote
 from gpubond.chain.market import Status
+from gpubond.cli import job_demand
 from gpubond.cli.command import home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.errors import BadInput, JobFailed
@@ -24,6 +25,9 @@ _job = click.argument("job")
 @click.group()
 def group() -> None:
     """Buy GPU time: quote, submit, watch and fetch jobs."""
+
+
+group.add_command(job_demand.command)
 
 
 @group.command()
@@ -272,6 +276,7 @@ def _show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
             f"{max(1, item.record.offer.shortest_run)} to {item.record.offer.longest_run} s",
             f"{item.due_after} s",
             f"{item.jobs_settled}/{item.jobs_declined}/{item.jobs_expired}",
+            {"none": "no", "demands": "yes", "unknown": "unknown arbiter"}[item.arbiter_kind],
             ("yes, low collateral" if item.collateral_is_low else "yes") if item.available else item.refusal,
             shortened(item.record.offer_id),
         )
@@ -282,7 +287,11 @@ def _show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
     click.echo("If the provider vanishes you get all back, and the amount under 'vanishes' out of its collateral.")
     click.echo("A hire pays for a run within 'runs'; its result is due so long after it, under 'due', at latest.")
     click.echo("The record counts its jobs: paid/declined/expired.")
-    table(("class", "price", "at most", "vanishes", "runs", "due", "record", "free", "offer"), rows)
+    click.echo(
+        "'demands' says whether a result that is withheld can be demanded on chain; an unknown arbiter, which the"
+    )
+    click.echo("provider chose, can hold your refund up until the dispute times out.")
+    table(("class", "price", "at most", "vanishes", "runs", "due", "record", "demands", "free", "offer"), rows)
 
 
 def _show_prepared(buyer: Buyer, prepared: Prepared) -> None:
@@ -303,6 +312,7 @@ def _show_prepared(buyer: Buyer, prepared: Prepared) -> None:
             ("gas", f"about {quote.gas_wei / 10**18:.6f} ETH"),
             ("due", f"{quote.due_after} s after the hire at latest"),
             ("if it vanishes", f"all comes back, with {token.text(quote.compensation)} from its collateral"),
+            ("arbiter", ARBITERS[quote.arbiter_kind]),
             ("trust tier", "BASIC: non-delivery costs the provider its collateral; the content is your risk"),
         ]
     )

@@ -21,6 +21,7 @@ from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session, open_session
 from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unreachable
 from gpubond.jobs.requests import Domain
+from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.gateway import Gateway, GatewayServer
@@ -101,6 +102,7 @@ class Daemon:
                 gateway=settings.gateway,
                 slots=settings.offer.count,
             )
+            answers = DemandAnswers(session, sender, work, stores, settings.provider)
             dispatcher.recover()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -112,9 +114,10 @@ class Daemon:
                 settings.gateway.url,
             )
             try:
-                self._loop(session, dispatcher, sender, settings.provider.reconcile_seconds)
+                self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds)
                 self._drain(session, dispatcher, sender)
             finally:
+                answers.stop()
                 dispatcher.stop()
                 server.stop()
                 in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
@@ -122,7 +125,14 @@ class Daemon:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
         logger.info("worker ended")
 
-    def _loop(self, session: Session, dispatcher: Dispatcher, sender: Sender, reconcile_seconds: float) -> None:
+    def _loop(
+        self,
+        session: Session,
+        dispatcher: Dispatcher,
+        answers: DemandAnswers,
+        sender: Sender,
+        reconcile_seconds: float,
+    ) -> None:
         pause = session.settings.chain.poll_seconds
         failures, reconciled, seen = 0, float("-inf"), None
         while not self._stop.is_set():
@@ -133,9 +143,11 @@ class Daemon:
                 revision = session.watcher.revision()
                 if revision != seen or time.monotonic() - reconciled >= reconcile_seconds:
                     dispatcher.reconcile()
+                    answers.reconcile()
                     seen, reconciled = revision, time.monotonic()
                 self._poll(sender)
                 dispatcher.tick()
+                answers.tick()
                 if failures:
                     logger.info("the node answers again")
                 failures = 0

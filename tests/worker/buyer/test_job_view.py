@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gpubond.buyer.job_view import view_job
+from gpubond.chain.demand_index import Demand, DemandState
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Commitment, JobTerms, Status, Tier
 
@@ -58,6 +59,24 @@ def test_a_dispute_ends_at_the_time_out_of_its_tier(tier: Tier, timeout: int) ->
     view = view_job(record(Status.DISPUTED, tier), None, None, COMMITTED + 1)
     assert view.waits_for == "the arbiter to decide"
     assert view.until == COMMITTED + WINDOW + timeout
+
+
+def demand(chunk: int, state: DemandState = DemandState.OPEN) -> Demand:
+    return Demand("0x" + "ab" * 32, chunk, 1, "0x" + "22" * 20, chunk, COMMITTED + DAY + chunk, state, "0x01", None)
+
+
+def test_a_held_job_says_what_was_demanded_and_who_must_act() -> None:
+    demands = [demand(0), demand(2), demand(1, DemandState.ANSWERED)]
+    held = record(Status.DISPUTED)
+    view = view_job(held, None, None, COMMITTED + DAY, demands)
+    assert view.waits_for == "the provider to show chunk 0, 2 on chain"
+    assert view.until == COMMITTED + DAY
+    assert view.explanation.startswith("chunk 0, 2 of 3 of the result was demanded")
+    late = view_job(held, None, None, COMMITTED + DAY + 1, demands)
+    assert late.waits_for is not None and "--claim" in late.waits_for
+    assert late.until == COMMITTED + WINDOW + 7 * DAY
+    # All shown: what is left is the arbiter's word, which comes with the last answer.
+    assert view_job(held, None, None, COMMITTED, demands[2:]).waits_for == "the arbiter to decide"
 
 
 def test_a_result_waits_for_the_end_of_its_challenge_window() -> None:

@@ -269,6 +269,23 @@ def test_database_of_other_contracts_is_refused(
     assert refused.value.field == "block"
 
 
+def test_a_release_that_watches_a_contract_more_reads_everything_anew(
+    anvil: Anvil, emitter: Emitter, db: Database, compiled_emitter: dict[str, Any]
+) -> None:
+    other = deploy_emitter(anvil.node, compiled_emitter)
+    emitter.send("bump")
+    other.send("bump")
+    watch(emitter, db).poll_once()
+    assert stored_logs(db) == chain_logs(emitter)
+    both = {emitter.address: emitter.abi, other.address: other.abi}
+    grown = Watcher(emitter.node, db, both, emitter.block, on_events=derive, on_rollback=undo)
+    grown.poll_once()
+    assert stored_logs(db) == sorted(chain_logs(emitter) + chain_logs(other))
+    # Not the other way round: what is stored of a contract no longer named would stay.
+    with pytest.raises(BadSettings, match="another deployment"):
+        watch(emitter, db)
+
+
 class UnsteadyProvider(NodeProvider):
     """A real node whose answers a test may replace, or before which it may act."""
 
