@@ -141,6 +141,11 @@ class Contracts:
         """Adds to a provider's stake."""
         return self._call(self.staking, f"stake {self.token_info.text(amount)}", "stake", amount, provider)
 
+    def withdraw_stake(self, amount: int, receiver: str) -> Call:
+        """Takes free stake of the caller out."""
+        words = f"withdraw {self.token_info.text(amount)} of stake to {receiver}"
+        return self._call(self.staking, words, "withdraw", amount, receiver)
+
     def allow(self, total: int, per_job: int) -> Call:
         """Lets the escrow lock stake."""
         text = self.token_info.text

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker's process: watch, dispatch, send, serve, and end cleanly.
 
-SIGTERM or SIGINT drains: nothing new starts, open transactions are noted, and runs that do not end by
-themselves within the grace time are taken up again at the next start. SIGKILL loses nothing either.
+SIGTERM or SIGINT drains: nothing new starts, runs may go on for the grace time, and the results of those that end
+by then are committed before the process ends. The others are taken up again at the next start. A second signal
+ends the grace at once. SIGKILL loses nothing either.
 """
 
 from __future__ import annotations
@@ -11,24 +12,31 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session, open_session
+from gpubond.chain.watcher import Position
 from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unreachable
 from gpubond.jobs.requests import Domain
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.gas_money import GasWatch
 from gpubond.provider.gateway import Gateway, GatewayServer
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
+from gpubond.settings import ProviderSettings
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 30.0
+# After the runs' grace: for the commitments of those that ended to be confirmed. The unit in packaging/ allows for both.
+COMMIT_SECONDS = 30.0
+# Between two warnings that jobs wait for gas money.
+WARN_SECONDS = 600.0
 # Longest pause between tries while the node does not answer.
 MAX_PAUSE = 30.0
 
@@ -38,13 +46,12 @@ class Daemon:
 
     Args:
         directory: the home folder.
-        grace_seconds: how long runs may go on after a signal to end.
     """
 
-    def __init__(self, directory: Path, grace_seconds: float = GRACE_SECONDS) -> None:
+    def __init__(self, directory: Path) -> None:
         self._session = open_session(directory)
-        self._grace_seconds = grace_seconds
         self._stop = threading.Event()
+        self._hurry = threading.Event()
 
     def run(self) -> None:
         """Works until a signal.
@@ -103,8 +110,8 @@ class Daemon:
                 settings.gateway.url,
             )
             try:
-                self._loop(session, dispatcher, sender, settings.provider.reconcile_seconds)
-                self._drain(session, dispatcher, sender)
+                self._loop(session, dispatcher, sender, settings.provider)
+                self._drain(session, dispatcher, sender, settings.provider.grace_seconds)
             finally:
                 dispatcher.stop()
                 server.stop()
@@ -113,18 +120,23 @@ class Daemon:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
         logger.info("worker ended")
 
-    def _loop(self, session: Session, dispatcher: Dispatcher, sender: Sender, reconcile_seconds: float) -> None:
+    def _loop(self, session: Session, dispatcher: Dispatcher, sender: Sender, provider: ProviderSettings) -> None:
         pause = session.settings.chain.poll_seconds
-        failures, reconciled = 0, float("-inf")
+        failures, reconciled, warned = 0, float("-inf"), float("-inf")
+        gas = GasWatch(session.node, session.address, provider.low_gas_jobs)
+        seen: Position | None = None
         while not self._stop.is_set():
             try:
-                new = session.sync()
-                # New events are acted on at once; the regular reconciliation mends whatever slipped through.
-                if new or time.monotonic() - reconciled >= reconcile_seconds:
+                session.sync()
+                # A new block is acted on at once, whichever process read it: `provider status` may have been quicker.
+                # The regular reconciliation mends whatever slipped through.
+                position = session.watcher.position()
+                if position != seen or time.monotonic() - reconciled >= provider.reconcile_seconds:
                     dispatcher.reconcile()
-                    reconciled = time.monotonic()
+                    seen, reconciled = position, time.monotonic()
                 sender.poll()
                 dispatcher.tick()
+                gas.look()
                 if failures:
                     logger.info("the node answers again")
                 failures = 0
@@ -132,7 +144,9 @@ class Daemon:
                 failures += 1
                 logger.warning("%s; nothing is torn down, trying again", error.message)
             except NotEnough as error:
-                logger.warning("%s; jobs wait until the operator has gas money", error)
+                if time.monotonic() - warned >= WARN_SECONDS:
+                    logger.warning("%s; jobs wait until the operator has gas money", error)
+                    warned = time.monotonic()
             except KeyInUse:
                 raise
             except Exception:
@@ -141,23 +155,44 @@ class Daemon:
                 logger.exception("the step failed; nothing is torn down, trying again")
             self._stop.wait(min(MAX_PAUSE, pause * 2 ** min(failures, 10)) if failures else pause)
 
-    def _drain(self, session: Session, dispatcher: Dispatcher, sender: Sender) -> None:
+    def _drain(self, session: Session, dispatcher: Dispatcher, sender: Sender, grace_seconds: float) -> None:
         dispatcher.drain()
         if dispatcher.busy:
-            logger.info("draining: %d runs may go on for %.0f s", dispatcher.busy, self._grace_seconds)
-        deadline = time.monotonic() + self._grace_seconds
-        while dispatcher.busy and time.monotonic() < deadline:
-            time.sleep(session.settings.chain.poll_seconds)
-        try:
-            session.sync()
-            dispatcher.tick()
-            sender.poll()
-        except GpuBondError as error:
-            logger.warning("while draining: %s", error.message)
+            logger.info("draining: %d runs may go on for %.0f s", dispatcher.busy, grace_seconds)
+        self._look_after(session, dispatcher, sender, grace_seconds, lambda: dispatcher.busy > 0)
+        self._look_after(session, dispatcher, sender, COMMIT_SECONDS, lambda: dispatcher.owed > 0)
+        if dispatcher.owed:
+            logger.warning("%d results or declines are not confirmed yet; the next start sees to them", dispatcher.owed)
+
+    def _look_after(
+        self,
+        session: Session,
+        dispatcher: Dispatcher,
+        sender: Sender,
+        seconds: float,
+        wanted: Callable[[], bool],
+    ) -> None:
+        """Goes on step by step while it is wanted, for so many seconds at most; one step is made in any case."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                session.sync()
+                sender.poll()
+                dispatcher.tick()
+            except GpuBondError as error:
+                logger.warning("while draining: %s", error.message)
+            if not wanted() or self._hurry.is_set() or time.monotonic() >= deadline:
+                return
+            self._hurry.wait(session.settings.chain.poll_seconds)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        logger.info("%s: draining", signal.Signals(number).name)
-        self._stop.set()
+        name = signal.Signals(number).name
+        if self._stop.is_set():
+            logger.info("%s again: ending now", name)
+            self._hurry.set()
+        else:
+            logger.info("%s: draining", name)
+            self._stop.set()
 
     def _require_operator(self, session: Session, provider: str) -> None:
         state = session.contracts.provider(provider)

@@ -50,6 +50,11 @@ _ENDS = {
     Status.CONVICTED: WorkState.CONVICTED,
 }
 
+# Nothing is left to run, and the chain does not know of it yet.
+_OWED = frozenset({WorkState.EXECUTED, WorkState.COMMITTING, WorkState.DECLINING})
+# Short of these, a commitment on chain is news to this machine: its store is an older backup.
+_COMMITTED = frozenset({WorkState.COMMITTING, WorkState.COMMITTED, WorkState.SETTLING})
+
 Step = Callable[[Work, JobRecord], None]
 
 
@@ -117,6 +122,13 @@ class Dispatcher:
         """Runs in progress."""
         return len(self._running)
 
+    @property
+    def owed(self) -> int:
+        """Ended runs and declines whose transaction is not confirmed yet."""
+        with self._lock:
+            ended = set(self._finished)
+        return sum(work.state in _OWED or work.job in ended for work in self._work.unfinished())
+
     def recover(self) -> None:
         """After a start: runs of the former process died with it; they are taken up again from the beginning."""
         for work in self._work.unfinished():
@@ -127,7 +139,7 @@ class Dispatcher:
     def reconcile(self) -> None:
         """Both ways: adopts jobs on chain that are not known here, and ends work that the chain has ended."""
         for record in self._index.jobs(provider=self._provider_address, live_only=True):
-            if record.status == Status.ACTIVE and self._work.adopt(record.job):
+            if self._work.adopt(record.job):
                 logger.info("job %s: hired by %s", record.job, record.terms.buyer)
         for work in self._work.unfinished():
             known = self._index.job(work.job)
@@ -144,6 +156,9 @@ class Dispatcher:
                 continue
             if record.status in _ENDS:
                 self._end(work, _ENDS[record.status], record)
+                continue
+            if record.status in (Status.COMMITTED, Status.DISPUTED) and work.state not in _COMMITTED:
+                self._take_over(work)
                 continue
             try:
                 self._steps[work.state](work, record)
@@ -163,8 +178,23 @@ class Dispatcher:
                 cancel.set()
         self._pool.shutdown(wait=True)
 
+    def _take_over(self, work: Work) -> None:
+        """A store that was restored from a backup knows less than the chain: the payment is seen to all the same."""
+        with self._lock:
+            cancel = self._running.get(work.job)
+        if cancel is not None:
+            cancel.set()
+        logger.info("job %s: %s here, and committed on chain already", work.job, work.state)
+        self._work.move(work.job, WorkState.COMMITTED, reason="committed_before")
+
     def _check_hire(self, work: Work, record: JobRecord) -> None:
-        refusal = refusal_of_terms(record.terms)
+        offered = self._index.offer("0x" + record.terms.offer.hex())
+        refusal = refusal_of_terms(
+            record.terms,
+            offered_class=None if offered is None else offered.offer.class_name,
+            provider=self._provider,
+            token=self._contracts.token_info,
+        )
         if refusal is not None:
             self._decline(work, record, "policy", refusal)
             return
