@@ -17,6 +17,7 @@ from web3 import Web3
 
 from gpubond.chain.market import Tier
 from gpubond.chain.money import Token
+from gpubond.chain.outbox import gas_costs
 from gpubond.chain.session import Session, open_session
 from gpubond.cli.calls import ask, call_json, send_call, show_calls
 from gpubond.cli.command import home_option, reporting
@@ -76,7 +77,8 @@ def earnings(as_csv: bool, home: Path, as_json: bool) -> None:
     with open_session(home, with_key=False) as session:
         address = _provider(session)
         session.sync()
-        found = ledger(session, address)
+        gas = gas_costs(session.database, session.deployment.chain_id)
+        found = ledger(session.index, gas, address, session.contracts.now())
         if as_json:
             print_json(_ledger_json(found, session))
         elif as_csv:

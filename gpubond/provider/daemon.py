@@ -33,7 +33,7 @@ from gpubond.settings import ProviderSettings
 
 logger = logging.getLogger(__name__)
 
-# After the runs' grace: for the commitments of those that ended to be confirmed. The unit in packaging/ allows for both.
+# After the runs' grace, for the commitments of those that ended; the unit in packaging/ allows for both.
 COMMIT_SECONDS = 30.0
 # Between two warnings that jobs wait for gas money.
 WARN_SECONDS = 600.0

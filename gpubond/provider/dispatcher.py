@@ -127,7 +127,10 @@ class Dispatcher:
         """Ended runs and declines whose transaction is not confirmed yet."""
         with self._lock:
             ended = set(self._finished)
-        return sum(work.state in _OWED or work.job in ended for work in self._work.unfinished())
+        return sum(
+            work.state in _OWED or (work.state == WorkState.RUNNING and work.job in ended)
+            for work in self._work.unfinished()
+        )
 
     def recover(self) -> None:
         """After a start: runs of the former process died with it; they are taken up again from the beginning."""
@@ -185,7 +188,9 @@ class Dispatcher:
         if cancel is not None:
             cancel.set()
         logger.info("job %s: %s here, and committed on chain already", work.job, work.state)
-        self._work.move(work.job, WorkState.COMMITTED, reason="committed_before")
+        # A worker that died just after its commitment comes here as well; how the run ended stays on record.
+        reason = None if work.result is not None else "committed_before"
+        self._work.move(work.job, WorkState.COMMITTED, reason=reason)
 
     def _check_hire(self, work: Work, record: JobRecord) -> None:
         offered = self._index.offer("0x" + record.terms.offer.hex())

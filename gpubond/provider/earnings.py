@@ -10,10 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from gpubond.chain.index import JobRecord
+from gpubond.chain.index import JobRecord, MarketIndex
 from gpubond.chain.market import Status
-from gpubond.chain.outbox import gas_costs
-from gpubond.chain.session import Session
 
 
 class Standing(StrEnum):
@@ -104,11 +102,15 @@ class Ledger:
         return _sum(entry.amounts for entry in self.entries)
 
 
-def ledger(session: Session, provider: str) -> Ledger:
-    """The ledger as of the last synchronisation; the chain's clock tells what is late."""
-    now = session.contracts.now()
-    jobs = session.index.jobs(provider=provider)
-    gas = gas_costs(session.database, session.deployment.chain_id)
+def ledger(index: MarketIndex, gas: Iterable[tuple[str, int]], provider: str, now: int) -> Ledger:
+    """The ledger of a provider.
+
+    Args:
+        index: as of its last synchronisation.
+        gas: purposes and costs in wei, as `chain.outbox.gas_costs` gives them.
+        now: the chain's time (Unix seconds), which tells what is late.
+    """
+    jobs = index.jobs(provider=provider)
     known = {record.job for record in jobs}
     by_job: dict[str, int] = {}
     other = 0

@@ -29,7 +29,8 @@ def refusal_of_terms(
         # As `join` rounds the price of an offer, so that an offer at the floor is above it.
         floor = token.units_per_second(provider.min_price_per_hour, "provider.min_price_per_hour")
         if terms.escrowed < floor * terms.longest_run:
-            return f"the job pays less than {token.per_hour_text(floor)}, below which this worker takes none"
+            least = f"{provider.min_price_per_hour} {token.symbol} an hour"
+            return f"the job pays less than {least}, below which this worker takes none"
     return None
 
 

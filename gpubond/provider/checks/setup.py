@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from gpubond.chain.deployment import load_deployment
 from gpubond.chain.development import dev_account
-from gpubond.chain.keys import PASSPHRASE_FILE_VARIABLE, key_address
-from gpubond.errors import BadSettings
+from gpubond.chain.keys import PASSPHRASE_FILE_VARIABLE, key_address, others_can_read
+from gpubond.errors import BadSettings, GpuBondError
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
 from gpubond.provider.policy import refuse_contradiction
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS, KeySettings
@@ -107,11 +107,10 @@ def _key(subject: Subject, key: KeySettings, section: str) -> tuple[str, Finding
 
 
 def _only_where_public_keys_may_sign(subject: Subject, section: str) -> Finding | None:
-    # The chain may not be known yet; the deployment file's name is the best that is known here.
     try:
-        chain = int(subject.home.resolve(subject.settings.chain.deployment).stem)
-    except ValueError:
-        return None
+        chain = load_deployment(subject.home.resolve(subject.settings.chain.deployment)).chain_id
+    except GpuBondError:
+        return None  # the check of that file says so
     if chain in DEVELOPMENT_CHAIN_IDS:
         return None
     return failed(
@@ -129,11 +128,6 @@ def _exposed_passphrase() -> Finding | None:
     if others_can_read(Path(named)):
         return warning(f"other users can read the passphrase file {named}", f"chmod 600 {named}")
     return None
-
-
-def others_can_read(path: Path) -> bool:
-    """Whether users other than the file's own may read it."""
-    return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def _unwritable(folder: Path) -> str | None:
