@@ -150,6 +150,8 @@ class Contracts:
         """Lets the escrow lock stake."""
         text = self.token_info.text
         words = f"allow JobEscrow to lock {text(total)} at most, {text(per_job)} a job"
+        if not total:
+            words = "take the allowance of JobEscrow back"
         return self._call(self.staking, words, "allow", self.escrow.address, total, per_job)
 
     def post_offer(self, offer: Offer) -> Call:

@@ -28,6 +28,7 @@ from gpubond.cli.setup import (
 )
 from gpubond.errors import BadInput, BadSettings
 from gpubond.provider.devices import device_class, device_name, no_gpu_reason
+from gpubond.provider.gas_money import gas_money
 from gpubond.provider.membership import JoinPlan, join, plan_join
 from gpubond.provider.work import STATES, WorkLog
 from gpubond.settings import Home, Settings
@@ -164,7 +165,7 @@ def init(
     facts(list(shown.items()))
     click.echo(
         "Next: both addresses need some gas money and the owner the stake "
-        f"({stake} {found.token.symbol}); then `gpubond provider join`."
+        f"({stake} {found.token.symbol}); `gpubond provider doctor` says what is missing. Then `gpubond provider join`."
     )
 
 
@@ -250,6 +251,10 @@ def status(home: Path, as_json: bool) -> None:
             )
             return
         text = session.contracts.token_info.text
+        gas = "the operator is not known yet"
+        if state.registered:
+            money = gas_money(session.node, state.operator)
+            gas = f"{money.text}, enough for {money.jobs_text}"
         facts(
             [
                 ("provider", address),
@@ -262,6 +267,7 @@ def status(home: Path, as_json: bool) -> None:
                 ("locked", text(state.locked)),
                 ("earned", f"{text(state.balance)} in the escrow"),
                 ("declines", state.declines),
+                ("gas money", gas),
                 ("open offers", len(offers)),
             ]
         )

@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 from eth_utils.address import is_address, to_checksum_address
-from web3 import Web3
 
 from gpubond.chain.market import Tier
 from gpubond.chain.money import Token
@@ -24,6 +23,7 @@ from gpubond.cli.command import home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.errors import BadInput, BadSettings
 from gpubond.provider.earnings import MEANINGS, Amounts, Ledger, ledger
+from gpubond.provider.gas_money import coin_text
 from gpubond.provider.leaving import LeavePlan, plan_leave, plan_withdrawal, require_still_possible
 from gpubond.provider.offers import StandingOffer, my_offers
 from gpubond.settings import Home
@@ -245,12 +245,12 @@ def _show_ledger(found: Ledger, token: Token) -> None:
     rows.append(("all", len(found.entries), *_amount_cells(found.total, token), ""))
     table(("sums", "jobs", "to you", "fee", "pending", "collateral lost", "gas (coin)", "meaning"), rows)
     if found.other_gas_wei:
-        click.echo(f"Gas of calls that belong to no job (join, withdraw, ...): {_coins(found.other_gas_wei)}")
+        click.echo(f"Gas of calls that belong to no job (join, withdraw, ...): {coin_text(found.other_gas_wei)}")
 
 
 def _amount_cells(amounts: Amounts, token: Token) -> tuple[str, ...]:
     units = (amounts.to_provider, amounts.fee, amounts.pending, amounts.collateral_lost)
-    gas = _coins(amounts.gas_wei) if amounts.gas_wei else ""
+    gas = coin_text(amounts.gas_wei) if amounts.gas_wei else ""
     return (*(token.text(value) if value else "" for value in units), gas)
 
 
@@ -295,10 +295,6 @@ def _decimal(units: int, decimals: int) -> str:
         return f"{Decimal(units).scaleb(-decimals).normalize():f}"
 
 
-def _coins(wei: int) -> str:
-    return f"{Web3.from_wei(wei, 'ether'):f}"
-
-
 def _show_leave(plan: LeavePlan, session: Session) -> None:
     token = session.contracts.token_info
     if plan.calls:
@@ -309,7 +305,7 @@ def _show_leave(plan: LeavePlan, session: Session) -> None:
         return
     now = session.contracts.now()
     click.echo(
-        f"{len(plan.live_jobs)} jobs are open and lock {token.text(plan.locked)}, so stake ({token.text(plan.stake)}) "
+        f"Open jobs: {len(plan.live_jobs)}. They lock {token.text(plan.locked)}, so stake ({token.text(plan.stake)}) "
         f"and earnings ({token.text(plan.balance)}) stay for now. Keep the worker running, which delivers and is paid:"
     )
     for record in plan.live_jobs:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_UP, Decimal, localcontext
 
 from eth_utils.address import to_checksum_address
 from web3 import Web3
@@ -23,6 +24,7 @@ OWNER_CALL_GAS = 90_000
 LOOK_EVERY = 300.0
 WARN_EVERY = 3600.0
 _MANY = 10_000
+_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,11 @@ class GasMoney:
     @property
     def text(self) -> str:
         """The balance in the chain's coin."""
-        return _coins(self.balance)
+        return coins(self.balance)
 
     def coins(self, gas: int) -> str:
         """What so much gas costs, in the chain's coin."""
-        return _coins(gas * self.gas_price)
+        return coins(gas * self.gas_price, ROUND_UP)
 
     def coins_for(self, jobs: int) -> str:
         """What so many jobs cost, in the chain's coin."""
@@ -118,5 +120,14 @@ class GasWatch:
         )
 
 
-def _coins(wei: int) -> str:
-    return f"{Web3.from_wei(wei, 'ether'):f} of the chain's coin"
+def coins(wei: int, rounding: str = ROUND_DOWN) -> str:
+    """Wei in words, to six digits."""
+    return f"{coin_text(wei, rounding)} of the chain's coin"
+
+
+def coin_text(wei: int, rounding: str = ROUND_DOWN) -> str:
+    """Wei as a number of the chain's coin, to six digits."""
+    with localcontext() as context:
+        context.prec, context.rounding = _DIGITS, rounding
+        value = +Decimal(wei).scaleb(-18)
+    return f"{value.normalize():f}"

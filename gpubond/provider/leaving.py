@@ -53,7 +53,10 @@ def plan_withdrawal(session: Session, amount: str | None, receiver: str, *, stak
     if wanted > has or not has:
         remedy = f"ask for at most {token.text(has)}" if has else "wait until jobs are settled"
         if stake and state.stake > has:
-            remedy += f"; {token.text(state.stake - has)} more are allowed to the escrow: `gpubond provider leave`"
+            remedy = (
+                f"{token.text(state.stake - has)} are allowed to the escrow: lower offer.backed_jobs and run "
+                "`gpubond provider join` to free some, or `gpubond provider leave` to free all"
+            )
         raise NotEnough(
             f"there are {token.text(has)} of {kind}" + (f", not {token.text(wanted)}" if wanted > has else ""),
             field="amount",

@@ -220,7 +220,7 @@ def test_leaving_takes_everything_out_once_no_job_is_open(
 
     # A job is open: only the offer is closed, and words say what is waited for.
     shown = market.text("provider", "leave", "--dry-run", *home)
-    assert "close the offer" in shown and "withdraw" not in shown and "1 jobs are open" in shown, shown
+    assert "close the offer" in shown and "withdraw" not in shown and "Open jobs: 1" in shown, shown
     first = market.ok("provider", "leave", *home, "--yes")
     assert (first["complete"], first["waits_for"], len(first["calls"])) == (False, [view["job"]], 1)
     assert market.ok("provider", "offers", *home) == []
@@ -234,7 +234,7 @@ def test_leaving_takes_everything_out_once_no_job_is_open(
     wait_until(lambda: standings(market, provider)[view["job"]] == "paid")
     assert market.stop_worker(worker) == 0
     planned = market.ok("provider", "leave", *home, "--dry-run")
-    assert [call["words"].split()[0] for call in planned["calls"]] == ["allow", "withdraw", "withdraw"]
+    assert [call["words"].split()[0] for call in planned["calls"]] == ["take", "withdraw", "withdraw"]
     last = market.ok("provider", "leave", *home, "--yes")
     assert last["complete"] and all(call["transaction"] for call in last["calls"])
     state = market.contracts.provider(owner)
