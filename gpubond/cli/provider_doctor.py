@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 
 import click
 
 from gpubond.cli.command import home_option, reporting
+from gpubond.cli.logs import log_to_stderr
 from gpubond.cli.output import plain, print_json
 from gpubond.provider.checks import CHECKS
 from gpubond.provider.checks.check import Outcome, Subject, run_checks
@@ -34,10 +34,7 @@ def doctor(verbose: bool, home: Path, as_json: bool) -> None:
     Example: gpubond provider doctor
     """
     if verbose:
-        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
-        for name in ("urllib3", "web3", "httpx", "httpcore"):
-            # Their lines hold URLs, which may hold a node's API key.
-            logging.getLogger(name).setLevel(logging.WARNING)
+        log_to_stderr(verbose=True)
     results = run_checks(Subject(Home(home)), CHECKS)
     failures = sum(result.outcome is Outcome.FAILED for result in results)
     warnings = sum(result.outcome is Outcome.WARNING for result in results)

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 
 import click
 
 from gpubond.chain.session import open_session
 from gpubond.cli.command import home_option, reporting
+from gpubond.cli.logs import log_to_stderr
 from gpubond.cli.output import facts, print_json, shortened, table
 from gpubond.provider.daemon import Daemon
 from gpubond.provider.rehearsal import Intent, rehearse
@@ -33,16 +32,7 @@ def run(verbose: bool, dry_run: bool, home: Path, as_json: bool) -> None:
 
     Example: GPUBOND_PASSPHRASE_FILE=~/.secret gpubond provider run
     """
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format='{"at": "%(asctime)s", "level": "%(levelname)s", "where": "%(name)s", "message": "%(message)s"}'
-        if as_json
-        else "%(asctime)s %(levelname)-7s %(message)s",
-        stream=sys.stderr,
-    )
-    # These libraries log requests with their URLs, which may hold a node's API key.
-    for name in ("urllib3", "web3", "httpx", "uvicorn.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    log_to_stderr(verbose=verbose, as_json=as_json)
     if dry_run:
         _rehearse(home, as_json)
     else:

@@ -27,6 +27,7 @@ from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.gas_money import GasWatch
 from gpubond.provider.gateway import Gateway, GatewayServer
 from gpubond.provider.inputs import JobInputs
+from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
 from gpubond.settings import ProviderSettings
@@ -35,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 # After the runs' grace, for the commitments of those that ended; the unit in packaging/ allows for both.
 COMMIT_SECONDS = 30.0
-# Between two warnings that jobs wait for gas money.
-WARN_SECONDS = 600.0
 # Longest pause between tries while the node does not answer.
 MAX_PAUSE = 30.0
 
@@ -122,8 +121,9 @@ class Daemon:
 
     def _loop(self, session: Session, dispatcher: Dispatcher, sender: Sender, provider: ProviderSettings) -> None:
         pause = session.settings.chain.poll_seconds
-        failures, reconciled, warned = 0, float("-inf"), float("-inf")
+        failures, reconciled = 0, float("-inf")
         gas = GasWatch(session.node, session.address, provider.low_gas_jobs)
+        sparing = Sparing(logger)
         seen: Position | None = None
         while not self._stop.is_set():
             try:
@@ -144,9 +144,7 @@ class Daemon:
                 failures += 1
                 logger.warning("%s; nothing is torn down, trying again", error.message)
             except NotEnough as error:
-                if time.monotonic() - warned >= WARN_SECONDS:
-                    logger.warning("%s; jobs wait until the operator has gas money", error)
-                    warned = time.monotonic()
+                sparing.warn("gas money", "%s; jobs wait until the operator has gas money", error)
             except KeyInUse:
                 raise
             except Exception:

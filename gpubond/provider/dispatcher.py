@@ -30,6 +30,7 @@ from gpubond.provider.executors.attempt import Attempt
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.policy import refusal_of_spec, refusal_of_terms
+from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import Work, WorkLog, WorkState
 from gpubond.settings import GatewaySettings, ProviderSettings
@@ -105,6 +106,7 @@ class Dispatcher:
         self._finished: dict[str, _Finished | BaseException] = {}
         self._lock = threading.Lock()
         self._draining = False
+        self._sparing = Sparing(logger)
         self._steps: dict[WorkState, Step] = {
             WorkState.HIRED: self._check_hire,
             WorkState.AWAITING_INPUTS: self._await_inputs,
@@ -166,7 +168,8 @@ class Dispatcher:
             try:
                 self._steps[work.state](work, record)
             except GpuBondError as error:
-                logger.warning("job %s in %s: %s", work.job, work.state, error)
+                key = (work.job, work.state, error.code, error.field)
+                self._sparing.warn(key, "job %s in %s: %s", work.job, work.state, error)
             except Exception:
                 logger.exception("job %s in %s: the step failed and is tried again", work.job, work.state)
 
@@ -363,7 +366,7 @@ class Dispatcher:
             entry = self._sender.submit(f"{action}:{work.job}", call.to, call.data)
         except Refused as error:
             # The contract's state may be newer than the index; if it stays so, the deadline ends the job.
-            logger.warning("job %s: %s is refused: %s", work.job, action, error.message)
+            self._sparing.warn((work.job, action), "job %s: %s is refused: %s", work.job, action, error.message)
             return
         logger.info("job %s: %s sent in %s", work.job, action, entry.tx_hash)
         self._work.move(work.job, following)

@@ -393,3 +393,34 @@ def test_reading_beside_a_worker_does_not_hold_up_a_hire(
     assert job in standings(market, provider)
     wait_until(lambda: state_here(provider, job) == "awaiting_inputs")
     assert market.stop_worker(worker) == 0
+
+
+@pytest.mark.parametrize(
+    "command", [("offers",), ("earnings",), ("withdraw",), ("leave",), ("run", "--dry-run"), ("run",), ("status",)]
+)
+def test_a_home_without_settings_is_answered_with_what_to_run(
+    market: Marketplace, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    ran = market.run("provider", *command, "--home", str(tmp_path / "none"))
+    assert (ran.code, ran.error["field"]) == (3, "--home")
+    assert "provider init" in ran.error["remedy"]
+
+
+def test_wrong_uses_are_answered_with_field_and_remedy(market: Marketplace, provider: Path, buyer: Path) -> None:
+    def refused(*arguments: str, environment: dict[str, str] | None = None) -> Any:
+        ran = market.run("provider", *arguments, environment=environment)
+        assert ran.code != 0 and ran.error["remedy"], ran
+        return ran.code, ran.error["field"]
+
+    home = ("--home", str(provider))
+    assert refused("earnings", "--csv", *home) == (2, "--csv")
+    assert refused("backup", str(provider / "x.sqlite"), "--home", str(buyer / "none")) == (3, "--home")
+    assert refused("leave", *home) == (2, "--yes")
+    assert refused("leave", "--to", "0x" + "00" * 20, *home, "--yes") == (2, "--to")
+    # The operator's key is not the owner's, and a buyer is no provider.
+    operators = {"GPUBOND_OWNER_KEY__DEV_ACCOUNT": str(OPERATOR)}
+    assert refused("withdraw", *home, "--yes", environment=operators) == (3, "owner_key")
+    assert refused("leave", *home, "--yes", environment=operators) == (3, "owner_key")
+    for command in ("offers", "earnings", "status"):
+        assert refused(command, "--home", str(buyer)) == (3, "provider")
+    assert refused("run", "--dry-run", "--home", str(buyer)) == (3, "provider")
