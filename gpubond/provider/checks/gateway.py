@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -74,12 +75,24 @@ def _ask(url: str, token: str | None, private: Finding | None) -> Finding:
             "forward the port to this machine or correct gateway.url; if your router only refuses to loop back, "
             f"`curl {url}/healthz` from elsewhere works while the worker runs",
         )
-    if (token is not None and answer.text != token) or (token is None and answer.status_code != httpx.codes.OK):
+    health = _health(answer)
+    if (token is not None and answer.text != token) or (token is None and health is None):
         return failed(
             f"something else answers at {url}/healthz, with status {answer.status_code}",
             "correct gateway.url, or what your proxy or router forwards",
         )
+    if health is not None and not health["ok"]:
+        return failed(f"{url} leads here, and the worker's gateway is not well: {answer.text[:200]}", "see its log")
     return private or ok(f"{url} leads here")
+
+
+def _health(answer: httpx.Response) -> dict[str, Any] | None:
+    """What a gateway says of itself; None if this is no gateway's answer."""
+    try:
+        document = answer.json()
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and isinstance(document.get("ok"), bool) else None
 
 
 def _unreachable_by_others(subject: Subject) -> Finding | None:
@@ -123,9 +136,8 @@ def _is_our_worker(subject: Subject, host: str, number: int) -> bool:
         return False
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  # what is listened on
     try:
-        answer = httpx.get(f"http://{name}:{number}/healthz", timeout=_TIMEOUT)
-        return answer.status_code == httpx.codes.OK and bool(answer.json().get("ok"))
-    except (httpx.HTTPError, ValueError, AttributeError):
+        return _health(httpx.get(f"http://{name}:{number}/healthz", timeout=_TIMEOUT)) is not None
+    except httpx.HTTPError:
         return False
 
 

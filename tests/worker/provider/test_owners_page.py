@@ -29,6 +29,14 @@ def test_all_commands_of_a_provider_are_on_the_page() -> None:
     assert named == set(provider.commands)
 
 
+def test_the_help_of_each_command_ends_with_an_example_of_it() -> None:
+    provider = main.get_command(click.Context(main), "provider")
+    assert isinstance(provider, click.Group)
+    for name, command in provider.commands.items():
+        assert f"gpubond provider {name}" in (command.help or "").split("Example:")[-1], name
+        assert "--json" in {option for parameter in command.params for option in parameter.opts}, name
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_page_exists_with_its_options(line: str) -> None:
     found: click.Command = main
