@@ -179,6 +179,8 @@ class Daemon:
                 dispatcher.tick()
             except GpuBondError as error:
                 logger.warning("while draining: %s", error.message)
+            except Exception:
+                logger.exception("while draining: the step failed")
             if not wanted() or self._hurry.is_set() or time.monotonic() >= deadline:
                 return
             self._hurry.wait(session.settings.chain.poll_seconds)

@@ -344,7 +344,7 @@ def test_a_backup_of_a_running_worker_is_restored_and_the_worker_goes_on(
 ) -> None:
     worker = market.start_worker(provider)
     before = submit(market, buyer, job_file(tmp_path / "a", "0"), "--release", "--fetch-to", str(tmp_path / "o"))["job"]
-    running = submit(market, buyer, job_file(tmp_path / "a", "3"), "--detach")["job"]
+    running = submit(market, buyer, job_file(tmp_path / "a", "12"), "--detach")["job"]
     wait_until(lambda: state_here(provider, running) == "running")
 
     copy = tmp_path / "backup.sqlite"
