@@ -103,7 +103,13 @@ class ProviderSettings(_Section):
     """The policy of a worker."""
 
     address: Address = Field(description="the owner's address, which is the provider")
-    runtimes: tuple[Literal["python", "cuda"], ...] = ("python", "cuda")
+    runtimes: tuple[Literal["python", "cuda"], ...] = Field(default=("python", "cuda"), min_length=1)
+    tiers: tuple[Literal["BASIC"], ...] = Field(default=("BASIC",), min_length=1)
+    classes: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="resource classes whose jobs are taken; None: every offered one"
+    )
+    min_price_per_hour: Decimal | None = Field(default=None, gt=0, description="in tokens; cheaper jobs are declined")
+    longest_run: int | None = Field(default=None, ge=1, description="seconds; longer hires are declined")
     max_memory_mib: int = Field(default=4096, ge=64)
     max_disk_mib: int = Field(default=4096, ge=16)
     storage_mib: int = Field(default=20_480, ge=64, description="blobs of one buyer")
@@ -114,6 +120,8 @@ class ProviderSettings(_Section):
     collect_fees_from: Decimal = Field(
         default=Decimal(1), ge=0, description="fees of answers, in whole tokens, that pay for collecting them"
     )
+    grace_seconds: float = Field(default=30, ge=0, le=86_400, description="that runs may go on after SIGTERM")
+    low_gas_jobs: int = Field(default=20, ge=0, description="warn when gas money is left for fewer jobs")
 
 
 class GatewaySettings(_Section):

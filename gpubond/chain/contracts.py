@@ -152,10 +152,17 @@ class Contracts:
         """Adds to a provider's stake."""
         return self._call(self.staking, f"stake {self.token_info.text(amount)}", "stake", amount, provider)
 
+    def withdraw_stake(self, amount: int, receiver: str) -> Call:
+        """Takes free stake of the caller out."""
+        words = f"withdraw {self.token_info.text(amount)} of stake to {receiver}"
+        return self._call(self.staking, words, "withdraw", amount, receiver)
+
     def allow(self, total: int, per_job: int) -> Call:
         """Lets the escrow lock stake."""
         text = self.token_info.text
         words = f"allow JobEscrow to lock {text(total)} at most, {text(per_job)} a job"
+        if not total:
+            words = "take the allowance of JobEscrow back"
         return self._call(self.staking, words, "allow", self.escrow.address, total, per_job)
 
     def is_arbiter_approved(self, provider: str, arbiter: str) -> bool:

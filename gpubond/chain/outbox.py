@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gpubond.chain.fees import Fees
-from gpubond.store.database import Transaction
+from gpubond.store.database import Database, Transaction
 from gpubond.store.migrations import Component
 
 OUTBOX = Component(
@@ -277,3 +277,13 @@ def _entry(row: sqlite3.Row) -> OutboxEntry:
         gas_price=None if row["gas_price"] is None else int(row["gas_price"]),
         reason=row["reason"],
     )
+
+
+def gas_costs(database: Database, chain_id: int) -> list[tuple[str, int]]:
+    """Purpose of each mined transaction of this store and what it cost in gas (wei), refused ones included."""
+    database.install(OUTBOX)
+    rows = database.connection.execute(
+        "SELECT purpose, gas_used, gas_price FROM outbox WHERE chain_id = ? AND status IS NOT NULL ORDER BY id",
+        (chain_id,),
+    )
+    return [(row["purpose"], row["gas_used"] * int(row["gas_price"])) for row in rows]

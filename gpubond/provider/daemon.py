@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker's process: watch, dispatch, send, serve, and end cleanly.
 
-SIGTERM or SIGINT drains: nothing new starts, open transactions are noted, and runs that do not end by
-themselves within the grace time are taken up again at the next start. SIGKILL loses nothing either.
+SIGTERM or SIGINT drains: nothing new starts, runs may go on for the grace time, and the results of those that end
+by then are committed before the process ends. The others are taken up again at the next start. A second signal
+ends the grace at once. SIGKILL loses nothing either.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ from gpubond.jobs.requests import Domain
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.gas_money import GasWatch
 from gpubond.provider.gateway import Gateway, GatewayServer
 from gpubond.provider.inputs import JobInputs
+from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
-from gpubond.settings import Home
+from gpubond.settings import Home, ProviderSettings
 
 logger = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer")
 
-GRACE_SECONDS = 30.0
+# After the runs' grace, for the commitments of those that ended; the unit in packaging/ allows for both.
+COMMIT_SECONDS = 30.0
 # Longest pause between tries while the node does not answer.
 MAX_PAUSE = 30.0
 
@@ -44,16 +48,15 @@ class Daemon:
 
     Args:
         directory: the home folder.
-        grace_seconds: how long runs may go on after a signal to end.
     """
 
-    def __init__(self, directory: Path, grace_seconds: float = GRACE_SECONDS) -> None:
+    def __init__(self, directory: Path) -> None:
         # Who has a store has perhaps jobs in it, so a node that is silent now is waited for.
         self._patient = Home(directory).store_file.exists()
         self._stop = threading.Event()
+        self._hurry = threading.Event()
+        self._sparing = Sparing(logger)
         self._session = self._ask(lambda: open_session(directory))
-        self._grace_seconds = grace_seconds
-        self._told = ""
 
     def run(self) -> None:
         """Works until a signal.
@@ -114,8 +117,8 @@ class Daemon:
                 settings.gateway.url,
             )
             try:
-                self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds)
-                self._drain(session, dispatcher, sender)
+                self._loop(session, dispatcher, answers, sender, settings.provider)
+                self._drain(session, dispatcher, sender, settings.provider.grace_seconds)
             finally:
                 answers.stop()
                 dispatcher.stop()
@@ -131,23 +134,25 @@ class Daemon:
         dispatcher: Dispatcher,
         answers: DemandAnswers,
         sender: Sender,
-        reconcile_seconds: float,
+        provider: ProviderSettings,
     ) -> None:
         pause = session.settings.chain.poll_seconds
         failures, reconciled, seen = 0, float("-inf"), None
+        gas = GasWatch(session.node, session.address, provider.low_gas_jobs)
         while not self._stop.is_set():
             try:
                 session.sync()
                 # New events are acted on at once, also those that another process took into the store; the regular
                 # reconciliation mends whatever slipped through.
                 revision = session.watcher.revision()
-                if revision != seen or time.monotonic() - reconciled >= reconcile_seconds:
+                if revision != seen or time.monotonic() - reconciled >= provider.reconcile_seconds:
                     dispatcher.reconcile()
                     answers.reconcile()
                     seen, reconciled = revision, time.monotonic()
                 self._poll(sender)
                 dispatcher.tick()
                 answers.tick()
+                gas.look()
                 if failures:
                     logger.info("the node answers again")
                 failures = 0
@@ -161,28 +166,43 @@ class Daemon:
             self._stop.wait(min(MAX_PAUSE, pause * 2 ** min(failures, 10)) if failures else pause)
 
     def _poll(self, sender: Sender) -> None:
-        """What is wrong with one transaction must not hold up the jobs; said once, as long as it stays the same."""
+        """What is wrong with one transaction must not hold up the jobs."""
         try:
             sender.poll()
-            self._told = ""
         except (KeyInUse, NotEnough) as error:
-            if error.message != self._told:
-                self._told = error.message
-                logger.warning("%s; what concerns other transactions goes on", error)
+            self._sparing.warn(error.message, "%s; what concerns other transactions goes on", error)
 
-    def _drain(self, session: Session, dispatcher: Dispatcher, sender: Sender) -> None:
+    def _drain(self, session: Session, dispatcher: Dispatcher, sender: Sender, grace_seconds: float) -> None:
         dispatcher.drain()
         if dispatcher.busy:
-            logger.info("draining: %d runs may go on for %.0f s", dispatcher.busy, self._grace_seconds)
-        deadline = time.monotonic() + self._grace_seconds
-        while dispatcher.busy and time.monotonic() < deadline:
-            time.sleep(session.settings.chain.poll_seconds)
-        try:
-            session.sync()
-            dispatcher.tick()
-            sender.poll()
-        except GpuBondError as error:
-            logger.warning("while draining: %s", error.message)
+            logger.info("draining: %d runs may go on for %.0f s", dispatcher.busy, grace_seconds)
+        self._look_after(session, dispatcher, sender, grace_seconds, lambda: dispatcher.busy > 0)
+        self._look_after(session, dispatcher, sender, COMMIT_SECONDS, lambda: dispatcher.owed > 0)
+        if dispatcher.owed:
+            logger.warning("%d results or declines are not confirmed yet; the next start sees to them", dispatcher.owed)
+
+    def _look_after(
+        self,
+        session: Session,
+        dispatcher: Dispatcher,
+        sender: Sender,
+        seconds: float,
+        wanted: Callable[[], bool],
+    ) -> None:
+        """Goes on step by step while it is wanted, for so many seconds at most; one step is made in any case."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                session.sync()
+                self._poll(sender)
+                dispatcher.tick()
+            except GpuBondError as error:
+                logger.warning("while draining: %s", error.message)
+            except Exception:
+                logger.exception("while draining: the step failed")
+            if not wanted() or self._hurry.is_set() or time.monotonic() >= deadline:
+                return
+            self._hurry.wait(session.settings.chain.poll_seconds)
 
     def _ask(self, what: Callable[[], _Answer]) -> _Answer:
         """What the node answers, once it does."""
@@ -198,8 +218,13 @@ class Daemon:
                 pause = min(MAX_PAUSE, pause * 2)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        logger.info("%s: draining", signal.Signals(number).name)
-        self._stop.set()
+        name = signal.Signals(number).name
+        if self._stop.is_set():
+            logger.info("%s again: ending now", name)
+            self._hurry.set()
+        else:
+            logger.info("%s: draining", name)
+            self._stop.set()
 
     def _require_operator(self, session: Session, provider: str) -> None:
         state = session.contracts.provider(provider)

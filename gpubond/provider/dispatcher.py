@@ -21,6 +21,7 @@ from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.policy import refusal_of_spec, refusal_of_terms
 from gpubond.provider.runs import Runs, failed_result
+from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import FINAL_STATES, Work, WorkLog, WorkState
 from gpubond.settings import GatewaySettings, ProviderSettings
@@ -59,6 +60,8 @@ _UNCOMMITTED = frozenset(
 )
 
 _HIRE_REORGED = "hire_reorged"
+# Nothing is left to run, and the chain does not know of it yet.
+_OWED = frozenset({WorkState.EXECUTED, WorkState.COMMITTING, WorkState.DECLINING})
 
 Step = Callable[[Work, JobRecord], None]
 
@@ -99,6 +102,7 @@ class Dispatcher:
         self._runs = Runs(executor, slots)
         self._absent_since: dict[str, int] = {}
         self._draining = False
+        self._sparing = Sparing(logger)
         self._steps: dict[WorkState, Step] = {
             WorkState.HIRED: self._check_hire,
             WorkState.AWAITING_INPUTS: self._await_inputs,
@@ -115,6 +119,15 @@ class Dispatcher:
     def busy(self) -> int:
         """Runs in progress."""
         return len(self._runs.jobs)
+
+    @property
+    def owed(self) -> int:
+        """Ended runs and declines whose transaction is not confirmed yet."""
+        ended = self._runs.ended
+        return sum(
+            work.state in _OWED or (work.state == WorkState.RUNNING and work.job in ended)
+            for work in self._work.unfinished()
+        )
 
     def recover(self) -> None:
         """After a start: runs of the former process died with it; they are taken up again from the beginning."""
@@ -133,7 +146,7 @@ class Dispatcher:
         """Both ways: adopts jobs on chain that are not known here, opens again what ended here and, after a reorg,
         lives on chain, and ends work that the chain has ended."""
         for record in self._index.jobs(provider=self._provider_address, live_only=True):
-            if record.status == Status.ACTIVE and self._work.adopt(record.job):
+            if self._work.adopt(record.job):
                 logger.info("job %s: hired by %s", record.job, record.terms.buyer)
                 continue
             work = self._work.get(record.job)
@@ -150,7 +163,8 @@ class Dispatcher:
             try:
                 self._step(work)
             except GpuBondError as error:
-                logger.warning("job %s in %s: %s", work.job, work.state, error)
+                key = (work.job, work.state, error.code, error.field)
+                self._sparing.warn(key, "job %s in %s: %s", work.job, work.state, error)
             except Exception:
                 logger.exception("job %s in %s: the step failed and is tried again", work.job, work.state)
 
@@ -163,9 +177,7 @@ class Dispatcher:
         if record.status in _ENDS:
             self._end(work, _ENDS[record.status], record)
         elif record.status in (Status.COMMITTED, Status.DISPUTED) and work.state in _UNCOMMITTED:
-            logger.warning("job %s: the chain has a commitment that was not noted here", work.job)
-            self._runs.cancel(work.job)
-            self._work.move(work.job, WorkState.COMMITTED)
+            self._take_over(work)
         else:
             self._steps[work.state](work, record)
 
@@ -202,8 +214,22 @@ class Dispatcher:
         for work in self._work.in_state(WorkState.RUNNING):
             self._take_outcome(work)
 
+    def _take_over(self, work: Work) -> None:
+        """A store that was restored from a backup knows less than the chain: the payment is seen to all the same."""
+        self._runs.cancel(work.job)
+        logger.info("job %s: %s here, and committed on chain already", work.job, work.state)
+        # A worker that died just after its commitment comes here as well; how the run ended stays on record.
+        reason = None if work.result is not None else "committed_before"
+        self._work.move(work.job, WorkState.COMMITTED, reason=reason)
+
     def _check_hire(self, work: Work, record: JobRecord) -> None:
-        refusal = refusal_of_terms(record.terms)
+        offered = self._index.offer("0x" + record.terms.offer.hex())
+        refusal = refusal_of_terms(
+            record.terms,
+            offered_class=None if offered is None else offered.offer.class_name,
+            provider=self._provider,
+            token=self._contracts.token_info,
+        )
         if refusal is not None:
             self._decline(work, record, "policy", refusal)
             return
@@ -369,7 +395,7 @@ class Dispatcher:
             entry = self._sender.submit(f"{action}:{work.job}", call.to, call.data, retry_reverted=True)
         except Refused as error:
             # The contract's state may be newer than the index; if it stays so, the deadline ends the job.
-            logger.warning("job %s: %s is refused: %s", work.job, action, error.message)
+            self._sparing.warn((work.job, action), "job %s: %s is refused: %s", work.job, action, error.message)
             record = self._index.job(work.job)
             if action == "commit" and record is not None and self._contracts.now() > record.terms.deliver_by:
                 self._work.move(work.job, WorkState.ABANDONED, reason="deadline_passed", detail=error.message)

@@ -16,6 +16,7 @@ from gpubond.chain.market import BPS, Offer, Tier, class_bytes
 from gpubond.chain.outbox import OutboxEntry
 from gpubond.chain.session import Session
 from gpubond.errors import BadInput, BadSettings, NotEnough
+from gpubond.provider.policy import refuse_contradiction
 from gpubond.settings import OfferSettings
 
 _DAY = 86_400
@@ -87,7 +88,7 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
         operator: the worker's address.
 
     Raises:
-        BadSettings: the settings have no offer, or the key is not the provider's owner.
+        BadSettings: the settings have no offer, or one that the policy contradicts; or the key is not the owner's.
         NotEnough: the owner's wallet cannot pay the stake.
         BadInput: see `offer_from_settings`.
     """
@@ -98,6 +99,7 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
             field="offer",
             remedy="run `gpubond provider init` in a new folder",
         )
+    refuse_contradiction(settings.offer, settings.provider)
     owner = settings.provider.address
     if session.address != owner:
         raise BadSettings(

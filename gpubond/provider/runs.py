@@ -44,6 +44,12 @@ class Runs:
             return list(self._running)
 
     @property
+    def ended(self) -> set[str]:
+        """Whose outcome waits to be taken."""
+        with self._lock:
+            return set(self._finished)
+
+    @property
     def full(self) -> bool:
         """Whether no slot is free."""
         return len(self._running) >= self._slots
