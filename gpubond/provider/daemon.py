@@ -21,7 +21,8 @@ from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unrea
 from gpubond.jobs.requests import Domain
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
-from gpubond.provider.gateway import Gateway, GatewayServer
+from gpubond.provider.gateway import Gateway
+from gpubond.provider.gateway_server import GatewayServer
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
@@ -68,7 +69,12 @@ class Daemon:
         with session.sender() as sender:
             self._require_operator(session, settings.provider.address)
             work = WorkLog(session.database)
-            stores = BuyerStores(session.home.blobs, settings.provider.storage_mib << 20)
+            stores = BuyerStores(
+                session.home.blobs,
+                settings.provider.storage_mib << 20,
+                total_bytes=settings.provider.total_storage_mib << 20,
+                floor_bytes=settings.provider.min_free_mib << 20,
+            )
             inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20)
             gateway = Gateway(
                 domain=Domain(session.deployment.chain_id, str(session.contracts.escrow.address)),
@@ -77,8 +83,10 @@ class Daemon:
                 stores=stores,
                 inputs=inputs,
                 log_path=executor.log_path,
+                settings=settings.gateway,
+                nonces=session.home.directory / "nonces",
             )
-            server = GatewayServer(gateway.app(), settings.gateway)
+            server = GatewayServer(gateway, settings.gateway, session.home.resolve)
             dispatcher = Dispatcher(
                 provider_address=settings.provider.address,
                 contracts=session.contracts,

@@ -57,3 +57,7 @@ class JobInputs:
             return None
         sizes = [item.size for item in spec.inputs if item.sha256 == name]
         return min(sizes[0], self._max_blob_bytes) if sizes else None
+
+    def size(self, terms: JobTerms, name: str) -> int | None:
+        """Bytes that an input of this job has, or None for the specification or what the job does not ask for."""
+        return None if name == terms.spec_hash.hex() else self.accepts(terms, name)

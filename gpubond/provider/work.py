@@ -167,6 +167,12 @@ class WorkLog:
         rows = self._database.connection.execute("SELECT * FROM work ORDER BY updated DESC LIMIT ?", (limit,))
         return [_work(row) for row in rows.fetchall()]
 
+    def counts(self) -> dict[str, float]:
+        """How many jobs are in each state."""
+        rows = self._database.connection.execute("SELECT state, count(*) AS n FROM work GROUP BY state")
+        found = {row["state"]: float(row["n"]) for row in rows.fetchall()}
+        return {state.value: found.get(state.value, 0.0) for state in WorkState}
+
     def history(self, job: str) -> list[tuple[float, str, str | None]]:
         """Each state that a job went through: Unix seconds, state, reason."""
         rows = self._database.connection.execute(
