@@ -11,6 +11,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -24,6 +25,7 @@ from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
 from gpubond.provider.inputs import JobInputs
+from gpubond.provider.retention import Retention
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
 
@@ -100,6 +102,16 @@ class Daemon:
                 gateway=settings.gateway,
                 slots=settings.offer.count,
             )
+            retention = Retention(
+                provider_address=settings.provider.address,
+                index=session.index,
+                work=work,
+                stores=stores,
+                inputs=inputs,
+                work_root=session.home.work,
+                wipe=executor.wipe,
+                keep_seconds=settings.provider.retention_hours * 3600,
+            )
             dispatcher.recover()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -111,7 +123,8 @@ class Daemon:
                 settings.gateway.url,
             )
             try:
-                self._loop(session, dispatcher, sender, settings.provider.reconcile_seconds)
+                chores = (gateway.beat, retention.sweep_if_due)
+                self._loop(session, dispatcher, sender, settings.provider.reconcile_seconds, chores)
                 self._drain(session, dispatcher, sender)
             finally:
                 dispatcher.stop()
@@ -121,7 +134,14 @@ class Daemon:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
         logger.info("worker ended")
 
-    def _loop(self, session: Session, dispatcher: Dispatcher, sender: Sender, reconcile_seconds: float) -> None:
+    def _loop(
+        self,
+        session: Session,
+        dispatcher: Dispatcher,
+        sender: Sender,
+        reconcile_seconds: float,
+        chores: Sequence[Callable[[], object]],
+    ) -> None:
         pause = session.settings.chain.poll_seconds
         failures, reconciled = 0, float("-inf")
         while not self._stop.is_set():
@@ -133,6 +153,8 @@ class Daemon:
                     reconciled = time.monotonic()
                 sender.poll()
                 dispatcher.tick()
+                for chore in chores:
+                    chore()
                 if failures:
                     logger.info("the node answers again")
                 failures = 0

@@ -36,6 +36,9 @@ MAX_ADDRESSES = 4096
 # Connections closed in one turn of the event loop before it serves again.
 _REFUSALS_A_TURN = 64
 
+# In a request's scope: whether some of its body has not been read.
+UNREAD = "gpubond.unread"
+
 Peer = tuple[str, int]
 
 
@@ -243,17 +246,16 @@ class DoorKeeper:
         """Serves one request."""
         if scope["type"] != "http":
             return
-        unread = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+        scope[UNREAD] = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
         async def receive_noting_the_end() -> Message:
-            nonlocal unread
             message = await receive()
             if not message.get("more_body", False):
-                unread = False
+                scope[UNREAD] = False
             return message
 
         async def send_in_time(message: Message) -> None:
-            if message["type"] == "http.response.start" and unread:
+            if message["type"] == "http.response.start" and scope[UNREAD]:
                 # Else the rest of a body that nobody wants would be read to its end, which may never come.
                 message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             try:

@@ -29,7 +29,7 @@ from gpubond.jobs.ranges import BadRange
 from gpubond.jobs.requests import TooManyRequests, Unauthorized
 from gpubond.provider import gateway_transfer as transfer
 from gpubond.provider.gateway import Answer, Gateway
-from gpubond.provider.gateway_door import DoorKeeper
+from gpubond.provider.gateway_door import UNREAD, DoorKeeper
 from gpubond.provider.gateway_schema import describe_api
 from gpubond.provider.work import WorkState
 
@@ -245,15 +245,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _drain(request: Request) -> None:
     left = _DRAIN_BYTES_OF_BUYERS if "gpubond.buyer" in request.scope else _DRAIN_BYTES
-    if not any(name in request.headers for name in ("content-length", "transfer-encoding")):
-        return
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
-            while left > 0:
-                message = await request.receive()
-                if message["type"] != "http.request" or not message.get("more_body", False):
-                    return
-                left -= len(message.get("body", b""))
+            while left > 0 and request.scope[UNREAD]:
+                left -= len((await request.receive()).get("body", b""))
     except TimeoutError:
         return
 

@@ -162,6 +162,15 @@ class WorkLog:
         )
         return [_work(row) for row in rows.fetchall()]
 
+    def unfinished_or_newer_than(self, since: float) -> list[Work]:
+        """Jobs that need attention, and those that ended since (Unix seconds)."""
+        marks = ", ".join("?" for _ in FINAL_STATES)
+        rows = self._database.connection.execute(
+            f"SELECT * FROM work WHERE state NOT IN ({marks}) OR updated >= ?",  # noqa: S608  # marks only
+            (*FINAL_STATES, since),
+        )
+        return [_work(row) for row in rows.fetchall()]
+
     def recent(self, limit: int = 20) -> list[Work]:
         """The jobs that changed last, newest first."""
         rows = self._database.connection.execute("SELECT * FROM work ORDER BY updated DESC LIMIT ?", (limit,))
