@@ -66,7 +66,7 @@ class Machine:
         )
         store.put([spec.canonical()], spec.hash().hex(), 1 << 20)
         job = "0x" + f"{number:064x}"
-        zeros = {field: 0 for field in JobTerms.__dataclass_fields__}
+        zeros = dict.fromkeys(JobTerms.__dataclass_fields__, 0)
         blanks = {"offer": "00" * 32, "exact_terms": "00" * 32, "audit_seal": "00" * 32, "group": "00" * 32}
         terms = zeros | blanks | {"salt": "00" * 32, "arbiter": NOBODY, "buyer": buyer, "provider": PROVIDER, "tier": 1}
         self.event("JobMatched", job=job, terms=terms | {"spec_hash": spec.hash().hex()})
