@@ -126,7 +126,9 @@ class GatewaySettings(_Section):
     metrics_port: int | None = Field(default=None, ge=1, le=65_535, description="Prometheus metrics; none if unset")
     fetch_urls: bool = Field(default=True, description="fetch inputs that a job names by url")
     fetch_from_private_addresses: bool = Field(default=False, description="for tests on one machine only")
-    s3_endpoint: str = Field(default="https://s3.amazonaws.com", pattern=r"^https?://", description="of s3:// urls")
+    s3_endpoint: str = Field(
+        default="https://{bucket}.s3.amazonaws.com", pattern=r"^https?://.*\{bucket\}", description="of s3:// urls"
+    )
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> GatewaySettings:

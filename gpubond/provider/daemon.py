@@ -22,8 +22,10 @@ from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unrea
 from gpubond.jobs.requests import Domain
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
+from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.retention import Retention
 from gpubond.provider.stores import BuyerStores
@@ -77,7 +79,9 @@ class Daemon:
                 total_bytes=settings.provider.total_storage_mib << 20,
                 floor_bytes=settings.provider.min_free_mib << 20,
             )
-            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20)
+            http = GuardedHttp(allow_private=settings.gateway.fetch_from_private_addresses)
+            fetcher = UrlFetcher(stores, http, settings.gateway.s3_endpoint)
+            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher)
             gateway = Gateway(
                 domain=Domain(session.deployment.chain_id, str(session.contracts.escrow.address)),
                 index=session.index,
@@ -129,6 +133,7 @@ class Daemon:
             finally:
                 dispatcher.stop()
                 server.stop()
+                fetcher.stop()
                 in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
                 if in_flight:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))

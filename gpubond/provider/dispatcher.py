@@ -187,6 +187,7 @@ class Dispatcher:
             self._work.move(work.job, WorkState.READY)
             logger.info("job %s: all inputs are here", work.job)
             return
+        self._inputs.fetch(terms)
         margin = min(DECLINE_MARGIN, (terms.acknowledge_by - terms.matched_at) // 4)
         now = self._contracts.now()
         if now > terms.deliver_by:

@@ -194,6 +194,9 @@ class Gateway:
             # In the index, but not taken up by the dispatcher yet: a moment later it is.
             raise not_found("the worker has not taken the job up yet", "job", record.job)
         waiting = work.state in UPLOAD_STATES
+        fetching = self.inputs.fetching(record.terms) if waiting else []
+        fetched = {item.sha256 for item in fetching}
+        missing = self.inputs.missing(record.terms) if waiting else []
         return {
             "job": record.job,
             "state": work.state,
@@ -202,7 +205,11 @@ class Gateway:
             "detail": work.detail,
             "waits_for": STATES[work.state] or None,
             "until": _until(record, work.state),
-            "missing": self.inputs.missing(record.terms) if waiting else [],
+            "missing": [name for name in missing if name not in fetched],
+            "fetching": [
+                {"sha256": item.sha256, "url": item.url, "problem": self.inputs.problem(record.terms, item.sha256)}
+                for item in fetching
+            ],
             "attempts": work.attempts,
             "result": work.result,
             "history": [
