@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from gpubond.buyer.demands import Demanding
 from gpubond.buyer.gateway_client import GatewayClient, NotSeenYet, gateway_answers
+from gpubond.buyer.gateway_parts import Meter
 from gpubond.buyer.job_view import JobView, view_job
 from gpubond.buyer.orders import Orders
 from gpubond.buyer.outputs import require_free, require_ordered
@@ -190,7 +191,7 @@ class Buyer(Demanding):
                         )
                     what = "the specification" if name == order.spec_hash else path.name
                     self._session.on_progress(f"uploading {what} ({path.stat().st_size:,} bytes)")
-                    gateway.upload(name, path)
+                    gateway.upload(name, path, Meter(self._session.on_progress, what))
 
     def record(self, job: str) -> JobRecord:
         """The job as the chain has it.
@@ -308,7 +309,8 @@ class Buyer(Demanding):
             files = {item.path: incoming / str(number) for number, item in enumerate(manifest.files)}
             for item in manifest.files:
                 self._session.on_progress(f"fetching {item.path} ({item.size:,} bytes)")
-                gateway.download(item.sha256, item.size, files[item.path])
+                meter = Meter(self._session.on_progress, item.path)
+                gateway.download(item.sha256, item.size, files[item.path], meter)
         verify_outputs(record.commitment.result_root, data, files)
         for path, source in files.items():
             target = directory / path

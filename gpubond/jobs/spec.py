@@ -18,6 +18,7 @@ from gpubond.errors import BadInput
 from gpubond.jobs.cuda_section import CudaSection
 from gpubond.jobs.model import Model, bad_input, read_json
 from gpubond.jobs.paths import JobPath, find_clash
+from gpubond.jobs.urls import check_url
 
 MAX_SPEC_BYTES = 1 << 20
 MAX_BLOB_BYTES = 1 << 40
@@ -30,11 +31,12 @@ JobName = Annotated[
 
 
 class InputFile(Model):
-    """An input: where the job sees it, and its content by hash and size (bytes)."""
+    """An input: where the job sees it, its content by hash and size (bytes), and where the worker may fetch it."""
 
     path: JobPath
     sha256: Sha256Hex
     size: Annotated[int, Field(strict=True, ge=0, le=MAX_BLOB_BYTES)]
+    url: Annotated[str, Field(strict=True), AfterValidator(check_url)] | None = None
 
 
 class Limits(Model):
@@ -218,10 +220,34 @@ def _local_source(entry: dict[str, Any], field: str, base: Path) -> Path:
     return path
 
 
+def _fill_in(entry: dict[str, Any], field: str, base: Path) -> tuple[Path, str]:
+    """Hashes the local file of one input; states hash and size, which must agree with what is stated already."""
+    local = _local_source(entry, field, base)
+    try:
+        sha256, size = _digest_file(local)
+    except OSError as error:
+        raise BadInput(
+            f"{local} cannot be read: {error.strerror}",
+            field=field,
+            value=str(local),
+            remedy="let it be read",
+        ) from error
+    for key, found in (("sha256", sha256), ("size", size)):
+        stated = entry.setdefault(key, found)
+        if stated != found:
+            raise BadInput(
+                f"{local.name} has another {key} than stated: {found}",
+                field=f"{field}.{key}",
+                value=stated,
+                remedy=f"leave {key} out, correct it, or restore the file",
+            )
+    return local, sha256
+
+
 def load_job_file(path: Path) -> tuple[JobSpec, dict[str, Path]]:
     """Read a job file; hash its inputs.
 
-    Returns: the specification, and the local file of each input by SHA-256 (hex).
+    Returns: the specification, and the local file of each input by SHA-256 (hex), but of those with a `url`.
     Raises: BadInput, naming field, value and remedy.
     """
     what = f"job file {path.name}"
@@ -247,6 +273,8 @@ def load_job_file(path: Path) -> tuple[JobSpec, dict[str, Path]]:
     draft = [dict(entry) if isinstance(entry, dict) else entry for entry in entries]
     for entry in draft:
         if isinstance(entry, dict):
+            if "url" in entry:
+                continue  # its hash and size cannot be computed here, so they must be stated
             entry.pop("source", None)
             entry.setdefault("sha256", "0" * 64)
             entry.setdefault("size", 0)
@@ -258,24 +286,8 @@ def load_job_file(path: Path) -> tuple[JobSpec, dict[str, Path]]:
     files: dict[str, Path] = {}
     for number, entry in enumerate(entries):
         field = f"inputs.{number}"
-        local = _local_source(entry, field, path.parent)
-        try:
-            sha256, size = _digest_file(local)
-        except OSError as error:
-            raise BadInput(
-                f"{local} cannot be read: {error.strerror}",
-                field=field,
-                value=str(local),
-                remedy="let it be read",
-            ) from error
-        for key, found in (("sha256", sha256), ("size", size)):
-            stated = entry.setdefault(key, found)
-            if stated != found:
-                raise BadInput(
-                    f"{local.name} has another {key} than stated: {found}",
-                    field=f"{field}.{key}",
-                    value=stated,
-                    remedy=f"leave {key} out, correct it, or restore the file",
-                )
+        if "url" in entry:
+            continue
+        local, sha256 = _fill_in(entry, field, path.parent)
         files[sha256] = local
     return _validated(raw, what), files

@@ -12,7 +12,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -25,13 +25,17 @@ from gpubond.jobs.requests import Domain
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gas_money import GasWatch
-from gpubond.provider.gateway import Gateway, GatewayServer
+from gpubond.provider.gateway import Gateway
+from gpubond.provider.gateway_server import GatewayServer
+from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
+from gpubond.provider.retention import Retention
 from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
-from gpubond.settings import Home, ProviderSettings
+from gpubond.settings import Home
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +85,15 @@ class Daemon:
         with self._ask(session.sender) as sender:
             self._ask(lambda: self._require_operator(session, provider))
             work = WorkLog(session.database)
-            stores = BuyerStores(session.home.blobs, settings.provider.storage_mib << 20)
-            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20)
+            stores = BuyerStores(
+                session.home.blobs,
+                settings.provider.storage_mib << 20,
+                total_bytes=settings.provider.total_storage_mib << 20,
+                floor_bytes=settings.provider.min_free_mib << 20,
+            )
+            http = GuardedHttp(allow_private=settings.gateway.fetch_from_private_addresses)
+            fetcher = UrlFetcher(stores, http, settings.gateway.s3_endpoint)
+            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher)
             gateway = Gateway(
                 domain=Domain(session.deployment.chain_id, str(session.contracts.escrow.address)),
                 index=session.index,
@@ -90,8 +101,10 @@ class Daemon:
                 stores=stores,
                 inputs=inputs,
                 log_path=executor.log_path,
+                settings=settings.gateway,
+                nonces=session.home.directory / "nonces",
             )
-            server = GatewayServer(gateway.app(), settings.gateway)
+            server = GatewayServer(gateway, settings.gateway, session.home.resolve)
             dispatcher = Dispatcher(
                 provider_address=settings.provider.address,
                 contracts=session.contracts,
@@ -106,6 +119,16 @@ class Daemon:
                 slots=settings.offer.count,
             )
             answers = DemandAnswers(session, sender, work, stores, settings.provider)
+            retention = Retention(
+                provider_address=settings.provider.address,
+                index=session.index,
+                work=work,
+                stores=stores,
+                inputs=inputs,
+                work_root=session.home.work,
+                wipe=executor.wipe,
+                keep_seconds=settings.provider.retention_hours * 3600,
+            )
             dispatcher.recover()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -117,12 +140,15 @@ class Daemon:
                 settings.gateway.url,
             )
             try:
-                self._loop(session, dispatcher, answers, sender, settings.provider)
+                gas = GasWatch(session.node, session.address, settings.provider.low_gas_jobs)
+                chores = (answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
+                self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores)
                 self._drain(session, dispatcher, sender, settings.provider.grace_seconds)
             finally:
                 answers.stop()
                 dispatcher.stop()
                 server.stop()
+                fetcher.stop()
                 in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
                 if in_flight:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
@@ -134,25 +160,25 @@ class Daemon:
         dispatcher: Dispatcher,
         answers: DemandAnswers,
         sender: Sender,
-        provider: ProviderSettings,
+        reconcile_seconds: float,
+        chores: Sequence[Callable[[], object]],
     ) -> None:
         pause = session.settings.chain.poll_seconds
         failures, reconciled, seen = 0, float("-inf"), None
-        gas = GasWatch(session.node, session.address, provider.low_gas_jobs)
         while not self._stop.is_set():
             try:
                 session.sync()
                 # New events are acted on at once, also those that another process took into the store; the regular
                 # reconciliation mends whatever slipped through.
                 revision = session.watcher.revision()
-                if revision != seen or time.monotonic() - reconciled >= provider.reconcile_seconds:
+                if revision != seen or time.monotonic() - reconciled >= reconcile_seconds:
                     dispatcher.reconcile()
                     answers.reconcile()
                     seen, reconciled = revision, time.monotonic()
                 self._poll(sender)
                 dispatcher.tick()
-                answers.tick()
-                gas.look()
+                for chore in chores:
+                    chore()
                 if failures:
                     logger.info("the node answers again")
                 failures = 0

@@ -254,6 +254,7 @@ class Dispatcher:
             boundary("inputs:noted")
             logger.info("job %s: all inputs are here", work.job)
             return
+        self._inputs.fetch(terms)
         margin = min(DECLINE_MARGIN, (terms.acknowledge_by - terms.matched_at) // 4)
         now = self._contracts.now()
         if now > terms.deliver_by:

@@ -38,6 +38,14 @@ def refusal_of_spec(terms: JobTerms, spec: JobSpec, provider: ProviderSettings, 
     """Why a specification rules a job out, in words for its buyer; None if it does not."""
     if spec.runtime not in provider.runtimes:
         return f"runtime {spec.runtime!r} is not served here; served: {', '.join(provider.runtimes)}"
+    if not gateway.fetch_urls and any(item.url is not None for item in spec.inputs):
+        return "this worker fetches no inputs by url: upload them"
+    return _refusal_of_limits(terms, spec, provider, gateway)
+
+
+def _refusal_of_limits(
+    terms: JobTerms, spec: JobSpec, provider: ProviderSettings, gateway: GatewaySettings
+) -> str | None:
     limits = spec.limits
     if limits.seconds > terms.longest_run:
         return f"limits.seconds = {limits.seconds} is beyond the {terms.longest_run} s that were hired"

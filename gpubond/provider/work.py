@@ -177,10 +177,25 @@ class WorkLog:
         rows = self._database.connection.execute("SELECT * FROM work WHERE state = ? ORDER BY created", (state,))
         return [_work(row) for row in rows.fetchall()]
 
+    def unfinished_or_newer_than(self, since: float) -> list[Work]:
+        """Jobs that need attention, and those that ended since (Unix seconds)."""
+        marks = ", ".join("?" for _ in FINAL_STATES)
+        rows = self._database.connection.execute(
+            f"SELECT * FROM work WHERE state NOT IN ({marks}) OR updated >= ?",  # noqa: S608  # marks only
+            (*FINAL_STATES, since),
+        )
+        return [_work(row) for row in rows.fetchall()]
+
     def recent(self, limit: int = 20) -> list[Work]:
         """The jobs that changed last, newest first."""
         rows = self._database.connection.execute("SELECT * FROM work ORDER BY updated DESC LIMIT ?", (limit,))
         return [_work(row) for row in rows.fetchall()]
+
+    def counts(self) -> dict[str, float]:
+        """How many jobs are in each state."""
+        rows = self._database.connection.execute("SELECT state, count(*) AS n FROM work GROUP BY state")
+        found = {row["state"]: float(row["n"]) for row in rows.fetchall()}
+        return {state.value: found.get(state.value, 0.0) for state in WorkState}
 
     def history(self, job: str) -> list[tuple[float, str, str | None]]:
         """Each state that a job went through: Unix seconds, state, reason."""
