@@ -192,9 +192,9 @@ def test_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
 
 def test_file_that_another_process_has_locked_is_no_damaged_one(tmp_path: Path) -> None:
     path = tmp_path / "worker.db"
-    with Database(path, [NOTES_1]) as db, db.transaction():
-        with pytest.raises(Unreachable, match="another process has locked"):
-            Database(path, busy_timeout=0.1)
+    locked = pytest.raises(Unreachable, match="another process has locked")
+    with Database(path, [NOTES_1]) as db, db.transaction(), locked:
+        Database(path, busy_timeout=0.1)
     Database(path).close()
 
 
