@@ -146,6 +146,7 @@ class Dispatcher:
         """Both ways: adopts jobs on chain that are not known here, opens again what ended here and, after a reorg,
         lives on chain, and ends work that the chain has ended."""
         for record in self._index.jobs(provider=self._provider_address, live_only=True):
+            # Also what was committed already: after a loss of the store somebody must ask for the payment.
             if self._work.adopt(record.job):
                 logger.info("job %s: hired by %s", record.job, record.terms.buyer)
                 continue

@@ -89,11 +89,7 @@ def test_the_second_time_can_be_meant() -> None:
 
 
 def test_one_job_survives_a_death_at_each_of_some_boundaries(world: World) -> None:
-    chain(world, CHAINS["between"])
-
-
-def test_a_decline_survives_a_death_at_each_of_some_boundaries(world: World) -> None:
-    chain(world, CHAINS["decline after"], declined=True)
+    chain(world, ("watch:stored", "move:after:ready", "move:after:executed", "move:after:settling"))
 
 
 def test_a_death_in_the_middle_of_a_reorg(world: World) -> None:
