@@ -34,7 +34,7 @@ def check_url(url: str) -> str:
     if parts.fragment:
         raise ValueError("must not have a fragment (#)")
     if parts.scheme == "s3" and (
-        port is not None or parts.query or not _BUCKET.fullmatch(host) or not parts.path.strip("/")
+        port is not None or parts.query or not _BUCKET.fullmatch(parts.netloc) or not parts.path.strip("/")
     ):
         raise ValueError("must be of the form s3://bucket/key")
     return url

@@ -51,9 +51,6 @@ class GatewayMetrics:
             ("code",),
             registry=self.registry,
         )
-        self.swept = Counter(
-            "gpubond_storage_deleted_bytes", "Bytes of finished jobs that were deleted.", registry=self.registry
-        )
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,13 +54,6 @@ class Door:
     def path(self) -> str:
         return f"/v1/jobs/0x{self.job.hex()}"
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port to connect to."""
-        parsed = httpx.URL(self.url)
-        assert parsed.port is not None
-        return parsed.host, parsed.port
-
     def signed(self, method: str, path: str, signer: LocalAccount | None = None, **headers: str) -> dict[str, str]:
         """Headers of a request that `signer`, by default the buyer, signed."""
         content = part_content(headers.get("Content-Range"), headers.get("Content-Digest"))
@@ -79,14 +70,6 @@ class Door:
         """Ends the worker by a signal and starts it again."""
         self.market.stop_worker(self.worker, number)
         self.worker = self.market.start_worker(self.home)
-
-    def connect(self, source: str = "127.0.0.1") -> socket.socket:
-        """A bare connection from one of loopback's many addresses."""
-        made = socket.socket()
-        made.settimeout(30)
-        made.bind((source, 0))
-        made.connect(self.address)
-        return made
 
 
 @contextmanager
@@ -162,34 +145,3 @@ def _job_file(directory: Path, inputs: dict[str, bytes], sleep: str) -> dict[str
         "limits": {"seconds": 60, "disk_mib": 256},
         "python": {"script": "copy.py", "args": [sleep]},
     }
-
-
-def answer_on(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes; empty if it just closes."""
-    data = b""
-    try:
-        while piece := connection.recv(65_536):
-            data += piece
-    except ConnectionError:
-        pass
-    return data
-
-
-def status_of(answer: bytes) -> int:
-    """The HTTP status of an answer, 0 for none."""
-    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
-
-
-def closed_within(connection: socket.socket, seconds: float = 60) -> bool:
-    """Whether the other side closes the connection; it may send an answer before."""
-    deadline = time.monotonic() + seconds
-    connection.settimeout(1)
-    while time.monotonic() < deadline:
-        try:
-            if not connection.recv(65_536):
-                return True
-        except TimeoutError:
-            continue
-        except ConnectionError:
-            return True
-    return False
