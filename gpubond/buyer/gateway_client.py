@@ -16,11 +16,15 @@ from typing import Any, Self
 import httpx
 from eth_account.signers.local import LocalAccount
 
+from gpubond.buyer.patience import bound_patience
 from gpubond.errors import GpuBondError, JobFailed, Refused, Unreachable
 from gpubond.jobs.requests import Domain, sign
 
 CHUNK_BYTES = 1 << 18
 MAX_ANSWER_BYTES = 8 << 20
+MAX_OBJECT_BYTES = 1 << 20
+# Seconds in which a gateway must have said that it is up.
+HEALTH_PATIENCE = 10.0
 
 
 def gateway_answers(url: str) -> bool:
@@ -29,7 +33,10 @@ def gateway_answers(url: str) -> bool:
         return False
     try:
         # Only the status: the body is a stranger's and may have no end.
-        with httpx.stream("GET", f"{url.rstrip('/')}/healthz", timeout=5) as response:
+        with (
+            bound_patience(httpx.Client(timeout=5), HEALTH_PATIENCE) as client,
+            client.stream("GET", f"{url.rstrip('/')}/healthz") as response,
+        ):
             return response.status_code == httpx.codes.OK
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):  # ValueError: names that IDNA refuses
         return False
@@ -60,7 +67,7 @@ class GatewayClient:
         self._domain = domain
         self._job = job
         # The environment's proxies are the user's business with the world, redirects the provider's: refused.
-        self._client = httpx.Client(timeout=httpx.Timeout(30, connect=5), follow_redirects=False)
+        self._client = bound_patience(httpx.Client(timeout=httpx.Timeout(30, connect=5), follow_redirects=False))
 
     def __enter__(self) -> Self:
         return self
@@ -72,10 +79,11 @@ class GatewayClient:
 
     def status(self) -> dict[str, Any]:
         """Where the job stands on the provider's machine."""
-        answer = json.loads(self._get(self._path()))
-        if not isinstance(answer, dict):
-            raise self._nonsense("status")
-        return answer
+        return self._object(self._get(self._path()), "status")
+
+    def cancel(self) -> dict[str, Any]:
+        """Asks the provider to stop the job; it notes the wish before it answers. May be repeated."""
+        return self._object(self._request("POST", self._path("/cancel")), "answer")
 
     def upload(self, sha256: str, path: Path) -> None:
         """Sends the specification or an input, as a stream."""
@@ -87,8 +95,7 @@ class GatewayClient:
                     yield chunk
 
         size = str(path.stat().st_size)
-        response = self._request("PUT", target, content=chunks(), headers={"Content-Length": size})
-        self._check(response.status_code, response.content)
+        self._request("PUT", target, content=chunks(), headers={"Content-Length": size})
 
     def manifest(self) -> bytes:
         """The canonical manifest of the outputs; check it against the result root on chain."""
@@ -114,7 +121,7 @@ class GatewayClient:
                 partial.open("wb") as file,
             ):
                 if response.status_code != httpx.codes.OK:
-                    self._check(response.status_code, response.read()[:MAX_ANSWER_BYTES])
+                    self._check(response.status_code, self._bounded(response))
                 for chunk in response.iter_bytes(CHUNK_BYTES):
                     received += len(chunk)
                     if received > size:
@@ -144,24 +151,25 @@ class GatewayClient:
         return self._client.stream(method, self._url + path, headers=self._headers(method, path))
 
     def _get(self, path: str) -> bytes:
+        return self._request("GET", path)
+
+    def _request(self, method: str, path: str, **arguments: Any) -> bytes:
+        headers = self._headers(method, path) | arguments.pop("headers", {})
         try:
-            with self._stream("GET", path) as response:
-                body = b""
-                for chunk in response.iter_bytes(CHUNK_BYTES):
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES:
-                        raise self._nonsense("answer: it is too long")
+            with self._client.stream(method, self._url + path, headers=headers, **arguments) as response:
+                body = self._bounded(response)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
         self._check(response.status_code, body)
         return body
 
-    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        headers = self._headers(method, path) | arguments.pop("headers", {})
-        try:
-            return self._client.request(method, self._url + path, headers=headers, **arguments)
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from None
+    def _bounded(self, response: httpx.Response) -> bytes:
+        body = b""
+        for chunk in response.iter_bytes(CHUNK_BYTES):
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise self._nonsense("answer: it is too long")
+        return body
 
     def _check(self, status: int, body: bytes) -> None:
         if status < httpx.codes.BAD_REQUEST:
@@ -170,11 +178,20 @@ class GatewayClient:
             shown = json.loads(body)["error"]
             message, remedy = str(shown["message"])[:500], shown.get("remedy")
             field, value = shown.get("field"), shown.get("value")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             message, remedy, field, value = f"HTTP status {status}", None, None, None
         if status == httpx.codes.NOT_FOUND and field == "job":
             raise NotSeenYet(message, field="job", value="0x" + self._job.hex())
         raise Refused(f"the provider's gateway refuses: {message}", field=field, value=value, remedy=remedy)
+
+    def _object(self, body: bytes, what: str) -> dict[str, Any]:
+        try:
+            answer = json.loads(body) if len(body) <= MAX_OBJECT_BYTES else None
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._nonsense(what)
+        return answer
 
     def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
         return Unreachable(

@@ -146,6 +146,11 @@ class Session:
         with self.sender(LOCK_TIMEOUT) as sender:
             return sender.wait(sender.submit(purpose, call.to, call.data), SEND_TIMEOUT)
 
+    def resume(self, entry: OutboxEntry) -> OutboxEntry:
+        """Goes on waiting for a transaction that was stored before. Raises as `send`."""
+        with self.sender(LOCK_TIMEOUT) as sender:
+            return sender.wait(entry, SEND_TIMEOUT)
+
 
 def open_session(directory: Path, *, with_key: bool = True, on_progress: Progress = lambda _: None) -> Session:
     """A session from the settings in a home folder, with its main key or without any."""

@@ -19,6 +19,7 @@ from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session, open_session
 from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unreachable
 from gpubond.jobs.requests import Domain
+from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.gateway import Gateway, GatewayServer
@@ -70,6 +71,7 @@ class Daemon:
             work = WorkLog(session.database)
             stores = BuyerStores(session.home.blobs, settings.provider.storage_mib << 20)
             inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20)
+            cancellations = Cancellations(session.database)
             gateway = Gateway(
                 domain=Domain(session.deployment.chain_id, str(session.contracts.escrow.address)),
                 index=session.index,
@@ -77,6 +79,8 @@ class Daemon:
                 stores=stores,
                 inputs=inputs,
                 log_path=executor.log_path,
+                cancellations=cancellations,
+                now=session.contracts.now,
             )
             server = GatewayServer(gateway.app(), settings.gateway)
             dispatcher = Dispatcher(
@@ -91,6 +95,7 @@ class Daemon:
                 provider=settings.provider,
                 gateway=settings.gateway,
                 slots=settings.offer.count,
+                cancellations=cancellations,
             )
             dispatcher.recover()
             server.start()

@@ -26,6 +26,7 @@ from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.manifest import commit_outputs
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
+from gpubond.provider.cancellations import CANCELLABLE, Cancellations, can_decline
 from gpubond.provider.executors.attempt import Attempt
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.inputs import JobInputs
@@ -83,6 +84,7 @@ class Dispatcher:
         provider: ProviderSettings,
         gateway: GatewaySettings,
         slots: int,
+        cancellations: Cancellations,
     ) -> None:
         self._provider_address = provider_address
         self._contracts = contracts
@@ -95,6 +97,7 @@ class Dispatcher:
         self._provider = provider
         self._gateway = gateway
         self._slots = slots
+        self._cancellations = cancellations
         self._pool = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="run")
         self._running: dict[str, threading.Event] = {}
         self._finished: dict[str, _Finished | BaseException] = {}
@@ -105,6 +108,7 @@ class Dispatcher:
             WorkState.AWAITING_INPUTS: self._await_inputs,
             WorkState.READY: self._start,
             WorkState.RUNNING: self._collect,
+            WorkState.CANCELLING: self._cancel,
             WorkState.EXECUTED: self._decide,
             WorkState.COMMITTING: self._follow_commit,
             WorkState.COMMITTED: self._await_settlement,
@@ -146,11 +150,16 @@ class Dispatcher:
                 self._end(work, _ENDS[record.status], record)
                 continue
             try:
-                self._steps[work.state](work, record)
+                self._step_of(work)(work, record)
             except GpuBondError as error:
                 logger.warning("job %s in %s: %s", work.job, work.state, error)
             except Exception:
                 logger.exception("job %s in %s: the step failed and is tried again", work.job, work.state)
+
+    def _step_of(self, work: Work) -> Step:
+        if work.state in CANCELLABLE and self._cancellations.heard(work.job) is not None:
+            return self._begin_cancel
+        return self._steps[work.state]
 
     def drain(self) -> None:
         """Starts nothing new from now on."""
@@ -228,6 +237,33 @@ class Dispatcher:
             self._finished[job] = outcome
             self._running.pop(job, None)
 
+    def _begin_cancel(self, work: Work, record: JobRecord) -> None:
+        logger.info("job %s: cancelled by its buyer", work.job)
+        self._work.move(work.job, WorkState.CANCELLING, reason=Reason.CANCELLED_BY_BUYER)
+
+    def _cancel(self, work: Work, record: JobRecord) -> None:
+        now, heard = self._contracts.now(), self._cancellations.heard(work.job)
+        with self._lock:
+            running = self._running.get(work.job)
+            if running is not None:
+                running.set()
+                return
+            outcome = self._finished.pop(work.job, None)
+        attempt = outcome.attempt if isinstance(outcome, _Finished) else None
+        if isinstance(outcome, _Finished) and outcome.result is not None:
+            # It ended by itself before it could be stopped.
+            self._work.move(
+                work.job, WorkState.EXECUTED, reason=outcome.attempt.reason, detail="", result=outcome.result
+            )
+        elif can_decline(record.terms, now):
+            self._decline(work, record, Reason.CANCELLED_BY_BUYER, Reason.CANCELLED_BY_BUYER.meaning)
+        else:
+            # What is heard within the window costs its buyer nothing, however late the run stops.
+            in_time = heard is not None and heard <= record.terms.acknowledge_by
+            seconds = 0 if attempt is None or in_time else attempt.seconds
+            result = _failed(work.job, self._stores.of(record.terms.buyer), Reason.CANCELLED_BY_BUYER, seconds, attempt)
+            self._work.move(work.job, WorkState.EXECUTED, reason=Reason.CANCELLED_BY_BUYER, result=result)
+
     def _collect(self, work: Work, record: JobRecord) -> None:
         with self._lock:
             outcome = self._finished.pop(work.job, None)
@@ -290,6 +326,9 @@ class Dispatcher:
             self._submit(work, "settle", self._contracts.settle(record.terms, commitment), WorkState.SETTLING)
 
     def _follow_settlement(self, work: Work, record: JobRecord) -> None:
+        entry = self._sender.entry(f"settle:{work.job}")
+        if entry is not None and entry.state == OutboxState.REVERTED:
+            return  # somebody was quicker, and the index shows it as soon as it has followed
         self._again_if_dropped(work, "settle", WorkState.COMMITTED)
 
     def _follow_decline(self, work: Work, record: JobRecord) -> None:
@@ -350,10 +389,16 @@ class Dispatcher:
         logger.info("job %s: %s (%s)", work.job, state, record.final_tx)
 
 
-def _failed(job: str, blobs: BlobStore) -> dict[str, Any]:
-    """The result of a job that could not be run here: no outputs, no seconds."""
-    reason = Reason.INTERNAL
-    attempt = Attempt(reason.exit_code, reason, 0, reason.meaning, Path(), False, {}, "none")
+def _failed(
+    job: str,
+    blobs: BlobStore,
+    reason: Reason = Reason.INTERNAL,
+    seconds: int = 0,
+    stopped: Attempt | None = None,
+) -> dict[str, Any]:
+    """The result of a job that was not run to its end here: no outputs, and as a rule no seconds."""
+    device = "none" if stopped is None else stopped.device
+    attempt = Attempt(reason.exit_code, reason, seconds, reason.meaning, Path(), False, {}, device)
     return _keep(job, attempt, blobs)
 
 

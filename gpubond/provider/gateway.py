@@ -7,6 +7,7 @@
     GET  /v1/jobs/{job}/manifest           the canonical manifest of the outputs
     GET  /v1/jobs/{job}/blobs/{sha256}     an output that the manifest names
     GET  /v1/jobs/{job}/logs?offset=N      the job's log from byte N
+    POST /v1/jobs/{job}/cancel             ends the job: what follows and until when; noted before it is answered
 
 Every request but the first is signed by the wallet of that job's buyer (`gpubond.jobs.requests`).
 Errors are JSON: `{"error": {"code", "message", "field", "value", "remedy"}}`.
@@ -34,6 +35,7 @@ from gpubond import __version__
 from gpubond.chain.index import JobRecord, MarketIndex
 from gpubond.errors import BadInput, BadSettings, GpuBondError
 from gpubond.jobs.requests import Domain, Unauthorized, Verifier
+from gpubond.provider.cancellations import Cancellations, hear
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import STATES, WorkLog, WorkState
@@ -59,6 +61,8 @@ class Gateway:
         stores: inputs and outputs.
         inputs: which blobs a job asks for.
         log_path: the log file of a job, existing or not.
+        cancellations: where wishes to end a job are noted.
+        now: the chain's time, Unix seconds.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Gateway:
         stores: BuyerStores,
         inputs: JobInputs,
         log_path: Callable[[str], Path],
+        cancellations: Cancellations,
+        now: Callable[[], int],
     ) -> None:
         self._verifier = Verifier(domain)
         self._index = index
@@ -77,6 +83,8 @@ class Gateway:
         self._stores = stores
         self._inputs = inputs
         self._log_path = log_path
+        self._cancellations = cancellations
+        self._now = now
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -88,6 +96,7 @@ class Gateway:
                 Route("/v1/jobs/{job}/blobs/{sha256}", _answering_errors(self._download), methods=["GET"]),
                 Route("/v1/jobs/{job}/manifest", _answering_errors(self._manifest), methods=["GET"]),
                 Route("/v1/jobs/{job}/logs", _answering_errors(self._logs), methods=["GET"]),
+                Route("/v1/jobs/{job}/cancel", _answering_errors(self._cancel), methods=["POST"]),
             ]
         )
 
@@ -147,6 +156,12 @@ class Gateway:
             raise BadInput("this is not an offset", field="offset", value=text, remedy="give bytes from 0")
         data = await anyio.to_thread.run_sync(_read_slice, self._log_path(record.job), int(text))
         return Response(data, media_type="application/octet-stream")
+
+    async def _cancel(self, request: Request) -> Response:
+        record = await self._authorize(request)
+        return JSONResponse(
+            await anyio.to_thread.run_sync(lambda: hear(self._cancellations, record, self._work, self._now))
+        )
 
     async def _authorize(self, request: Request) -> JobRecord:
         text = request.path_params["job"]
