@@ -154,6 +154,12 @@ class Buyer:
         Raises:
             BadInput: `retry` without a highest price, or with a certain offer or provider.
         """
+        self.check_retry(prepared, retry)
+        return self._hiring.begin(prepared, retry)
+
+    @staticmethod
+    def check_retry(prepared: Prepared, retry: int) -> None:
+        """Raises BadInput if further hires are wanted without a highest price, or with a certain offer."""
         if retry and (prepared.max_price is None or prepared.pinned):
             raise BadInput(
                 "to hire the next best, a highest price is needed and no certain offer or provider",
@@ -161,7 +167,6 @@ class Buyer:
                 value=retry,
                 remedy="give --max-price with --retry, and neither --offer nor --provider",
             )
-        return self._hiring.begin(prepared, retry)
 
     def hire(self, prepared: Prepared, retry: int = 0) -> str:
         """Tops the balance up, hires, uploads specification and inputs; returns the job's id (0x hex).

@@ -28,6 +28,8 @@ MAX_SENDS = 3
 # Bytes of a log that are read in all, and between two looks at the chain; a worker keeps 8 MiB.
 MAX_LOG_BYTES = 64 << 20
 MAX_LOG_BYTES_AT_ONCE = 16 << 20
+# Requests for it at once: a gateway may hand it out byte by byte.
+MAX_LOG_REQUESTS = 256
 # Looks at a node that does not answer before a wait ends with that; it may be resumed.
 MAX_SILENCE = 20
 
@@ -151,11 +153,8 @@ class Delivery:
 
     def logs(self, job: str, offset: int = 0) -> Iterator[bytes]:
         """The job's log from a byte offset to its present end, at most `MAX_LOG_BYTES` of it."""
-        end = offset + MAX_LOG_BYTES
         with self._desk.gateway(self._desk.record(job)) as gateway:
-            while offset < end and (piece := gateway.logs(offset)):
-                offset += len(piece)
-                yield piece
+            yield from _pieces(gateway, offset, offset + MAX_LOG_BYTES)
 
     def _try_upload(self, upload: Callable[[str], None], view: JobView) -> str | None:
         """Why there is no use in another try, if there is none."""
@@ -196,6 +195,16 @@ class Delivery:
                 time.sleep(POLL_SECONDS)
 
 
+def _pieces(gateway: GatewayClient, offset: int, end: int) -> Iterator[bytes]:
+    """The log between two bytes, as far as it goes."""
+    for _ in range(MAX_LOG_REQUESTS):
+        piece = gateway.logs(offset)[: end - offset]
+        if not piece:
+            return
+        offset += len(piece)
+        yield piece
+
+
 class _LogReader:
     """Reads a log that grows, across gaps; no more than a job's log can have."""
 
@@ -210,7 +219,7 @@ class _LogReader:
         end = min(self._offset + MAX_LOG_BYTES_AT_ONCE, MAX_LOG_BYTES)
         try:
             with self._desk.gateway(record) as gateway:
-                while self._offset < end and (piece := gateway.logs(self._offset)):
+                for piece in _pieces(gateway, self._offset, end):
                     self._offset += len(piece)
                     self._on_log(piece)
                     if self._offset >= MAX_LOG_BYTES:

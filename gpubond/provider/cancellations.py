@@ -66,7 +66,9 @@ def hear(cancellations: Cancellations, record: JobRecord, work_log: WorkLog, now
     """Notes a wish if it is not too late; what the gateway tells the buyer: what follows, and until when."""
     work = work_log.get(record.job)
     heard = cancellations.heard(record.job)
-    open_still = work is None or work.state in CANCELLABLE
+    # Executed without a result: this machine failed, and the job is about to be tried again.
+    failed_here = work is not None and work.state == WorkState.EXECUTED and work.result is None
+    open_still = work is None or work.state in CANCELLABLE or failed_here
     if heard is None and record.status == Status.ACTIVE and open_still:
         cancellations.wish(record.job, now())
         heard = cancellations.heard(record.job)
