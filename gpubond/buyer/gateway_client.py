@@ -7,7 +7,6 @@ A provider is a stranger: its answers are bounded in size, never trusted and nev
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,8 @@ import httpx
 from eth_account.signers.local import LocalAccount
 
 from gpubond.buyer.patience import bound_patience
-from gpubond.errors import GpuBondError, JobFailed, Refused, Unreachable
+from gpubond.errors import BadInput, GpuBondError, JobFailed, Refused, Unreachable
+from gpubond.jobs.model import read_json
 from gpubond.jobs.requests import Domain, sign
 
 CHUNK_BYTES = 1 << 18
@@ -40,6 +40,14 @@ def gateway_answers(url: str) -> bool:
             return response.status_code == httpx.codes.OK
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):  # ValueError: names that IDNA refuses
         return False
+
+
+def _parsed(body: bytes) -> Any:
+    """A stranger's JSON; None if it is too long, too deep (which crashes Python's own parser), or none."""
+    try:
+        return read_json(body, "answer") if len(body) <= MAX_OBJECT_BYTES else None
+    except (BadInput, ValueError):
+        return None
 
 
 class NotSeenYet(GpuBondError):
@@ -175,20 +183,17 @@ class GatewayClient:
         if status < httpx.codes.BAD_REQUEST:
             return
         try:
-            shown = json.loads(body)["error"]
+            shown = _parsed(body)["error"]
             message, remedy = str(shown["message"])[:500], shown.get("remedy")
             field, value = shown.get("field"), shown.get("value")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (KeyError, TypeError, AttributeError):
             message, remedy, field, value = f"HTTP status {status}", None, None, None
         if status == httpx.codes.NOT_FOUND and field == "job":
             raise NotSeenYet(message, field="job", value="0x" + self._job.hex())
         raise Refused(f"the provider's gateway refuses: {message}", field=field, value=value, remedy=remedy)
 
     def _object(self, body: bytes, what: str) -> dict[str, Any]:
-        try:
-            answer = json.loads(body) if len(body) <= MAX_OBJECT_BYTES else None
-        except (ValueError, RecursionError):
-            answer = None
+        answer = _parsed(body)
         if not isinstance(answer, dict):
             raise self._nonsense(what)
         return answer

@@ -7,8 +7,8 @@ import contextlib
 import json
 import socketserver
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 ENDLESS = b"x" * (1 << 16)
 
@@ -112,7 +112,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def _broken_errors(self) -> None:
         self._send(b'{"error": {"message": ["\x1b[2J"], "field": {}}}', "418 Teapot")
 
-    MODES = {
+    MODES: ClassVar[dict[str, Callable[[_Handler], None]]] = {
         "good": _good,
         "endless log": _good,
         "no json": lambda self: self._send(b"<html>"),
