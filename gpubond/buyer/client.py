@@ -104,6 +104,7 @@ class Buyer:
         offer: str | None = None,
         provider: str | None = None,
         max_price: str | None = None,
+        again: bool = True,
     ) -> Prepared:
         """Checks a job and finds its offer. Nothing is sent and nothing spent.
 
@@ -114,6 +115,7 @@ class Buyer:
             offer: hire this offer (id as 0x hex).
             provider: hire this provider (owner's address).
             max_price: whole tokens that may be spent at most.
+            again: False refuses a job of which an interrupted submission is open.
 
         Raises:
             BadInput: the job, its CUDA source or an argument is wrong; the field is named.
@@ -122,6 +124,14 @@ class Buyer:
             Unreachable: no provider's gateway answers.
         """
         spec, files = load_job_file(job_file)
+        interrupted = None if again else self._hiring.interrupted(spec.hash())
+        if interrupted is not None:
+            raise Refused(
+                "a submission of this very job was interrupted and is open",
+                field="submission",
+                value=interrupted.id,
+                remedy=f"`gpubond job resume {interrupted.id}` goes on with it; --again hires anew",
+            )
         limit = seconds if seconds is not None else spec.limits.seconds
         if spec.limits.seconds > limit:
             raise BadInput(
@@ -239,10 +249,6 @@ class Buyer:
             if submission.retries:
                 self._session.on_progress(f"{ended.meaning}")
         return ended is None
-
-    def interrupted(self, prepared: Prepared) -> Submission | None:
-        """A submission of the same job that was interrupted: to be resumed rather than to be made again."""
-        return self._hiring.interrupted(prepared.spec.hash())
 
     def upload(self, job: str) -> None:
         """Sends what the provider still lacks; see `Delivery.upload`."""

@@ -121,12 +121,9 @@ class Hiring:
         Raises: Unreachable, if the node does not answer.
         """
         desk = self._desk
-        if last.cancelled:
-            return SubmissionCode.CANCELLED
-        if last.number >= submission.retries:
-            if last.refusal is not None:
-                return SubmissionCode.HIRE_REFUSED
-            return SubmissionCode.TRIES_USED_UP
+        ended = self._ended(submission, last)
+        if ended is not None:
+            return ended
         self._require_all_back(last, itself=True)
         tried = frozenset(
             order.offer.provider for order in desk.orders.of_submission(submission.id) if order.offer is not None
@@ -140,11 +137,8 @@ class Hiring:
                 answers=gateway_answers,
                 without=tried,
             )
-        except (NotEnough, Refused, BadInput) as error:
-            desk.say(f"nobody else can be hired: {error.message}")
-            return SubmissionCode.NO_OFFER_LEFT
-        except Unreachable as error:
-            if error.field != "gateway":
+        except (NotEnough, Refused, BadInput, Unreachable) as error:
+            if isinstance(error, Unreachable) and error.field != "gateway":
                 raise
             desk.say(f"nobody else can be hired: {error.message}")
             return SubmissionCode.NO_OFFER_LEFT
@@ -155,6 +149,17 @@ class Hiring:
         )
         desk.orders.add_next(last, quote.record.offer)
         reached(Boundary.NEXT_STORED)
+        return None
+
+    def _ended(self, submission: Submission, last: OrderRecord) -> SubmissionCode | None:
+        """Why nobody may be hired after an order, whatever is on offer."""
+        now = self._desk.orders.submission(submission.id)
+        if now is not None and not now.code.open:
+            return now.code
+        if last.cancelled:
+            return SubmissionCode.CANCELLED
+        if last.number >= submission.retries:
+            return SubmissionCode.TRIES_USED_UP if last.refusal is None else SubmissionCode.HIRE_REFUSED
         return None
 
     @contextmanager

@@ -16,7 +16,7 @@ from gpubond.chain.market import Status
 from gpubond.cli.command import home_option, reporting
 from gpubond.cli.job_words import show_and_judge, show_prepared, show_quotes, write_log
 from gpubond.cli.output import print_json, progress
-from gpubond.errors import BadInput, Refused
+from gpubond.errors import BadInput
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -107,6 +107,7 @@ def submit(
             offer=offer,
             provider=provider,
             max_price=max_price,
+            again=again or dry_run,
         )
         buyer.check_retry(prepared, retry)
         if not as_json:
@@ -115,14 +116,6 @@ def submit(
             if as_json:
                 print_json({"dry_run": True, "quote": prepared.quote.as_dict(), "notes": prepared.notes})
             return
-        open_one = None if again else buyer.interrupted(prepared)
-        if open_one is not None:
-            raise Refused(
-                "a submission of this very job was interrupted and is open",
-                field="submission",
-                value=open_one.id,
-                remedy=f"`gpubond job resume {open_one.id}` goes on with it; --again hires anew",
-            )
         if not yes:
             _confirm()
         submission = buyer.begin(prepared, retry).id

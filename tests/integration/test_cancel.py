@@ -42,7 +42,7 @@ def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iter
     devnet.up()
     try:
         market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        windows = ("--acknowledge-window", "300", "--delivery-margin", "60", "--challenge-window", "600")
+        windows = ("--acknowledge-window", "3600", "--delivery-margin", "600", "--challenge-window", "600")
         market.provider("provider", OWNER, 2, *windows, "--backed-jobs", "20")
         market.provider("other", 3, 4, *windows, "--price-per-hour", "72")
         market.buyer("buyer", BUYER)

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUYER = 5
 # Owner and operator; the price rises, so that the order in which they are hired is known.
 CHEAP, MIDDLE, DEAR = (1, 2), (3, 4), (6, 7)
-WINDOWS = ("--acknowledge-window", "120", "--delivery-margin", "20", "--challenge-window", "600", "--backed-jobs", "40")
+WINDOWS = ("--acknowledge-window", "3600", "--delivery-margin", "20", "--challenge-window", "600", "--backed-jobs", "40")
 
 
 @pytest.fixture(scope="module")
