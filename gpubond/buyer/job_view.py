@@ -64,7 +64,11 @@ class JobView:
             if said in list(kind):
                 return kind(said)
         report = self.record.report
-        return None if report is None else Reason.of_exit_status(report["exit_status"])
+        if report is None:
+            return None
+        likely = Reason.of_exit_status(report["exit_status"])
+        # A program may end with that status itself; we know whether we cancelled.
+        return Reason.NONZERO_EXIT if likely == Reason.CANCELLED_BY_BUYER and not self.cancelled else likely
 
     @property
     def remedy(self) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from gpubond.jobs.spec import JobSpec
 HIRE_GAS = 120_000
 SETTLE_GAS = 90_000
 WEI = 10**18
+# Gateways that are asked at once whether they answer.
+PROBES = 16
 
 
 @dataclass(frozen=True)
@@ -270,12 +273,29 @@ def choose(
             value=max_price,
             remedy=f"the cheapest can cost {available[0].most:,} base units: raise it or run shorter",
         )
-    for quote in affordable:
-        if answers(quote.endpoint):
-            return quote
+    found = _first_that_answers(affordable, answers)
+    if found is not None:
+        return found
     raise Unreachable(
         "no gateway of the providers that could be hired answers",
         field="gateway",
         value=", ".join(quote.endpoint for quote in affordable[:3]),
         remedy="nothing was spent: try again later, or raise --max-price to reach other providers",
     )
+
+
+def _first_that_answers(quotes: list[Quote], answers: Callable[[str], bool]) -> Quote | None:
+    """The first quote whose gateway answers. The cheapest alone at first; beyond it several are asked at once, so
+    that a crowd of cheap offers with silent gateways does not keep a buyer from those behind it."""
+    known: dict[str, bool] = {}
+    width = 1
+    while quotes:
+        group, quotes = quotes[:width], quotes[width:]
+        width = PROBES
+        asked = list(dict.fromkeys(quote.endpoint for quote in group if quote.endpoint not in known))
+        with ThreadPoolExecutor(PROBES) as pool:
+            known |= dict(zip(asked, pool.map(answers, asked), strict=True))
+        for quote in group:
+            if known[quote.endpoint]:
+                return quote
+    return None

@@ -28,7 +28,16 @@ ROOT = Path(__file__).resolve().parents[2]
 BUYER = 5
 # Owner and operator; the price rises, so that the order in which they are hired is known.
 CHEAP, MIDDLE, DEAR = (1, 2), (3, 4), (6, 7)
-WINDOWS = ("--acknowledge-window", "3600", "--delivery-margin", "20", "--challenge-window", "600", "--backed-jobs", "40")
+WINDOWS = (
+    "--acknowledge-window",
+    "3600",
+    "--delivery-margin",
+    "20",
+    "--challenge-window",
+    "600",
+    "--backed-jobs",
+    "40",
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +58,36 @@ def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iter
         devnet.down()
 
 
-@pytest.fixture(autouse=True)
-def no_worker_is_left(market: Marketplace) -> Iterator[None]:
-    yield
-    for worker in list(market.workers):
-        market.stop_worker(worker, signal.SIGKILL)
+@pytest.fixture(scope="module")
+def workers(market: Marketplace) -> Workers:
+    return Workers(market)
+
+
+class Workers:
+    """Keeps workers running from one test to the next, since each needs seconds to start."""
+
+    def __init__(self, market: Marketplace) -> None:
+        self._market = market
+        self._running: dict[tuple[str, bool], Any] = {}
+
+    def are(self, *names: str, declining: tuple[str, ...] = ()) -> None:
+        """Just these run from now on; a declining one has an owner who takes no job of this size."""
+        wanted = {(name, False) for name in names} | {(name, True) for name in declining}
+        for key, worker in list(self._running.items()):
+            if key not in wanted or worker.poll() is not None:
+                self.kill(key[0])
+        for name, declines in sorted(wanted - set(self._running)):
+            with pytest.MonkeyPatch.context() as patch:
+                if declines:
+                    patch.setenv("GPUBOND_PROVIDER__MAX_MEMORY_MIB", "64")
+                self._running[name, declines] = self._market.start_worker(self._market.directory / name)
+
+    def kill(self, name: str) -> None:
+        """Ends a worker for good."""
+        for key in [key for key in self._running if key[0] == name]:
+            worker = self._running.pop(key)
+            if worker in self._market.workers:
+                self._market.stop_worker(worker, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +134,7 @@ MOMENTS = [*SENDER_MOMENTS, *(moment.value for moment in Boundary if moment != B
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_kill_at_any_moment_hires_once_and_loses_nothing(
-    market: Marketplace, buyer: Path, tmp_path: Path, moment: str
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path, moment: str
 ) -> None:
     if moment == "deposit stored":
         # A deposit is needed only where the balance does not do.
@@ -109,7 +143,7 @@ def test_a_kill_at_any_moment_hires_once_and_loses_nothing(
             token = client.session.contracts.token_info
         if balance:
             market.ok("account", "withdraw", token.text(balance).split()[0].replace(",", ""), "--home", str(buyer))
-    market.start_worker(market.directory / "cheap")
+    workers.are("cheap")
     job_file, spec_hash = unique_job(tmp_path, moment)
     killed_at(moment, *submit(buyer, job_file, "--max-price", "1"))
 
@@ -128,19 +162,10 @@ def test_a_kill_at_any_moment_hires_once_and_loses_nothing(
     assert jobs_of(market, spec_hash) == [view["job"]]
 
 
-def decline_all(market: Marketplace, name: str) -> None:
-    """A worker whose owner takes no job of this size: it declines each one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GPUBOND_PROVIDER__MAX_MEMORY_MIB", "64")
-        market.start_worker(market.directory / name)
-
-
 def test_after_a_decline_the_next_best_is_hired_and_never_the_same_again(
-    market: Marketplace, buyer: Path, tmp_path: Path
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
 ) -> None:
-    decline_all(market, "cheap")
-    decline_all(market, "middle")
-    market.start_worker(market.directory / "dear")
+    workers.are("dear", declining=("cheap", "middle"))
     job_file, spec_hash = unique_job(tmp_path, "two decline")
     ran = market.run(*submit(buyer, job_file, "--max-price", "2", "--retry", "5"))
     assert ran.code == 0, ran
@@ -168,11 +193,9 @@ def assert_never_more_at_stake_than(market: Marketplace, spec_hash: bytes, limit
 
 
 def test_nobody_is_hired_above_the_highest_price_or_more_often_than_allowed(
-    market: Marketplace, buyer: Path, tmp_path: Path
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
 ) -> None:
-    decline_all(market, "cheap")
-    decline_all(market, "middle")
-    market.start_worker(market.directory / "dear")
+    workers.are("dear", declining=("cheap", "middle"))
     # 60 s cost 0.60, 0.75 and 1.20: the third is above the price, then beyond the number of tries.
     for price, retry, code in (("1", "5", SubmissionCode.NO_OFFER_LEFT), ("2", "1", SubmissionCode.TRIES_USED_UP)):
         folder = tmp_path / code
@@ -186,9 +209,10 @@ def test_nobody_is_hired_above_the_highest_price_or_more_often_than_allowed(
             assert found is not None and found.code == code
 
 
-def test_a_kill_before_the_next_hire_hires_it_once(market: Marketplace, buyer: Path, tmp_path: Path) -> None:
-    decline_all(market, "cheap")
-    market.start_worker(market.directory / "middle")
+def test_a_kill_before_the_next_hire_hires_it_once(
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
+) -> None:
+    workers.are("middle", declining=("cheap",))
     job_file, spec_hash = unique_job(tmp_path, "killed before the next")
     killed_at(Boundary.NEXT_STORED, *submit(buyer, job_file, "--max-price", "2", "--retry", "1"))
     assert len(jobs_of(market, spec_hash)) == 1
@@ -198,10 +222,9 @@ def test_a_kill_before_the_next_hire_hires_it_once(market: Marketplace, buyer: P
 
 
 def test_after_an_expiry_the_refund_is_claimed_and_the_next_best_hired(
-    market: Marketplace, buyer: Path, tmp_path: Path
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
 ) -> None:
-    vanishing = market.start_worker(market.directory / "cheap")
-    market.start_worker(market.directory / "middle")
+    workers.are("cheap", "middle")
     job_file, spec_hash = unique_job(tmp_path, "vanishing", sleep="3")
     views: list[Any] = []
 
@@ -213,7 +236,7 @@ def test_after_an_expiry_the_refund_is_claimed_and_the_next_best_hired(
     wait_until(lambda: len(jobs_of(market, spec_hash)) == 1)
     first = jobs_of(market, spec_hash)[0]
     wait_until(lambda: state_of(market, buyer, first) == "running")
-    market.stop_worker(vanishing, signal.SIGKILL)
+    workers.kill("cheap")
     with Buyer.open(buyer) as client:
         terms = client.record(first).terms
     advance_time(market.node, terms.deliver_by - market.contracts.now() + 1)
@@ -227,9 +250,10 @@ def test_after_an_expiry_the_refund_is_claimed_and_the_next_best_hired(
     market.ok("provider", "join", "--home", str(market.directory / "cheap"), "--faucet", "--yes")
 
 
-def test_a_failed_run_is_no_reason_to_hire_again(market: Marketplace, buyer: Path, tmp_path: Path) -> None:
-    market.start_worker(market.directory / "cheap")
-    market.start_worker(market.directory / "middle")
+def test_a_failed_run_is_no_reason_to_hire_again(
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
+) -> None:
+    workers.are("cheap", "middle")
     job_file = write_job(tmp_path, "0", "raise SystemExit('wrong # only once')")
     spec = Buyer.validate(job_file).spec
     assert spec is not None
@@ -238,8 +262,8 @@ def test_a_failed_run_is_no_reason_to_hire_again(market: Marketplace, buyer: Pat
     assert len(jobs_of(market, spec.hash())) == 1
 
 
-def test_ctrl_c_says_how_to_go_on(market: Marketplace, buyer: Path, tmp_path: Path) -> None:
-    market.start_worker(market.directory / "cheap")
+def test_ctrl_c_says_how_to_go_on(market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path) -> None:
+    workers.are("cheap")
     job_file, spec_hash = unique_job(tmp_path, "interrupted", sleep="4")
     process = subprocess.Popen(
         [*PROGRAM, *submit(buyer, job_file, "--json")],
@@ -260,8 +284,10 @@ def test_ctrl_c_says_how_to_go_on(market: Marketplace, buyer: Path, tmp_path: Pa
     assert jobs_of(market, spec_hash) == [job]
 
 
-def test_two_commands_do_not_drive_one_submission(market: Marketplace, buyer: Path, tmp_path: Path) -> None:
-    market.start_worker(market.directory / "cheap")
+def test_two_commands_do_not_drive_one_submission(
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
+) -> None:
+    workers.are("cheap")
     job_file, _ = unique_job(tmp_path, "driven twice")
     with Buyer.open(buyer) as client:
         submission = client.begin(client.prepare(job_file)).id
@@ -274,8 +300,10 @@ def test_two_commands_do_not_drive_one_submission(market: Marketplace, buyer: Pa
     assert market.run("job", "resume", submission, "--home", str(buyer)).code == 6
 
 
-def test_retry_needs_a_highest_price_and_a_free_choice(market: Marketplace, buyer: Path, tmp_path: Path) -> None:
-    market.start_worker(market.directory / "cheap")
+def test_retry_needs_a_highest_price_and_a_free_choice(
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
+) -> None:
+    workers.are("cheap")
     job_file, _ = unique_job(tmp_path, "unbounded")
     for options in (("--retry", "1"), ("--retry", "1", "--max-price", "2", "--provider", address(CHEAP))):
         ran = market.run(*submit(buyer, job_file, *options))
