@@ -138,8 +138,7 @@ class Delivery:
                 if view.code == JobCode.OVERDUE:
                     if expire is None:
                         return view
-                    expire(job)
-                    continue
+                    expire(job)  # seen at the next look, which follows the chain by the confirmations wanted
                 if upload is not None and given_up is None and (view.provider_status or {}).get("missing"):
                     given_up = self._try_upload(upload, view)
             except Unreachable as error:

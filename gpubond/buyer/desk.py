@@ -7,7 +7,7 @@ from gpubond.buyer.gateway_client import GatewayClient
 from gpubond.buyer.orders import OrderRecord, Orders
 from gpubond.chain.index import JobRecord
 from gpubond.chain.session import Session
-from gpubond.errors import BadInput, Unreachable
+from gpubond.errors import BadInput, Refused, Unreachable
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.requests import Domain
 
@@ -32,12 +32,15 @@ class Desk:
         """The job as the chain has it.
 
         Args:
-            job: its id as 0x hex, or the beginning of it if that is one job's alone.
+            job: its id as 0x hex, or the beginning of it if that is one job's alone; or a submission's (s-…).
 
         Raises:
             BadInput: no such job in this deployment, or several.
+            Refused: the submission has no job yet.
         """
         self.session.sync()
+        if job.startswith("s-"):
+            return self._latest(job)
         found = self.session.index.jobs_like(job.lower())
         if len(found) != 1:
             raise BadInput(
@@ -47,6 +50,26 @@ class Desk:
                 remedy="`gpubond job list` shows yours; a job's id is 0x and 64 hex digits, or the first few of them",
             )
         return found[0]
+
+    def _latest(self, identifier: str) -> JobRecord:
+        submission = self.orders.submission(identifier)
+        if submission is None:
+            raise BadInput(
+                "there is no such submission in this home folder",
+                field="job",
+                value=identifier,
+                remedy="`gpubond job list` shows those that are open",
+            )
+        last = self.orders.of_submission(identifier)[-1]
+        record = self.session.index.ordered(self.session.address, bytes.fromhex(last.salt))
+        if record is None:
+            raise Refused(
+                f"the submission has no job: {submission.code.meaning}",
+                field="job",
+                value=identifier,
+                remedy=submission.code.remedy,
+            )
+        return record
 
     def order_of(self, record: JobRecord) -> OrderRecord | None:
         """The order that a job became of, if it was submitted from here.

@@ -142,7 +142,7 @@ class Session:
             Unreachable: the node does not answer, or the transaction was not mined in time. It stays in the
                 outbox and is not lost.
         """
-        self.on_progress(f"{call.words} …")
+        self.on_progress(f"{call.words} … (until it is mined, {SEND_TIMEOUT:.0f} s at most)")
         with self.sender(LOCK_TIMEOUT) as sender:
             return sender.wait(sender.submit(purpose, call.to, call.data), SEND_TIMEOUT)
 

@@ -54,13 +54,6 @@ def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iter
         devnet.down()
 
 
-@pytest.fixture(autouse=True)
-def no_worker_is_left(market: Marketplace) -> Iterator[None]:
-    yield
-    for worker in list(market.workers):
-        market.stop_worker(worker, signal.SIGKILL)
-
-
 @pytest.fixture
 def provider(market: Marketplace) -> Path:
     return market.directory / "provider"
@@ -68,7 +61,9 @@ def provider(market: Marketplace) -> Path:
 
 @pytest.fixture
 def worker(market: Marketplace, provider: Path) -> Any:
-    return market.start_worker(provider)
+    # One that runs still serves the next test too: each needs seconds to start.
+    running = [worker for worker in market.workers if worker.poll() is None]
+    return running[0] if running else market.start_worker(provider)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +183,7 @@ def test_a_gateway_that_is_silent_leaves_words_and_dates(
 def test_nobody_else_is_hired_for_a_cancelled_job(
     market: Marketplace, worker: Any, buyer: Path, tmp_path: Path
 ) -> None:
-    market.start_worker(market.directory / "other")
+    other = market.start_worker(market.directory / "other")
     job_file = write_job(tmp_path, "50", f"{SQUARES}# cancelled, not retried\n")
     results: list[Any] = []
 
@@ -203,6 +198,7 @@ def test_nobody_else_is_hired_for_a_cancelled_job(
     wait_until(lambda: state_of(market, buyer, job) == "running")
     cancel(market, buyer, job)
     thread.join()
+    market.stop_worker(other, signal.SIGKILL)
     assert (results[0].code, results[0].document["job"], results[0].document["code"]) == (7, job, "declined")
     assert {record.job for record, _ in jobs(buyer)} - known == {job}
 
