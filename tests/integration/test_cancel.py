@@ -216,7 +216,7 @@ def test_too_late_is_said(market: Marketplace, worker: Any, buyer: Path, tmp_pat
 
 
 def test_a_stranger_cannot_cancel(market: Marketplace, worker: Any, buyer: Path, tmp_path: Path) -> None:
-    job = running_job(market, buyer, tmp_path, "4")
+    job = running_job(market, buyer, tmp_path, "20")
     with Buyer.open(buyer) as client:
         record = client.record(job)
         announced = client.session.index.provider(record.terms.provider)
