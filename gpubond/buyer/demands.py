@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gpubond.buyer.chain_outputs import read_chunks, write_chunks, write_outputs
 from gpubond.buyer.demand_plan import DemandPlan, DemandView, plan_demand, require_demandable
+from gpubond.buyer.fetching import ordered_spec
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.demand_index import DemandState
 from gpubond.chain.demands import LANES, DataDemands
@@ -22,8 +23,8 @@ from gpubond.errors import GpuBondError, Refused, Unreachable
 from gpubond.jobs.manifest import Manifest
 
 if TYPE_CHECKING:
+    from gpubond.buyer.desk import Desk
     from gpubond.buyer.gateway_client import GatewayClient
-    from gpubond.jobs.spec import JobSpec
 
 POLL_SECONDS = 0.5
 # Seconds in which a node shows the event of a confirmed transaction.
@@ -38,14 +39,11 @@ class Demanding:
 
     _session: Session
     _contracts: Contracts
+    _desk: Desk
 
     if TYPE_CHECKING:
 
         def record(self, job: str) -> JobRecord: ...
-
-        def _gateway(self, record: JobRecord) -> GatewayClient: ...
-
-        def _spec(self, record: JobRecord) -> JobSpec: ...
 
     def demands(self, job: str) -> DemandView:
         """What was demanded of a job's result, and what was shown."""
@@ -203,7 +201,7 @@ class Demanding:
                 else "use a node that keeps old transactions and knows debug_traceTransaction",
             )
         if record.commitment is not None and len(chunks) == record.commitment.chunks:
-            return write_outputs(record, self._spec(record), chunks, directory)
+            return write_outputs(record, ordered_spec(self._desk, record), chunks, directory)
         for path in write_chunks(record, chunks, directory):
             self._session.on_progress(f"wrote {path}")
         return None
@@ -254,7 +252,7 @@ class Demanding:
                 answers.append(error.message)
 
         try:
-            asking = threading.Thread(target=ask, args=(self._gateway(record),), daemon=True)
+            asking = threading.Thread(target=ask, args=(self._desk.gateway(record),), daemon=True)
         except GpuBondError as error:
             return error.message
         asking.start()

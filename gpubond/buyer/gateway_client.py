@@ -7,7 +7,6 @@ travel in parts, several at once (`gpubond.buyer.gateway_parts`).
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,20 +19,23 @@ from typing import Any, Self
 import httpx
 from eth_account.signers.local import LocalAccount
 
-from gpubond.errors import GpuBondError, Refused, Unreachable
+from gpubond.buyer.patience import bound_patience
+from gpubond.errors import BadInput, GpuBondError, Refused, Unreachable
+from gpubond.jobs.model import read_json
 from gpubond.jobs.requests import Domain, part_content, sign
 
-CHUNK_BYTES = 1 << 18
 MAX_ANSWER_BYTES = 8 << 20
+# Of JSON: a status names what is missing and what is fetched from where, and a specification has 1 MiB.
+MAX_OBJECT_BYTES = 4 << 20
 # A worker keeps 8 MiB of a log and a few remarks.
 MAX_LOG_BYTES = 64 << 20
-# Seconds for a short answer, whole; and bytes a second below which a long one is given up.
-ANSWER_SECONDS = 60
-SLOWEST = 8192
+# Seconds in which a gateway must have said that it is up.
+HEALTH_PATIENCE = 10.0
 # Seconds by which a gateway's clock may differ for requests to be dated by it.
 MAX_CLOCK_DIFFERENCE = 86_400
 # Requests open at once; the gateway serves 16 of one buyer.
 MAX_CONNECTIONS = 8
+# Less than a request may take (`gpubond.buyer.patience`).
 LOG_WAIT_SECONDS = 20
 
 _CLOCK_TRIES = 2
@@ -45,7 +47,10 @@ def gateway_answers(url: str) -> bool:
         return False
     try:
         # Only the status: the body is a stranger's and may have no end.
-        with httpx.stream("GET", f"{url.rstrip('/')}/healthz", timeout=5) as response:
+        with (
+            bound_patience(httpx.Client(timeout=5), HEALTH_PATIENCE) as client,
+            client.stream("GET", f"{url.rstrip('/')}/healthz") as response,
+        ):
             return response.status_code == httpx.codes.OK
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError):  # ValueError: names that IDNA refuses
         return False
@@ -66,9 +71,13 @@ class Busy(Refused):
 
 @dataclass(frozen=True)
 class LogPiece:
-    """Some of a job's log. size: bytes of the log so far; ended: this is the last piece of a run that is over."""
+    """Some of a job's log, from byte `offset`.
+
+    size: bytes of the log so far; ended: this is the last piece of a run that is over.
+    """
 
     data: bytes
+    offset: int
     size: int
     ended: bool
 
@@ -93,11 +102,13 @@ class GatewayClient:
         self._job = job
         self._ahead = 0
         # The environment's proxies are the user's business with the world, redirects the provider's: refused.
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(60, connect=5),
-            follow_redirects=False,
-            headers={"Accept-Encoding": "identity"},
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+        self._client = bound_patience(
+            httpx.Client(
+                timeout=httpx.Timeout(60, connect=5),
+                follow_redirects=False,
+                headers={"Accept-Encoding": "identity"},
+                limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+            )
         )
 
     def __enter__(self) -> Self:
@@ -111,6 +122,11 @@ class GatewayClient:
     def status(self) -> dict[str, Any]:
         """Where the job stands on the provider's machine."""
         return self._object(self.path(), "status")
+
+    def cancel(self) -> dict[str, Any]:
+        """Asks the provider to stop the job; it notes the wish before it answers. May be repeated."""
+        with self.open("POST", self.path("/cancel")) as response:
+            return self._decoded(self.read(response, MAX_OBJECT_BYTES), "answer")
 
     def parts(self, sha256: str) -> dict[str, Any]:
         """Which parts of an input the gateway has: `have` lists first and last byte of each range."""
@@ -132,22 +148,19 @@ class GatewayClient:
         """The canonical manifest of the outputs; check it against the result root on chain."""
         return self.get(self.path("/manifest"))[0]
 
-    def logs(self, offset: int) -> bytes:
-        """Up to 1 MiB of the job's log from a byte offset; empty at the end."""
-        return self.log_piece(offset).data
-
     def log_piece(self, offset: int, wait: int = 0) -> LogPiece:
         """Up to 1 MiB of the job's log from a byte offset; if there is none, the gateway waits for it so long."""
         query = f"/logs?offset={offset}" + (f"&wait={wait}" if wait else "")
-        data, headers = self.get(self.path(query), seconds=ANSWER_SECONDS + wait)
+        data, headers = self.get(self.path(query))
         size = headers.get("gpubond-log-size", "")
         known = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else offset + len(data)
-        return LogPiece(data, known, headers.get("gpubond-log-ended") == "?1")
+        return LogPiece(data, offset, known, headers.get("gpubond-log-ended") == "?1")
 
-    def follow_logs(self, offset: int = 0) -> Iterator[bytes]:
+    def follow_logs(self, offset: int = 0, wait: int = LOG_WAIT_SECONDS) -> Iterator[LogPiece]:
         """The log as it grows, until the run has ended; no request while nothing is printed but a waiting one.
 
-        A run that the worker had to begin again begins its log again too.
+        A piece without data comes when nothing was printed for `wait` seconds, so that the caller may look elsewhere;
+        one at offset 0 begins the log again, as a run that the worker had to begin again does.
 
         Raises:
             Refused: the gateway sends more than any worker keeps.
@@ -155,33 +168,33 @@ class GatewayClient:
         total = 0
         while True:
             started = time.monotonic()
-            piece = self.log_piece(offset, LOG_WAIT_SECONDS)
+            piece = self.log_piece(offset, wait)
             total += len(piece.data)
             if total > MAX_LOG_BYTES:
                 raise self.nonsense("log: it is too long")
-            if piece.data:
-                offset += len(piece.data)
-                yield piece.data
-            elif piece.ended:
-                return
-            elif piece.size < offset:
+            if not piece.data and piece.size < offset:
                 offset = 0
-            elif time.monotonic() - started < 1:
+                continue
+            if not piece.data and piece.ended:
+                return
+            yield piece
+            offset += len(piece.data)
+            if not piece.data and time.monotonic() - started < 1:
                 time.sleep(1)  # it does not wait, so we do
 
     def path(self, rest: str = "") -> str:
         """The path of something of this job."""
         return f"/v1/jobs/0x{self._job.hex()}{rest}"
 
-    def get(self, path: str, seconds: float = ANSWER_SECONDS) -> tuple[bytes, httpx.Headers]:
-        """A short answer, whole, and its headers."""
+    def get(self, path: str, most: int = MAX_ANSWER_BYTES) -> tuple[bytes, httpx.Headers]:
+        """A short answer, whole, of at most so many bytes, and its headers."""
         with self.open("GET", path) as response:
-            return self.read(response, MAX_ANSWER_BYTES, seconds), response.headers
+            return self.read(response, most), response.headers
 
     def put(self, path: str, content: bytes, headers: dict[str, str]) -> dict[str, Any]:
         """Sends bytes; returns the gateway's JSON."""
         with self.open("PUT", path, content, headers) as response:
-            return self._decoded(self.read(response, MAX_ANSWER_BYTES, ANSWER_SECONDS), "answer")
+            return self._decoded(self.read(response, MAX_OBJECT_BYTES), "answer")
 
     @contextmanager
     def open(
@@ -204,7 +217,7 @@ class GatewayClient:
                     if response.status_code < httpx.codes.BAD_REQUEST:
                         yield response
                         return
-                    body = self.read(response, MAX_ANSWER_BYTES, ANSWER_SECONDS)
+                    body = self.read(response, MAX_OBJECT_BYTES)
                 finally:
                     response.close()
                 if attempt or not self._take_clock(response, body):
@@ -214,23 +227,18 @@ class GatewayClient:
         except httpx.InvalidURL:
             raise self.unreachable("its address is none") from None
 
-    def read(self, response: httpx.Response, most: int, seconds: float) -> bytes:
-        """The body, of at most so many bytes, read within so many seconds."""
-        body = bytearray()
-        for piece in self.pieces(response, most, seconds):
-            body += piece
-        return bytes(body)
+    def read(self, response: httpx.Response, most: int) -> bytes:
+        """The body, of at most so many bytes."""
+        return b"".join(self.pieces(response, most))
 
-    def pieces(self, response: httpx.Response, most: int, seconds: float) -> Iterator[bytes]:
-        """The body in pieces, of at most so many bytes together, read within so many seconds."""
-        deadline, count = time.monotonic() + seconds, 0
+    def pieces(self, response: httpx.Response, most: int) -> Iterator[bytes]:
+        """The body in pieces, of at most so many bytes together."""
+        count = 0
         # Raw: nobody asked for compressed bytes, and a few of them can unpack to any number.
         for piece in response.iter_raw():
             count += len(piece)
             if count > most:
                 raise self.nonsense("answer: it is too long")
-            if time.monotonic() > deadline:
-                raise self.unreachable("it answers too slowly")
             yield piece
 
     def unreachable(self, why: str) -> Unreachable:
@@ -253,13 +261,10 @@ class GatewayClient:
         )
 
     def _object(self, path: str, what: str) -> dict[str, Any]:
-        return self._decoded(self.get(path)[0], what)
+        return self._decoded(self.get(path, MAX_OBJECT_BYTES)[0], what)
 
     def _decoded(self, body: bytes, what: str) -> dict[str, Any]:
-        try:
-            answer = json.loads(body)
-        except (ValueError, RecursionError):
-            raise self.nonsense(what) from None
+        answer = _parsed(body)
         if not isinstance(answer, dict):
             raise self.nonsense(what)
         return answer
@@ -286,6 +291,7 @@ class GatewayClient:
             return NotSeenYet(message, field="job", value="0x" + self._job.hex())
         text = f"the provider's gateway refuses: {message}"
         field = None if field is None else str(field)[:80]
+        value = None if value is None else str(value)[:200]
         remedy = None if remedy is None else str(remedy)[:500]
         if status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
             busy = Busy(text, field=field, value=value, remedy=remedy)
@@ -295,10 +301,16 @@ class GatewayClient:
         return Refused(text, field=field, value=value, remedy=remedy)
 
 
+def _parsed(body: bytes) -> Any:
+    """A stranger's JSON; None if it is too deep (which crashes Python's own parser), or none."""
+    try:
+        return read_json(body, "answer")
+    except (BadInput, ValueError):
+        return None
+
+
 def _shown(body: bytes) -> dict[str, Any]:
     """The error in an answer, or nothing."""
-    try:
-        shown = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
+    answer = _parsed(body)
+    shown = answer.get("error") if isinstance(answer, dict) else None
     return shown if isinstance(shown, dict) else {}

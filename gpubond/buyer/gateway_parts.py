@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gpubond.buyer.gateway_client import ANSWER_SECONDS, SLOWEST, Busy, GatewayClient
+from gpubond.buyer.gateway_client import Busy, GatewayClient
 from gpubond.errors import BadInput, JobFailed, Unreachable
 from gpubond.jobs.ranges import etag, part_headers
 
@@ -120,7 +120,7 @@ def download_blob(
                 if response.status_code != expected:
                     raise client.nonsense(f"output: HTTP status {response.status_code}")
                 data = bytearray()
-                for piece in client.pieces(response, length, ANSWER_SECONDS + length / SLOWEST):
+                for piece in client.pieces(response, length):
                     data += piece
             if len(data) < length:
                 raise client.unreachable("it broke off")

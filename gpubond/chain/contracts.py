@@ -6,13 +6,16 @@ A call is data for the sender; nothing is sent here. Amounts are token base unit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eth_abi.abi import decode
 from web3 import Web3
 from web3.contract import Contract
 
 from gpubond.chain.abi import load_abi
+from gpubond.chain.batch import call_many
 from gpubond.chain.deployment import Deployment
 from gpubond.chain.market import Commitment, JobTerms, Offer, Order
 from gpubond.chain.money import Token
@@ -94,6 +97,14 @@ class Contracts:
     def refusal(self, offer: Offer, buyer: str, longest_run: int) -> str:
         """Why a hire would be refused now; empty if nothing stands against it."""
         return str(self.views.functions.refusal(offer.as_tuple(), buyer, longest_run).call())
+
+    def refusals(self, offers: Sequence[Offer], buyer: str, longest_run: int) -> list[str]:
+        """`refusal` of many offers, in a request for each hundred of them."""
+        calls = [
+            bytes.fromhex(self.views.encode_abi("refusal", args=[offer.as_tuple(), buyer, longest_run])[2:])
+            for offer in offers
+        ]
+        return [str(decode(["string"], answer)[0]) for answer in call_many(self.node, str(self.views.address), calls)]
 
     def burned(self) -> int:
         """What slashes by the escrow took out of use for good, base units."""

@@ -160,6 +160,14 @@ class MarketIndex:
         )
         return [_job(row) for row in rows.fetchall()]
 
+    def ordered(self, buyer: str, salt: bytes) -> JobRecord | None:
+        """The job that became of a buyer's order, by the order's salt; None if there is none, or not yet."""
+        row = self._database.connection.execute(
+            "SELECT * FROM market_jobs WHERE buyer = ? AND json_extract(terms, '$.salt') = ?",
+            (buyer, "0x" + salt.hex()),
+        ).fetchone()
+        return None if row is None else _job(row)
+
     def offer(self, offer_id: str) -> OfferRecord | None:
         """An offer by its id (0x hex), or None."""
         row = self._database.connection.execute(
@@ -202,6 +210,21 @@ class MarketIndex:
         )
         outcomes = {Status(end["status"]).name.lower(): end["n"] for end in ends.fetchall()}
         return ProviderRecord(row["provider"], row["operator"], row["endpoint"], outcomes)
+
+    def providers(self) -> dict[str, ProviderRecord]:
+        """All providers by their owners' addresses."""
+        outcomes: dict[str, dict[str, int]] = {}
+        for row in self._database.connection.execute(
+            "SELECT provider, status, count(*) AS n FROM market_jobs GROUP BY provider, status"
+        ).fetchall():
+            outcomes.setdefault(row["provider"], {})[Status(row["status"]).name.lower()] = row["n"]
+        rows = self._database.connection.execute("SELECT * FROM market_providers").fetchall()
+        return {
+            row["provider"]: ProviderRecord(
+                row["provider"], row["operator"], row["endpoint"], outcomes.get(row["provider"], {})
+            )
+            for row in rows
+        }
 
 
 def _apply(tx: Transaction, event: Event) -> None:

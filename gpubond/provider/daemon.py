@@ -22,6 +22,7 @@ from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session, open_session
 from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unreachable
 from gpubond.jobs.requests import Domain
+from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
@@ -94,6 +95,7 @@ class Daemon:
             http = GuardedHttp(allow_private=settings.gateway.fetch_from_private_addresses)
             fetcher = UrlFetcher(stores, http, settings.gateway.s3_endpoint)
             inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher)
+            cancellations = Cancellations(session.database)
             gateway = Gateway(
                 domain=Domain(session.deployment.chain_id, str(session.contracts.escrow.address)),
                 index=session.index,
@@ -102,6 +104,8 @@ class Daemon:
                 inputs=inputs,
                 log_path=executor.log_path,
                 settings=settings.gateway,
+                cancellations=cancellations,
+                now=session.contracts.now,
                 nonces=session.home.directory / "nonces",
             )
             server = GatewayServer(gateway, settings.gateway, session.home.resolve)
@@ -117,6 +121,7 @@ class Daemon:
                 provider=settings.provider,
                 gateway=settings.gateway,
                 slots=settings.offer.count,
+                cancellations=cancellations,
             )
             answers = DemandAnswers(session, sender, work, stores, settings.provider)
             retention = Retention(

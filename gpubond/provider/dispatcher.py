@@ -17,10 +17,11 @@ from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.errors import BadInput, GpuBondError, Refused
 from gpubond.jobs.reasons import Reason
+from gpubond.provider.cancellations import CANCELLABLE, Cancellations, can_decline, decline_margin
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.policy import refusal_of_spec, refusal_of_terms
-from gpubond.provider.runs import Runs, failed_result
+from gpubond.provider.runs import Finished, Runs, failed_result
 from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import FINAL_STATES, Work, WorkLog, WorkState
@@ -29,9 +30,6 @@ from gpubond.store.boundaries import boundary
 
 logger = logging.getLogger(__name__)
 
-# Seconds before the acknowledgement deadline at which a job without inputs is given back: time for the
-# transaction, at most a quarter of the window.
-DECLINE_MARGIN = 60
 # Attempts at a job whose run failed by this machine's fault.
 MAX_ATTEMPTS = 3
 # Starts of one job, with those that ended with the worker: a job that kills the worker must not do so for ever.
@@ -54,6 +52,7 @@ _UNCOMMITTED = frozenset(
         WorkState.AWAITING_INPUTS,
         WorkState.READY,
         WorkState.RUNNING,
+        WorkState.CANCELLING,
         WorkState.EXECUTED,
         WorkState.DECLINING,
     }
@@ -61,7 +60,7 @@ _UNCOMMITTED = frozenset(
 
 _HIRE_REORGED = "hire_reorged"
 # Nothing is left to run, and the chain does not know of it yet.
-_OWED = frozenset({WorkState.EXECUTED, WorkState.COMMITTING, WorkState.DECLINING})
+_OWED = frozenset({WorkState.CANCELLING, WorkState.EXECUTED, WorkState.COMMITTING, WorkState.DECLINING})
 
 Step = Callable[[Work, JobRecord], None]
 
@@ -72,6 +71,7 @@ class Dispatcher:
     Args:
         provider_address: whose jobs.
         slots: jobs at once.
+        cancellations: buyers' wishes to end a job.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Dispatcher:
         provider: ProviderSettings,
         gateway: GatewaySettings,
         slots: int,
+        cancellations: Cancellations,
     ) -> None:
         self._provider_address = provider_address
         self._contracts = contracts
@@ -100,6 +101,7 @@ class Dispatcher:
         self._provider = provider
         self._gateway = gateway
         self._runs = Runs(executor, slots)
+        self._cancellations = cancellations
         self._absent_since: dict[str, int] = {}
         self._draining = False
         self._sparing = Sparing(logger)
@@ -107,7 +109,8 @@ class Dispatcher:
             WorkState.HIRED: self._check_hire,
             WorkState.AWAITING_INPUTS: self._await_inputs,
             WorkState.READY: self._start,
-            WorkState.RUNNING: self._collect,
+            WorkState.RUNNING: lambda work, record: self._take_outcome(work),
+            WorkState.CANCELLING: self._cancel,
             WorkState.EXECUTED: self._decide,
             WorkState.COMMITTING: self._follow_commit,
             WorkState.COMMITTED: self._await_settlement,
@@ -179,6 +182,9 @@ class Dispatcher:
             self._end(work, _ENDS[record.status], record)
         elif record.status in (Status.COMMITTED, Status.DISPUTED) and work.state in _UNCOMMITTED:
             self._take_over(work)
+        elif work.state in CANCELLABLE and self._cancellations.heard(work.job) is not None:
+            logger.info("job %s: cancelled by its buyer", work.job)
+            self._work.move(work.job, WorkState.CANCELLING, reason=Reason.CANCELLED_BY_BUYER)
         else:
             self._steps[work.state](work, record)
 
@@ -256,11 +262,10 @@ class Dispatcher:
             logger.info("job %s: all inputs are here", work.job)
             return
         self._inputs.fetch(terms)
-        margin = min(DECLINE_MARGIN, (terms.acknowledge_by - terms.matched_at) // 4)
         now = self._contracts.now()
         if now > terms.deliver_by:
             self._work.move(work.job, WorkState.ABANDONED, reason="deadline_passed")
-        elif terms.acknowledge_by - margin <= now <= terms.acknowledge_by:
+        elif terms.acknowledge_by - decline_margin(terms) <= now <= terms.acknowledge_by:
             self._decline(
                 work,
                 record,
@@ -291,9 +296,6 @@ class Dispatcher:
         logger.info("job %s: running %s (%s)", work.job, spec.name, spec.runtime)
         self._runs.start(work.job, spec, self._stores.of(record.terms.buyer), self._runs.claim(work.job))
 
-    def _collect(self, work: Work, record: JobRecord) -> None:
-        self._take_outcome(work)
-
     def _take_outcome(self, work: Work) -> None:
         outcome, running = self._runs.take(work.job)
         if outcome is None:
@@ -318,6 +320,23 @@ class Dispatcher:
             work.job, WorkState.EXECUTED, reason=attempt.reason, detail=attempt.detail, result=outcome.result
         )
         logger.info("job %s: %s after %d s on %s", work.job, attempt.reason, attempt.seconds, attempt.device)
+
+    def _cancel(self, work: Work, record: JobRecord) -> None:
+        outcome, running = self._runs.take(work.job)
+        if running:
+            self._runs.cancel(work.job)
+            return
+        attempt = outcome.attempt if isinstance(outcome, Finished) else None
+        if attempt is not None and isinstance(outcome, Finished) and outcome.result is not None:
+            # It ended by itself before it could be stopped.
+            self._work.move(work.job, WorkState.EXECUTED, reason=attempt.reason, detail="", result=outcome.result)
+        elif can_decline(record.terms, self._contracts.now()):
+            self._decline(work, record, Reason.CANCELLED_BY_BUYER, Reason.CANCELLED_BY_BUYER.meaning)
+        else:
+            seconds = 0 if attempt is None else self._cancellations.owed(record, attempt.seconds)
+            blobs = self._stores.of(record.terms.buyer)
+            result = failed_result(work.job, blobs, Reason.CANCELLED_BY_BUYER, seconds, attempt)
+            self._work.move(work.job, WorkState.EXECUTED, reason=Reason.CANCELLED_BY_BUYER, result=result)
 
     def _decide(self, work: Work, record: JobRecord) -> None:
         if work.result is not None:

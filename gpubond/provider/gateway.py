@@ -24,6 +24,7 @@ from gpubond.errors import BadInput, GpuBondError
 from gpubond.jobs.nonces import NonceLog
 from gpubond.jobs.requests import MAX_AGE, Domain, TooManyRequests, Unauthorized, Verifier, part_content
 from gpubond.jobs.uploads import PART_BYTES
+from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.gateway_door import Door
 from gpubond.provider.gateway_metrics import GatewayMetrics
 from gpubond.provider.inputs import JobInputs
@@ -75,6 +76,8 @@ class Gateway:
         inputs: which blobs a job asks for.
         log_path: the log file of a job, existing or not.
         settings: limits.
+        cancellations: where wishes to end a job are noted.
+        now: the chain's time, Unix seconds.
         nonces: folder in which used nonces are remembered (None: until the process ends).
     """
 
@@ -88,6 +91,8 @@ class Gateway:
         inputs: JobInputs,
         log_path: Callable[[str], Path],
         settings: GatewaySettings,
+        cancellations: Cancellations,
+        now: Callable[[], int],
         nonces: Path | None = None,
     ) -> None:
         self.work = work
@@ -95,6 +100,8 @@ class Gateway:
         self.inputs = inputs
         self.log_path = log_path
         self.settings = settings
+        self.cancellations = cancellations
+        self.now = now
         self.metrics = GatewayMetrics()
         self.door = Door(
             settings.max_connections, settings.max_connections_per_address, settings.trusted_proxies, self.metrics

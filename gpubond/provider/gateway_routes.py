@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -28,6 +29,7 @@ from gpubond.jobs.quota import StorageFull
 from gpubond.jobs.ranges import BadRange
 from gpubond.jobs.requests import TooManyRequests, Unauthorized
 from gpubond.provider import gateway_transfer as transfer
+from gpubond.provider.cancellations import hear
 from gpubond.provider.gateway import Answer, Gateway
 from gpubond.provider.gateway_door import UNREAD, DoorKeeper
 from gpubond.provider.gateway_schema import describe_api
@@ -41,7 +43,7 @@ LOG_SLICE_BYTES = 1 << 20
 MAX_WAIT_SECONDS = 25
 _LOG_LOOK_SECONDS = 0.2
 # States in which more may be printed.
-_BEFORE_THE_END = (WorkState.HIRED, WorkState.AWAITING_INPUTS, WorkState.READY, WorkState.RUNNING)
+_BEFORE_THE_END = (WorkState.HIRED, WorkState.AWAITING_INPUTS, WorkState.READY, WorkState.RUNNING, WorkState.CANCELLING)
 
 # Of a body that is not wanted so much is read, for so long, that a client that sends first sees the answer.
 _DRAIN_BYTES = 1 << 20
@@ -81,6 +83,15 @@ async def _schema(gateway: Gateway, request: Request) -> Response:
 async def _status(gateway: Gateway, request: Request) -> Response:
     record = await gateway.authorize(request)
     return JSONResponse(await anyio.to_thread.run_sync(gateway.describe, record, limiter=gateway.disk_threads))
+
+
+async def _cancel(gateway: Gateway, request: Request) -> Response:
+    record = await gateway.authorize(request)
+
+    def note() -> dict[str, Any]:
+        return hear(gateway.cancellations, record, gateway.work, gateway.now)
+
+    return JSONResponse(await anyio.to_thread.run_sync(note, limiter=gateway.disk_threads))
 
 
 async def _logs(gateway: Gateway, request: Request) -> Response:
@@ -147,6 +158,11 @@ ROUTES: tuple[Operation, ...] = (
         "The job's log from a byte on, at most 1 MiB; with `wait` it is held so many seconds until there is more",
         _logs,
         query=("offset", "wait"),
+    ),
+    Operation(
+        *("cancel", "POST", "/v1/jobs/{job}/cancel"),
+        "End the job: what follows and until when; noted before it is answered, and may be repeated",
+        _cancel,
     ),
 )
 

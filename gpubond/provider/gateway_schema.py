@@ -75,10 +75,28 @@ _SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["job", "state", "chain_status", "waits_for", "until", "missing", "result", "history"],
     },
+    "Cancelled": {
+        "type": "object",
+        "required": ["job", "acknowledged", "state", "effect", "until"],
+        "properties": {
+            "job": _TEXT,
+            "acknowledged": {"type": "boolean", "description": "whether the wish is noted; false: it is too late"},
+            "state": _OPTIONAL_TEXT,
+            "effect": _TEXT,
+            "until": {"type": ["integer", "null"], "description": "Unix seconds by which it has its effect"},
+        },
+    },
     "Api": {"type": "object", "required": ["openapi", "paths"]},
 }
 
-_JSON = {"health": "Health", "schema": "Api", "status": "Status", "upload": "Uploaded", "parts": "Parts"}
+_JSON = {
+    "health": "Health",
+    "schema": "Api",
+    "status": "Status",
+    "upload": "Uploaded",
+    "parts": "Parts",
+    "cancel": "Cancelled",
+}
 _BYTES = {"type": "string", "contentMediaType": "application/octet-stream"}
 # What a signed operation may answer besides its own statuses.
 _SIGNED = (400, 401, 404, 429)

@@ -82,6 +82,8 @@ def _as_noted(row: Work) -> tuple[str, str] | None:
         return "run", f"again: the last attempt failed ({row.reason})"
     if row.state in (WorkState.EXECUTED, WorkState.COMMITTING):
         return "commit", "the run has ended, and its result is not confirmed on chain yet"
+    if row.state == WorkState.CANCELLING:
+        return "cancel", "its buyer wished it to end: it is declined, or too late for that, committed as a failed run"
     if row.state == WorkState.DECLINING:
         return "decline", row.detail or STATES[row.state]
     return None

@@ -101,10 +101,16 @@ class Runs:
             self._running.pop(job, None)
 
 
-def failed_result(job: str, blobs: BlobStore) -> dict[str, Any]:
-    """The result of a job that could not be run here: no outputs, no seconds."""
-    reason = Reason.INTERNAL
-    attempt = Attempt(reason.exit_code, reason, 0, reason.meaning, Path(), False, {}, "none")
+def failed_result(
+    job: str,
+    blobs: BlobStore,
+    reason: Reason = Reason.INTERNAL,
+    seconds: int = 0,
+    stopped: Attempt | None = None,
+) -> dict[str, Any]:
+    """The result of a job that was not run to its end here: no outputs, and as a rule no seconds."""
+    device = "none" if stopped is None else stopped.device
+    attempt = Attempt(reason.exit_code, reason, seconds, reason.meaning, Path(), False, {}, device)
     return _keep(job, attempt, blobs)
 
 

@@ -51,6 +51,7 @@ class WorkState(StrEnum):
     AWAITING_INPUTS = "awaiting_inputs"
     READY = "ready"
     RUNNING = "running"
+    CANCELLING = "cancelling"
     EXECUTED = "executed"
     COMMITTING = "committing"
     COMMITTED = "committed"
@@ -69,6 +70,7 @@ STATES: dict[WorkState, str] = {
     WorkState.AWAITING_INPUTS: "the buyer to upload the specification and inputs",
     WorkState.READY: "a free slot on the machine",
     WorkState.RUNNING: "the run to end",
+    WorkState.CANCELLING: "the run to stop, since the buyer cancelled the job",
     WorkState.EXECUTED: "the worker to decide what to commit",
     WorkState.COMMITTING: "the commitment to be confirmed on chain",
     WorkState.COMMITTED: "the buyer to release the payment, or the challenge window to end",

@@ -22,6 +22,7 @@ MOVES = (
     "awaiting_inputs",
     "ready",
     "running",
+    "cancelling",
     "executed",
     "committing",
     "committed",

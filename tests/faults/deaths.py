@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sized
 from functools import partial
 
 from gpubond.chain.development import advance_time
 from gpubond.chain.market import Status
+from gpubond.errors import Unreachable
 from gpubond.store.boundaries import names
 
 from . import scenes
@@ -138,6 +140,16 @@ def _reopened(world: World, name: str) -> tuple[Job, Status]:
     return job, Status.EXPIRED
 
 
+def _cancelled(world: World, name: str) -> tuple[Job, Status]:
+    world.start_worker(name)
+    job = world.hire(60)
+    world.wait_state(job, "running")
+    # It may die before it answers, but not before the wish is stored.
+    with contextlib.suppress(Unreachable), world.gateway(job) as gateway:
+        assert gateway.cancel()["acknowledged"] is True
+    return job, Status.DECLINED
+
+
 def _unmined(world: World, name: str) -> tuple[Job, Status]:
     world.start_worker(name)
     job = world.hire()
@@ -167,6 +179,7 @@ SCENES: dict[str, Scene] = {
     "expired": _expired,
     "abandoned": _abandoned,
     "hired": _reopened,
+    "cancelling": _cancelled,
     "unmined": _unmined,
     "bump": _bumped,
     "displaced": _displaced,

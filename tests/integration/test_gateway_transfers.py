@@ -154,7 +154,7 @@ def done(door: Door) -> Door:
         while missing := client.status()["missing"]:
             for name in missing:
                 client.upload(name, door.files[name])
-        printed = b"".join(client.follow_logs())
+        printed = b"".join(piece.data for piece in client.follow_logs())
         assert b"copying" in printed and b"copied" in printed and b"ended after" in printed
         wait_until(lambda: client.status()["result"] is not None)
     return door

@@ -91,3 +91,47 @@ def test_an_expired_job_waits_for_nothing() -> None:
     assert view.explanation.startswith("the provider did not show its result on demand")
     lost = replace(record(Status.EXPIRED), commitment=None, report=None)
     assert view_job(lost, None, None, COMMITTED + 1).explanation.startswith("nothing was delivered")
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_status", "code", "failed"),
+    [
+        (Status.ACTIVE, None, "active", False),
+        (Status.COMMITTED, 0, "result_ready", False),
+        (Status.COMMITTED, 1, "run_failed", True),
+        (Status.SETTLED, 0, "paid", False),
+        (Status.SETTLED, 124, "paid_after_failure", True),
+        (Status.DECLINED, None, "declined", True),
+        (Status.EXPIRED, None, "not_delivered", True),
+        (Status.EXPIRED, 0, "withheld", True),
+        (Status.CONVICTED, 0, "convicted", True),
+    ],
+)
+def test_every_end_has_a_code_with_a_remedy(status: Status, exit_status: int | None, code: str, failed: bool) -> None:
+    made = record(status)
+    report = None if exit_status is None else {"exit_status": exit_status, "seconds_used": 2, "tasks_done": 1}
+    made = replace(made, report=report, commitment=None if exit_status is None else made.commitment)
+    view = view_job(made, None, None, MATCHED + 1)
+    assert (view.code, view.failed) == (code, failed)
+    assert view.explanation and view.remedy
+    shown = view.as_dict()
+    assert (shown["code"], shown["failed"], shown["remedy"]) == (code, failed, view.remedy)
+    # A state that waits says for what.
+    assert (view.waits_for is None) == made.status.final
+
+
+def test_the_reason_is_the_providers_word_or_that_of_the_exit_status() -> None:
+    made = replace(record(Status.COMMITTED), report={"exit_status": 124, "seconds_used": 2, "tasks_done": 0})
+    assert view_job(made, None, None, COMMITTED).reason == "timeout"
+    assert view_job(made, {"reason": "nonzero_exit"}, None, COMMITTED).reason == "nonzero_exit"
+    assert view_job(made, {"reason": "invented"}, None, COMMITTED).reason == "timeout"
+    unknown = replace(made, report={"exit_status": 77, "seconds_used": 2, "tasks_done": 0})
+    assert view_job(unknown, None, None, COMMITTED).reason == "nonzero_exit"
+
+
+def test_a_job_that_is_overdue_says_what_to_do() -> None:
+    made = replace(record(Status.ACTIVE), commitment=None, report=None)
+    view = view_job(made, None, "silence", made.terms.deliver_by + 1)
+    assert view.code == "overdue" and "expire" in view.remedy
+    before = view_job(made, None, "silence", made.terms.deliver_by)
+    assert (before.code, before.until) == ("active", made.terms.deliver_by)

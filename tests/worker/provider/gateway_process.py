@@ -31,6 +31,7 @@ from gpubond.chain.market import JobTerms
 from gpubond.devnet import free_port
 from gpubond.jobs.requests import Domain, part_content, sign
 from gpubond.jobs.spec import JobSpec
+from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
 from gpubond.provider.inputs import JobInputs
@@ -160,6 +161,8 @@ def main(home: Path, spec_hash: str, given: str) -> None:
             inputs=JobInputs(stores, settings.max_blob_mib << 20),
             log_path=lambda name: home / f"{name}.log",
             settings=settings,
+            cancellations=Cancellations(database),
+            now=lambda: int(time.time()),
             nonces=home / "nonces",
         )
         ended = threading.Event()

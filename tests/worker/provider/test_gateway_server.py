@@ -21,6 +21,7 @@ from gpubond.devnet import free_port
 from gpubond.errors import BadSettings
 from gpubond.jobs.requests import Domain
 from gpubond.provider import gateway_server
+from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_door import Door, address_group
 from gpubond.provider.gateway_metrics import GatewayMetrics
@@ -80,6 +81,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 inputs=JobInputs(stores, 1 << 20),
                 log_path=lambda job: tmp_path / job,
                 settings=settings,
+                cancellations=Cancellations(database),
+                now=lambda: int(time.time()),
             )
             server = GatewayServer(gateway, settings)
             running.callback(server.stop)
