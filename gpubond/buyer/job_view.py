@@ -73,6 +73,8 @@ class JobView:
     @property
     def remedy(self) -> str:
         """What the buyer can do."""
+        if self.cancelled and self.code == JobCode.DECLINED:
+            return "None needed."
         if self.failed and self.reason is not None and self.reason != Reason.OK:
             return f"{self.reason.remedy} {self.code.remedy}"
         return self.code.remedy
