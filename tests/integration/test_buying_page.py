@@ -36,6 +36,8 @@ def market(tmp_path: Path, anvil_binary: Path) -> Iterator[Marketplace]:
         devnet.down()
 
 
+# Some twenty commands and four jobs, one after the other.
+@pytest.mark.timeout(900)
 def test_the_page_does_what_it_says(market: Marketplace, tmp_path: Path) -> None:
     blocks = BLOCK.findall(PAGE.read_text())
     assert {language for mark, language, _ in blocks if not mark} == {"sh", "python"}
@@ -64,7 +66,7 @@ def test_the_page_does_what_it_says(market: Marketplace, tmp_path: Path) -> None
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stdout

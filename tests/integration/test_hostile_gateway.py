@@ -46,8 +46,8 @@ def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iter
 def hostile(market: Marketplace) -> Iterator[HostileGateway]:
     with hostile_gateway() as server:
         market.provider(
-            *("hostile", 1, 2, "--url", server.url, "--count", "20", "--acknowledge-window", "60"),
-            *("--delivery-margin", "20", "--challenge-window", "60", "--backed-jobs", "40"),
+            *("hostile", 1, 2, "--url", server.url, "--count", "20", "--acknowledge-window", "3600"),
+            *("--delivery-margin", "600", "--challenge-window", "60", "--backed-jobs", "40"),
         )
         yield server
 
