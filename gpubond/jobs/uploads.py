@@ -29,12 +29,12 @@ _DATA, _LIST, _PIECE = ".data", ".parts", ".piece"
 
 
 class PartialUpload:
-    """One blob on its way. Thread-safe."""
+    """One blob on its way; `closed` once it is complete or given up. Thread-safe."""
 
     def __init__(self, store: BlobStore, sha256: str, size: int, *, known: bool = False) -> None:
         self.sha256 = sha256
         self.size = size
-        self.dropped = False
+        self.closed = False
         self._store = store
         self._data = store.incoming / f"{sha256}{_DATA}"
         self._list = store.incoming / f"{sha256}{_LIST}"
@@ -92,10 +92,10 @@ class PartialUpload:
             BadInput: the parts together have another hash than the blob's; all were dropped.
         """
         with self._lock:
-            if self.dropped:
-                raise _broken_off(self.sha256)
             if self._store.has(self.sha256):
                 return True
+            if self.closed:
+                raise _broken_off(self.sha256)
             # A part in place is never written again: its bytes may be hashed already.
             if index not in self._have:
                 self._copy(piece, self.bounds(index)[0])
@@ -143,14 +143,15 @@ class PartialUpload:
         self._data.chmod(0o444)
         with self._data.open("rb") as file:
             os.fsync(file.fileno())
+        self.closed = True
         self._store.publish(self._data, self.sha256, self.size)
         self._list.unlink(missing_ok=True)
         return True
 
     def _drop(self) -> None:
-        if self.dropped:
+        if self.closed:
             return
-        self.dropped = True
+        self.closed = True
         self._list.unlink(missing_ok=True)
         self._data.unlink(missing_ok=True)
         self._store.quota.give_back(self.size)
@@ -269,7 +270,7 @@ class Uploads:
         """
         with self._lock:
             upload = self._open.get(sha256)
-            if upload is not None and (upload.dropped or upload.size != size or self._store.has(sha256)):
+            if upload is not None and (upload.closed or upload.size != size or self._store.has(sha256)):
                 if upload.size != size:
                     upload.drop()
                 upload = None
@@ -281,7 +282,7 @@ class Uploads:
         """The upload of a blob if one is under way."""
         with self._lock:
             upload = self._open.get(sha256)
-            return None if upload is None or upload.dropped or self._store.has(sha256) else upload
+            return None if upload is None or upload.closed or self._store.has(sha256) else upload
 
     def drop_stale(self, seconds: float) -> int:
         """Drops uploads that got no part for so long; how many."""

@@ -208,7 +208,7 @@ class _FileAnswer(Response):
                     while left:
                         data = await _on_disk(self._gateway, os.pread, file.fileno(), min(left, _PIECE), offset)
                         if not data:
-                            break  # it is shorter than it was: the connection ends early, which the reader sees
+                            raise ClientDisconnect  # shorter than it was: the answer ends early, which the reader sees
                         await send({"type": "http.response.body", "body": data, "more_body": True})
                         self._gateway.metrics.sent.inc(len(data))
                         offset, left = offset + len(data), left - len(data)

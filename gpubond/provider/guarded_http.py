@@ -21,7 +21,7 @@ import httpcore
 from gpubond.errors import Refused, Unreachable
 
 CONNECT_SECONDS = 10.0
-STALL_SECONDS = 30.0
+STALL_SECONDS = 15.0
 MAX_REDIRECTS = 3
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -34,9 +34,9 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed in _NAT64:  # what a network without IPv4 calls every IPv4 address
+            return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
-        if inner is None and parsed in _NAT64:
-            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
         if inner is not None and not is_public(str(inner)):
             return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved

@@ -121,6 +121,18 @@ def test_a_part_in_place_is_never_written_again(tmp_path: Path) -> None:
     assert store.path(NAME).read_bytes() == DATA
 
 
+def test_a_blob_that_was_deleted_can_be_sent_again(tmp_path: Path) -> None:
+    store, uploads = begin(tmp_path)
+    for _ in range(2):
+        upload = uploads.begin(NAME, len(DATA))
+        assert [send(upload, index) for index in range(4)] == [False, False, False, True]
+        assert send(upload, 0)  # one that was late
+        assert store.delete(NAME)
+        with pytest.raises(BadInput):
+            send(upload, 0)
+        assert store.used_bytes == 0
+
+
 def test_a_damaged_short_or_long_part_leaves_the_others(tmp_path: Path) -> None:
     store, uploads = begin(tmp_path)
     upload = uploads.begin(NAME, len(DATA))

@@ -19,7 +19,7 @@ from gpubond.jobs.requests import part_content, sign
 
 from .gateway_process import Door, open_door
 
-# Requests for each operation and kind of sender: about 400 in all.
+# Requests for each operation and kind of sender: about 350 in all.
 EXAMPLES = 25
 CHECKS = [
     not_a_server_error,
@@ -27,7 +27,8 @@ CHECKS = [
     checks.content_type_conformance,
     checks.response_schema_conformance,
 ]
-OPERATIONS = ("health", "schema", "status", "upload", "parts", "download", "manifest", "logs")
+# Schemathesis leaves the description itself out.
+OPERATIONS = ("health", "status", "upload", "parts", "download", "manifest", "logs")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_every_answer_is_one_that_the_description_names(door: Door, api: Any, na
 
     fuzz()
     assert answered
-    if who == "stranger" and name not in ("health", "schema"):
+    if who == "stranger" and name != "health":
         assert answered <= {400, 401, 404, 429}
 
 

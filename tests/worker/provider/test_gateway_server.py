@@ -25,6 +25,7 @@ from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_door import Door, address_group
 from gpubond.provider.gateway_metrics import GatewayMetrics
+from gpubond.provider.gateway_routes import ROUTES
 from gpubond.provider.gateway_server import Certificate, GatewayServer
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.stores import BuyerStores
@@ -232,3 +233,13 @@ def test_who_fills_the_house_gives_places_up_first() -> None:
         door.busy({"type": "http", "client": ("192.0.2.2", 7)})
         door.busy({"type": "http", "client": ("192.0.2.3", 8)})
         assert not door.admit(sockets[9], ("192.0.2.4", 9))
+
+
+def test_the_page_names_every_operation_metric_and_setting() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "gateway.md").read_text()
+    for operation in ROUTES:
+        assert operation.path.removeprefix("/v1/jobs/{job}/") in page, operation.name
+    for family in GatewayMetrics().registry.collect():
+        assert family.name in page, family.name
+    for name in GatewaySettings.model_fields:
+        assert name in page, name
