@@ -76,7 +76,7 @@ test-mutation: $(VENV)/.dev $(VENV)/.contracts ## mutants of the contracts that 
 	python -m tests.mutation.run --sample $(or $(SAMPLE),300) --seed $(or $(SEED),1) --jobs 2 \
 	  --output benchmarks/results/mutation.json
 
-test-faults: system $(VENV)/.dev $(VENV)/.contracts ## 300 faults that no job may suffer from (half an hour)
+test-faults: system $(VENV)/.dev $(VENV)/.contracts ## 300 faults that no job may suffer from (half an hour); goes on where it stopped
 	python -m tests.faults.run --faults $(or $(FAULTS),300) --seed $(or $(SEED),1) --note "$(NOTE)" \
 	  --output benchmarks/results/faults.json --page docs/reliability.md
 
