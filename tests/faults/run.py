@@ -193,6 +193,7 @@ def main(  # noqa: PLR0912  # one loop over messages
         lanes=jobs,
         skipped=refusal,
         note=note,
+        planned=faults,
     )
     if output is not None:
         output.write_text(json.dumps(results_json, indent=1) + "\n")
