@@ -109,7 +109,7 @@ def results(
 
 def page(found: dict[str, Any]) -> str:
     """docs/reliability.md."""
-    planned = found["faults_planned"]
+    planned, minutes = found["faults_planned"], found["seconds"] // 60
     short = f" of {planned} planned: the run was cut off" if found["faults"] < planned else ""
     lines = [
         "# Reliability",
@@ -123,7 +123,7 @@ def page(found: dict[str, Any]) -> str:
         f"| jobs committed or paid twice | {found['doubled']} |",
         f"| starts of a worker, in the last session | {found['worker_starts']} |",
         f"| recovery, all kinds | p50 {found['all']['recovery_p50_s']} s, p95 {found['all']['recovery_p95_s']} s |",
-        f"| schedule | seed {found['seed']}, {found['worlds_at_once']} worlds at once, {found['seconds'] // 60} min at last |",
+        f"| schedule | seed {found['seed']}, {found['worlds_at_once']} worlds at once, {minutes} min at last |",
         f"| machine | {found['machine']}{'; ' + found['note'] if found['note'] else ''} |",
         f"| command | `{found['command']}`; it writes this page and [the figures](../benchmarks/results/faults.json) |",
         "",
