@@ -12,7 +12,7 @@ from typing import Any
 from .deaths import CHAINS, alone, alone_names, chain
 from .kinds import kinds, through_proxy
 from .proxy import FAULTS
-from .world import Doubled, WentWrong, World
+from .world import Doubled, World
 
 NODE_FAULTS_A_JOB = 4
 
@@ -109,10 +109,10 @@ def play(
     began = time.monotonic()
     try:
         faults = unit(world, random.Random(seed * 100_003 + number))  # noqa: S311
-    except WentWrong as error:
-        report(f"#{number} {name}: WRONG: {error}")
+    except Exception as error:  # whatever it is, the next unit begins with a calm world
+        report(f"#{number} {name}: WRONG: {type(error).__name__}: {error}")
         world.calm_down()
-        return [], Loss(name, seed, str(error).splitlines()[0], isinstance(error, Doubled))
+        return [], Loss(name, seed, (str(error) or type(error).__name__).splitlines()[0], isinstance(error, Doubled))
     slowest = max(fault.recovery for fault in faults)
     report(f"#{number} {name}: right; {time.monotonic() - began:.0f} s, recovered within {slowest:.1f} s")
     return faults, None
