@@ -66,7 +66,7 @@ test-integration: system $(VENV)/.dev $(VENV)/.contracts ## tests against a real
 	python -m pytest -p no:ape_test tests/integration
 
 test-faults-sample: system $(VENV)/.dev $(VENV)/.contracts ## a few faults of each kind
-	python -m pytest -p no:ape_test tests/faults
+	python -m pytest -p no:ape_test --timeout 900 tests/faults
 
 test-fuzz: $(VENV)/.dev $(VENV)/.contracts ## a million random calls, contracts against model (half an hour)
 	python -m tests.stateful.run --calls $(or $(CALLS),1000000) --seed $(or $(SEED),1) --jobs 2 \
@@ -76,7 +76,7 @@ test-mutation: $(VENV)/.dev $(VENV)/.contracts ## mutants of the contracts that 
 	python -m tests.mutation.run --sample $(or $(SAMPLE),300) --seed $(or $(SEED),1) --jobs 2 \
 	  --output benchmarks/results/mutation.json
 
-test-faults: system $(VENV)/.dev $(VENV)/.contracts ## 300 faults that no job may suffer from (half an hour)
+test-faults: system $(VENV)/.dev $(VENV)/.contracts ## 300 faults that no job may suffer from (half an hour); goes on where it stopped
 	python -m tests.faults.run --faults $(or $(FAULTS),300) --seed $(or $(SEED),1) --note "$(NOTE)" \
 	  --output benchmarks/results/faults.json --page docs/reliability.md
 

@@ -74,6 +74,7 @@ def results(
     lanes: int,
     skipped: str | None,
     note: str,
+    planned: int,
 ) -> dict[str, Any]:
     """All that is published, ready for JSON."""
     by_kind: dict[str, list[Fault]] = defaultdict(list)
@@ -90,6 +91,7 @@ def results(
         "worker_starts": worker_starts,
         "skipped": skipped,
         "faults": len(faults),
+        "faults_planned": planned,
         "units": units,
         "lost": len(losses) - len(doubled),
         "doubled": len(doubled),
@@ -107,6 +109,8 @@ def results(
 
 def page(found: dict[str, Any]) -> str:
     """docs/reliability.md."""
+    planned, minutes = found["faults_planned"], found["seconds"] // 60
+    short = f" of {planned} planned: the run was cut off" if found["faults"] < planned else ""
     lines = [
         "# Reliability",
         "",
@@ -114,12 +118,12 @@ def page(found: dict[str, Any]) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| faults | {found['faults']} |",
+        f"| faults | {found['faults']}{short} |",
         f"| jobs lost | {found['lost']} |",
         f"| jobs committed or paid twice | {found['doubled']} |",
-        f"| starts of a worker | {found['worker_starts']} |",
+        f"| starts of a worker, in the last session | {found['worker_starts']} |",
         f"| recovery, all kinds | p50 {found['all']['recovery_p50_s']} s, p95 {found['all']['recovery_p95_s']} s |",
-        f"| schedule | seed {found['seed']}, {found['worlds_at_once']} worlds at once, {found['seconds'] // 60} min |",
+        f"| schedule | seed {found['seed']}, {found['worlds_at_once']} worlds at once, {minutes} min at last |",
         f"| machine | {found['machine']}{'; ' + found['note'] if found['note'] else ''} |",
         f"| command | `{found['command']}`; it writes this page and [the figures](../benchmarks/results/faults.json) |",
         "",

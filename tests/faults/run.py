@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,44 @@ def _lane(lane: int, directory: str, seed: int, faults: int, tmpfs: bool, todo: 
         world.close()
 
 
+class Memory:
+    """What is done of a schedule, so that a run that was cut off goes on; other code starts it anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        digest = hashlib.sha256()
+        for folder in ("gpubond", "tests/faults"):
+            for source in sorted((REPOSITORY / folder).rglob("*.py")):
+                digest.update(source.read_bytes())
+        self._code = digest.hexdigest()
+
+    def load(self) -> tuple[list[Fault], list[Loss], set[int]]:
+        """Faults, losses and the numbers of the units that are done."""
+        faults: list[Fault] = []
+        losses: list[Loss] = []
+        over: set[int] = set()
+        lines = self._path.read_text().splitlines() if self._path.is_file() else []
+        for line in map(json.loads, lines):
+            if line["code"] != self._code:
+                continue
+            over.add(line["unit"])
+            faults += [Fault(**fault) for fault in line["faults"]]
+            losses += [Loss(**line["loss"])] if line["loss"] else []
+        return faults, losses, over
+
+    def add(self, unit: int, faults: list[Fault], loss: Loss | None) -> None:
+        """Notes a unit that is done."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        line = {
+            "code": self._code,
+            "unit": unit,
+            "faults": [asdict(fault) for fault in faults],
+            "loss": asdict(loss) if loss else None,
+        }
+        with self._path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
 @click.command()
 @click.option("--faults", type=click.IntRange(1), default=300, show_default=True, help="At least so many.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the schedule.")
@@ -82,7 +122,7 @@ def _lane(lane: int, directory: str, seed: int, faults: int, tmpfs: bool, todo: 
 def main(  # noqa: PLR0912  # one loop over messages
     faults: int, seed: int, jobs: int, minutes: float, output: Path | None, page: Path | None, note: str
 ) -> None:
-    """Plays a seeded schedule of faults; every job must come to its right end, once.
+    """Plays a seeded schedule of faults; every job must come to its right end, once. Goes on where it stopped.
 
     Example: python -m tests.faults.run --faults 300 --seed 1
     """
@@ -100,17 +140,20 @@ def main(  # noqa: PLR0912  # one loop over messages
     ]
     for process in lanes:
         process.start()
-    found: list[Fault] = []
-    losses: list[Loss] = []
+    memory = Memory(REPOSITORY / ".cache" / f"faults-{seed}-{faults}.jsonl")
+    found, losses, over = memory.load()
+    if over:
+        click.echo(f"goes on where it stopped: {len(over)} of {len(planned)} units are done")
+    left = [number for number in range(len(planned)) if number not in over]
     ends, starts = 0, 0
-    given, finished = 0, 0
-    for number in range(min(2 * jobs, len(planned))):
+    given, finished = 0, len(over)
+    for number in left[: 2 * jobs]:
         todo.put(number)
         given += 1
     closed = False
     while ends < jobs:
         late = time.monotonic() - began > minutes * 60
-        if not closed and (given == len(planned) or late):
+        if not closed and (given == len(left) or late):
             closed = True
             for _ in lanes:
                 todo.put(None)
@@ -123,12 +166,13 @@ def main(  # noqa: PLR0912  # one loop over messages
         match message:
             case ("line", line):
                 click.echo(f"{time.monotonic() - began:5.0f} s {len(found):3}/{faults} {line}")
-            case ("done", _, more, loss):
+            case ("done", number, more, loss):
+                memory.add(number, more, loss)
                 found += more
                 finished += 1
                 losses += [loss] if loss else []
-                if not closed and given < len(planned):
-                    todo.put(given)
+                if not closed and given < len(left):
+                    todo.put(left[given])
                     given += 1
             case ("end", lane, count, wrong):
                 ends += 1
@@ -149,6 +193,7 @@ def main(  # noqa: PLR0912  # one loop over messages
         lanes=jobs,
         skipped=refusal,
         note=note,
+        planned=faults,
     )
     if output is not None:
         output.write_text(json.dumps(results_json, indent=1) + "\n")

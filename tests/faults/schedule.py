@@ -6,13 +6,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from .deaths import CHAINS, alone, alone_names, chain
 from .kinds import kinds, through_proxy
 from .proxy import FAULTS
-from .world import Doubled, WentWrong, World
+from .world import Doubled, World
 
 NODE_FAULTS_A_JOB = 4
 
@@ -25,9 +25,6 @@ class Fault:
     group: str
     words: str
     recovery: float
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 Unit = Callable[[World, random.Random], list[Fault]]
@@ -62,13 +59,13 @@ def units(seed: int, faults: int, *, tmpfs: bool) -> list[tuple[int, str, Unit]]
     """Enough units for so many faults, with their sizes and names: first every boundary
     and every kind once, then kinds again."""
     rng = random.Random(seed)  # noqa: S311  # a schedule, no secret
-    once: list[tuple[int, str, Unit]] = []
-    for name in CHAINS:
-        size, unit = _chain(name)
-        once.append((size, f"SIGKILL in a chain: {name}", unit))
+    deaths: list[tuple[int, str, Unit]] = []
     for name in alone_names():
         size, unit = _alone(name)
-        once.append((size, f"SIGKILL at {name}", unit))
+        deaths.append((size, f"SIGKILL at {name}", unit))
+    for name in CHAINS:
+        size, unit = _chain(name)
+        deaths.append((size, f"SIGKILL in a chain: {name}", unit))
 
     def others() -> Iterator[tuple[int, str, Unit]]:
         names = list(FAULTS)
@@ -84,8 +81,10 @@ def units(seed: int, faults: int, *, tmpfs: bool) -> list[tuple[int, str, Unit]]
 
             yield 1, kind.name, play
 
-    once += others()
-    rng.shuffle(once)
+    first = list(others())
+    rng.shuffle(first)
+    rng.shuffle(deaths)
+    once = [*first, *deaths]
     again: list[tuple[int, str, Unit]] = []
     while sum(size for size, _, _ in [*once, *again]) < faults:
         again += others()
@@ -110,10 +109,10 @@ def play(
     began = time.monotonic()
     try:
         faults = unit(world, random.Random(seed * 100_003 + number))  # noqa: S311
-    except WentWrong as error:
-        report(f"#{number} {name}: WRONG: {error}")
+    except Exception as error:  # whatever it is, the next unit begins with a calm world
+        report(f"#{number} {name}: WRONG: {type(error).__name__}: {error}")
         world.calm_down()
-        return [], Loss(name, seed, str(error).splitlines()[0], isinstance(error, Doubled))
+        return [], Loss(name, seed, (str(error) or type(error).__name__).splitlines()[0], isinstance(error, Doubled))
     slowest = max(fault.recovery for fault in faults)
     report(f"#{number} {name}: right; {time.monotonic() - began:.0f} s, recovered within {slowest:.1f} s")
     return faults, None

@@ -42,7 +42,7 @@ from .proxy import FaultProxy
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "gpubond.cli.main"]
 OWNER, OPERATOR, BUYER = 1, 2, 5
-PATIENCE = 180.0  # seconds until a wait fails; no test passes or fails by being faster
+PATIENCE = 600.0  # seconds until a wait fails; no test passes or fails by being faster
 CLOCK_FOLDER = Path(__file__).with_name("clock")
 
 # Runs for a moment, and leaves a mark by which its process is found.
@@ -126,7 +126,7 @@ class World:
             *("provider", "init", "--home", str(self.home), "--rpc-url", self.proxy.url),
             *("--deployment", str(deployment), "--port", str(port), "--price-per-hour", "36", "--collateral", "5"),
             *("--dev-owner", str(OWNER), "--dev-operator", str(OPERATOR), "--count", "300", "--backed-jobs", "600"),
-            *("--acknowledge-window", "120", "--delivery-margin", "120", "--challenge-window", "2"),
+            *("--acknowledge-window", "3600", "--delivery-margin", "3600", "--challenge-window", "2"),
         )
         self._cli("provider", "join", "--home", str(self.home), "--faucet", "--yes")
         self.gateway_url = f"http://127.0.0.1:{port}"
@@ -476,6 +476,8 @@ class World:
         )
         with contextlib.closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True, timeout=30)) as connection:
             row = connection.execute(query, (purpose,)).fetchone()
+        if row is None:
+            raise WentWrong(f"nothing was signed for {purpose}: {self.log_tail()}")
         return row[0], row[1]
 
     def foreign(self, nonce: int, *, gas_price: int = 10**11) -> str:
