@@ -27,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled modules are kept: without them every start of Ape takes seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-fuzz test-mutation bench-gas lint format abis constraints clean system
+.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-faults-sample test-fuzz test-mutation test-faults bench-gas lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -51,6 +51,7 @@ test-contracts:
 test-programs:
 	@$(MAKE) test-worker
 	@$(MAKE) test-integration
+	@$(MAKE) test-faults-sample
 
 test-worker: system $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packages
 	python -m pytest -p no:ape_test tests/worker
@@ -64,6 +65,9 @@ test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, and 
 test-integration: system $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
 	python -m pytest -p no:ape_test tests/integration
 
+test-faults-sample: system $(VENV)/.dev $(VENV)/.contracts ## a few faults of each kind
+	python -m pytest -p no:ape_test --timeout 900 tests/faults
+
 test-fuzz: $(VENV)/.dev $(VENV)/.contracts ## a million random calls, contracts against model (half an hour)
 	python -m tests.stateful.run --calls $(or $(CALLS),1000000) --seed $(or $(SEED),1) --jobs 2 \
 	  --output benchmarks/results/fuzz.json
@@ -71,6 +75,10 @@ test-fuzz: $(VENV)/.dev $(VENV)/.contracts ## a million random calls, contracts 
 test-mutation: $(VENV)/.dev $(VENV)/.contracts ## mutants of the contracts that the tests must kill; goes on where it stopped
 	python -m tests.mutation.run --sample $(or $(SAMPLE),300) --seed $(or $(SEED),1) --jobs 2 \
 	  --output benchmarks/results/mutation.json
+
+test-faults: system $(VENV)/.dev $(VENV)/.contracts ## 300 faults that no job may suffer from (half an hour); goes on where it stopped
+	python -m tests.faults.run --faults $(or $(FAULTS),300) --seed $(or $(SEED),1) --note "$(NOTE)" \
+	  --output benchmarks/results/faults.json --page docs/reliability.md
 
 bench-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of everything, beside the peers'
 	python benchmarks/gas.py

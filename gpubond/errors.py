@@ -10,7 +10,7 @@ from typing import Any
 
 
 class GpuBondError(Exception):
-    """An error with a remedy.
+    """An error with a remedy: do what the message says.
 
     Args:
         message: what is wrong, in words; no stack of causes.
@@ -53,21 +53,21 @@ class GpuBondError(Exception):
 
 
 class BadInput(GpuBondError):
-    """The user's input is wrong: correct it and call again. Nothing was sent."""
+    """The user's input is wrong and nothing was sent: correct it and call again."""
 
     exit_code = 2
     code = "bad_input"
 
 
 class BadSettings(GpuBondError):
-    """A setting, deployment file or key file is wrong or missing."""
+    """A setting, deployment file or key file is wrong or missing: correct the one that is named."""
 
     exit_code = 3
     code = "bad_settings"
 
 
 class Unreachable(GpuBondError):
-    """A node or gateway does not answer: nothing was lost, try again or use another."""
+    """A node or gateway does not answer, and nothing was lost: try again or use another."""
 
     exit_code = 4
     code = "unreachable"
@@ -88,14 +88,14 @@ class Refused(GpuBondError):
 
 
 class JobFailed(GpuBondError):
-    """The job ended without the result that was asked for."""
+    """The job ended without the result that was asked for: its reason code says why and what to do."""
 
     exit_code = 7
     code = "job_failed"
 
 
 class MissingTool(GpuBondError):
-    """A program or package that this step needs is not installed."""
+    """A program or package that this step needs is not installed: install it as the message says."""
 
     exit_code = 8
     code = "missing_tool"

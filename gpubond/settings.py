@@ -50,6 +50,9 @@ class ChainSettings(_Section):
     deployment: Path = Field(description="deployments/<chain-id>.json as written by `ape run deploy`")
     confirmations: int = Field(default=0, ge=0, description="blocks to wait before an event counts")
     poll_seconds: float = Field(default=0.5, gt=0, le=60)
+    coin_price: Decimal | None = Field(
+        default=None, gt=0, description="whole tokens for one coin of the chain, to show gas in tokens as well"
+    )
 
 
 class KeySettings(_Section):
@@ -83,6 +86,9 @@ class OfferSettings(_Section):
     failure_cap_percent: Decimal = Field(default=Decimal(10), ge=0, le=100)
     max_fee_percent: Decimal = Field(default=Decimal(5), ge=0, le=100)
     valid_days: int = Field(default=365, ge=1, le=3650)
+    answers_demands: bool | None = Field(
+        default=None, description="show the result on chain if a buyer demands it; by default where the contract is"
+    )
 
     @model_validator(mode="after")
     def _runs_in_order(self) -> OfferSettings:
@@ -100,11 +106,28 @@ class ProviderSettings(_Section):
     """The policy of a worker."""
 
     address: Address = Field(description="the owner's address, which is the provider")
-    runtimes: tuple[Literal["python", "cuda"], ...] = ("python", "cuda")
+    runtimes: tuple[Literal["python", "cuda"], ...] = Field(default=("python", "cuda"), min_length=1)
+    tiers: tuple[Literal["BASIC"], ...] = Field(default=("BASIC",), min_length=1)
+    classes: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="resource classes whose jobs are taken; None: every offered one"
+    )
+    min_price_per_hour: Decimal | None = Field(default=None, gt=0, description="in tokens; cheaper jobs are declined")
+    longest_run: int | None = Field(default=None, ge=1, description="seconds; longer hires are declined")
     max_memory_mib: int = Field(default=4096, ge=64)
     max_disk_mib: int = Field(default=4096, ge=16)
     storage_mib: int = Field(default=20_480, ge=64, description="blobs of one buyer")
+    total_storage_mib: int = Field(default=204_800, ge=64, description="blobs of all buyers")
+    min_free_mib: int = Field(default=1024, ge=0, description="free disk below which no uploads are taken")
+    retention_hours: int = Field(default=168, ge=1, description="blobs and logs are kept so long after a job's end")
     reconcile_seconds: float = Field(default=120, gt=0)
+    answer_gas_gwei: Decimal = Field(
+        default=Decimal(50), gt=0, description="above this gas price an answer waits, half its time at most"
+    )
+    collect_fees_from: Decimal = Field(
+        default=Decimal(1), ge=0, description="fees of answers, in whole tokens, that pay for collecting them"
+    )
+    grace_seconds: float = Field(default=30, ge=0, le=86_400, description="that runs may go on after SIGTERM")
+    low_gas_jobs: int = Field(default=20, ge=0, description="warn when gas money is left for fewer jobs")
 
 
 class GatewaySettings(_Section):
@@ -114,6 +137,24 @@ class GatewaySettings(_Section):
     port: int = Field(default=8700, ge=1, le=65_535)
     url: str = Field(pattern=r"^https?://", max_length=128, description="how buyers reach it")
     max_blob_mib: int = Field(default=1024, ge=1)
+    max_connections: int = Field(default=256, ge=8, le=8192, description="at once, from all addresses")
+    max_connections_per_address: int = Field(default=32, ge=1, description="at once, from one IPv4 or IPv6/64")
+    trusted_proxies: tuple[str, ...] = Field(default=(), description="addresses whose X-Forwarded-For counts")
+    tls_cert: Path | None = Field(default=None, description="certificate chain, PEM; read again when it changes")
+    tls_key: Path | None = Field(default=None, description="its key, PEM, without passphrase")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535, description="Prometheus metrics; none if unset")
+    fetch_urls: bool = Field(default=True, description="fetch inputs that a job names by url")
+    fetch_from_private_addresses: bool = Field(default=False, description="for tests on one machine only")
+    s3_endpoint: str = Field(
+        default="https://{bucket}.s3.amazonaws.com", pattern=r"^https?://.*\{bucket\}", description="of s3:// urls"
+    )
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> GatewaySettings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("give both tls_cert and tls_key, or neither")
+        return self
 
 
 class Settings(BaseSettings):

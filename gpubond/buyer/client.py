@@ -1,49 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The buyer's library; the command line `gpubond job` is a thin layer over it.
+"""The buyer's library; the command line `gpubond job` is a thin layer over it, with the same names.
+
+from gpubond import Buyer
 
 with Buyer.open(Path("~/.gpubond/buyer")) as buyer:
-    job = buyer.submit(Path("job.json"), max_price="0.50")
-    buyer.wait(job)
-    buyer.fetch(job, Path("outputs"))
-    buyer.release(job)
+    job = buyer.submit(Path("job.json"), max_price="0.50", retry=2)
+    view = buyer.resume(job)          # waits, and hires the next best if the provider gives up
+    buyer.fetch(view.record.job, Path("outputs"))
+    buyer.release(view.record.job)
 """
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gpubond.buyer.gateway_client import GatewayClient, NotSeenYet, gateway_answers
-from gpubond.buyer.job_view import JobView, view_job
-from gpubond.buyer.orders import Orders
-from gpubond.buyer.outputs import require_free, require_ordered
+from gpubond.buyer.boundaries import Boundary, reached
+from gpubond.buyer.cancelling import Cancelled, cancel_job, cancel_submission
+from gpubond.buyer.codes import JobCode, SubmissionCode
+from gpubond.buyer.delivery import Delivery
+from gpubond.buyer.demands import Demanding
+from gpubond.buyer.desk import Desk
+from gpubond.buyer.fetching import fetch_outputs
+from gpubond.buyer.gateway_client import gateway_answers
+from gpubond.buyer.hiring import HireRefused, Hiring, NotWanted
+from gpubond.buyer.job_view import JobView
+from gpubond.buyer.listing import Listed, list_all
+from gpubond.buyer.orders import OrderRecord, Submission
 from gpubond.buyer.quotes import Prepared, Quote, choose, quote_all
+from gpubond.chain.contracts import Call
 from gpubond.chain.index import JobRecord
-from gpubond.chain.market import Order, Status, Tier
+from gpubond.chain.market import Status
 from gpubond.chain.session import Progress, Session, open_session
-from gpubond.errors import BadInput, JobFailed, NotEnough, Refused, Unreachable
-from gpubond.jobs.blobs import BlobStore
+from gpubond.errors import BadInput, NotEnough, Refused
 from gpubond.jobs.cuda_check import precheck_job
-from gpubond.jobs.manifest import Manifest, verify_outputs
-from gpubond.jobs.requests import Domain
-from gpubond.jobs.spec import JobSpec, load_job_file, parse_spec
+from gpubond.jobs.manifest import Manifest
+from gpubond.jobs.spec import JobSpec, load_job_file
+from gpubond.jobs.template import write_job
+from gpubond.jobs.validate import Report, validate_job_file
 
-POLL_SECONDS = 0.5
+# What ended without a result and with all money back, so that the next best may be hired.
+_TRY_AGAIN = (JobCode.DECLINED, JobCode.NOT_DELIVERED)
 
 
-class Buyer:
+class Buyer(Demanding):
     """Everything that a buyer does, with one key on one deployment."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._orders = Orders(session.database)
-        self._blobs = BlobStore(session.home.blobs)
         self._contracts = session.contracts
-        self._domain = Domain(session.deployment.chain_id, str(session.contracts.escrow.address))
+        self._desk = Desk(session)
+        self._hiring = Hiring(self._desk, self.quote)
+        self._delivery = Delivery(self._desk)
 
     @classmethod
     def open(cls, directory: Path, on_progress: Progress = lambda _: None) -> Buyer:
@@ -63,15 +73,27 @@ class Buyer:
         """The session it works with."""
         return self._session
 
+    @staticmethod
+    def init(directory: Path, runtime: str = "python") -> Path:
+        """Writes a job that runs as it is; returns its job file. See `write_job`."""
+        return write_job(directory, runtime)
+
+    @staticmethod
+    def validate(job_file: Path) -> Report:
+        """Everything that is wrong with a job file, without key, node or home folder."""
+        return validate_job_file(job_file)
+
     def quote(self, seconds: int, class_name: str | None = None) -> list[Quote]:
         """Offers for a run of at most so many seconds; see `quote_all`."""
         self._session.sync()
+        coin_price = self._session.settings.chain.coin_price
         return quote_all(
             self._contracts,
             self._session.index,
             buyer=self._session.address,
             seconds=seconds,
             class_name=class_name,
+            coin_units=None if coin_price is None else self._contracts.token_info.units(coin_price, "chain.coin_price"),
         )
 
     def prepare(
@@ -83,6 +105,7 @@ class Buyer:
         offer: str | None = None,
         provider: str | None = None,
         max_price: str | None = None,
+        again: bool = True,
     ) -> Prepared:
         """Checks a job and finds its offer. Nothing is sent and nothing spent.
 
@@ -93,6 +116,7 @@ class Buyer:
             offer: hire this offer (id as 0x hex).
             provider: hire this provider (owner's address).
             max_price: whole tokens that may be spent at most.
+            again: False refuses a job of which an interrupted submission is open.
 
         Raises:
             BadInput: the job, its CUDA source or an argument is wrong; the field is named.
@@ -101,6 +125,14 @@ class Buyer:
             Unreachable: no provider's gateway answers.
         """
         spec, files = load_job_file(job_file)
+        interrupted = None if again else self._hiring.interrupted(spec.hash())
+        if interrupted is not None:
+            raise Refused(
+                "a submission of this very job was interrupted and is open",
+                field="submission",
+                value=interrupted.id,
+                remedy=f"`gpubond job resume {interrupted.id}` goes on with it; --again hires anew",
+            )
         limit = seconds if seconds is not None else spec.limits.seconds
         if spec.limits.seconds > limit:
             raise BadInput(
@@ -119,118 +151,128 @@ class Buyer:
             answers=gateway_answers,
         )
         self._require_funds(quote.most)
-        return Prepared(spec, files, quote, limit, tuple(notes))
+        pinned = offer is not None or provider is not None
+        return Prepared(spec, files, quote, limit, tuple(notes), class_name, units, pinned)
 
-    def hire(self, prepared: Prepared) -> str:
-        """Tops the balance up, hires, uploads specification and inputs; returns the job's id (0x hex).
-
-        If it is interrupted after the hire, `resume` goes on from there.
-        """
-        salt = secrets.token_bytes(32)
-        canonical = prepared.spec.canonical()
-        spec_hash = prepared.spec.hash()
-        self._blobs.put([canonical], spec_hash.hex(), len(canonical))
-        files = {name: path.absolute() for name, path in prepared.files.items()}
-        files[spec_hash.hex()] = self._blobs.path(spec_hash.hex())
-
-        self._top_up(prepared.quote.most)
-        order = Order(
-            spec_hash=spec_hash,
-            tier=Tier.BASIC,
-            tasks=1,
-            longest_run=prepared.seconds,
-            exact_terms=bytes(32),
-            audit_fee=0,
-            audit_seal=bytes(32),
-            group=bytes(32),
-            salt=salt,
-        )
-        self._orders.add(salt, prepared.spec.name, spec_hash, files)
-        entry = self._session.send(self._contracts.hire(prepared.quote.record.offer, order), f"hire:{salt.hex()}")
-        job = self._find(salt)
-        self._orders.set_job(salt, job)
-        self._session.on_progress(f"hired: job {job} (transaction {entry.tx_hash})")
-        self.upload(job)
-        return job
-
-    def submit(self, job_file: Path, **choices: Any) -> str:
-        """`prepare` and `hire` in one; takes the arguments of `prepare`."""
-        return self.hire(self.prepare(job_file, **choices))
-
-    def upload(self, job: str) -> None:
-        """Sends what the provider still lacks. May be repeated; ends at once if nothing is missing.
-
-        Raises:
-            Unreachable: the gateway did not answer, or did not see the job, until the acknowledgement
-                deadline. The money is not lost: see the remedy.
-        """
-        record = self.record(job)
-        order = self._orders.by_job(record.job) or self._orders.by_salt(record.terms.salt)
-        if order is None:
-            raise BadInput(
-                "this job was not submitted from here, so its inputs are not known",
-                field="job",
-                value=job,
-                remedy="use the home folder that submitted it",
-            )
-        with self._gateway(record) as gateway:
-            while True:
-                status = self._patiently(gateway.status, record)
-                missing = status.get("missing") or []
-                if not missing:
-                    return
-                for name in missing:
-                    path = order.files.get(name)
-                    if path is None:
-                        raise Refused(
-                            "the provider asks for a blob that is not part of the job",
-                            field="sha256",
-                            value=str(name)[:80],
-                        )
-                    what = "the specification" if name == order.spec_hash else path.name
-                    self._session.on_progress(f"uploading {what} ({path.stat().st_size:,} bytes)")
-                    gateway.upload(name, path)
-
-    def record(self, job: str) -> JobRecord:
-        """The job as the chain has it.
+    def begin(self, prepared: Prepared, retry: int = 0) -> Submission:
+        """Stores a submission; nothing is sent yet. `resume` does the rest, after any interruption as well.
 
         Args:
-            job: its id as 0x hex, or the beginning of it if that is one job's alone.
+            prepared: from `prepare`.
+            retry: how many further providers may be hired, one after the other and each for at most
+                `max_price`, if the one before declines or does not deliver.
 
         Raises:
-            BadInput: no such job in this deployment, or several.
+            BadInput: `retry` without a highest price, or with a certain offer or provider.
         """
-        self._session.sync()
-        found = self._session.index.jobs_like(job.lower())
-        if len(found) != 1:
+        self.check_retry(prepared, retry)
+        return self._hiring.begin(prepared, retry)
+
+    @staticmethod
+    def check_retry(prepared: Prepared, retry: int) -> None:
+        """Raises BadInput if further hires are wanted without a highest price, or with a certain offer."""
+        if retry and (prepared.max_price is None or prepared.pinned):
             raise BadInput(
-                "there is no such job in this deployment" if not found else "several jobs begin like this",
-                field="job",
-                value=job,
-                remedy="`gpubond job list` shows yours; a job's id is 0x and 64 hex digits, or the first few of them",
+                "to hire the next best, a highest price is needed and no certain offer or provider",
+                field="retry",
+                value=retry,
+                remedy="give --max-price with --retry, and neither --offer nor --provider",
             )
-        return found[0]
+
+    def hire(self, prepared: Prepared, retry: int = 0) -> str:
+        """Tops the balance up, hires, uploads specification and inputs; returns the job's id (0x hex).
+
+        If it is interrupted, `resume` goes on from there.
+        """
+        return self.resume(self.begin(prepared, retry).id, watch=False).record.job
+
+    def submit(self, job_file: Path, *, retry: int = 0, **choices: Any) -> str:
+        """`prepare` and `hire` in one; takes the arguments of `prepare`."""
+        return self.hire(self.prepare(job_file, **choices), retry)
+
+    def resume(self, submission: str, *, watch: bool = True, on_log: Callable[[bytes], None] | None = None) -> JobView:
+        """Drives a submission to its end, or goes on where an earlier call was interrupted; hires nobody twice.
+
+        Args:
+            submission: its id, or that of its job.
+            watch: False returns once the inputs are uploaded.
+            on_log: receives the log as it comes.
+
+        Raises:
+            BadInput: there is no such submission.
+            Refused: another process drives it; or the contract refuses the hire, and nobody else may be hired.
+            NotEnough, Unreachable: as `prepare`; resume again.
+        """
+        found = self._submission(submission)
+        with self._hiring.driving(found.id):
+            while True:
+                order = self._desk.orders.of_submission(found.id)[-1]
+                try:
+                    view = self._drive(found, order, watch, on_log)
+                except HireRefused as error:
+                    self._session.on_progress(f"not hired: {error.message}")
+                    if self._next(found, order, error.message):
+                        continue
+                    raise
+                if view is not None:
+                    return view
+
+    def _drive(
+        self, submission: Submission, order: OrderRecord, watch: bool, on_log: Callable[[bytes], None] | None
+    ) -> JobView | None:
+        """One order to its end; None if another one follows it."""
+        set_code = self._desk.orders.set_code
+        try:
+            job = self._hiring.complete(order, submission.seconds)
+        except NotWanted:
+            set_code(submission.id, SubmissionCode.CANCELLED_BEFORE_HIRE)
+            raise
+        if not watch:
+            self.upload(job)
+            set_code(submission.id, SubmissionCode.HANDED_OVER)
+            return self.status(job)
+        if submission.code.open:
+            set_code(submission.id, SubmissionCode.OPEN)
+        view = self.wait(job, on_log=on_log)
+        reached(Boundary.END_SEEN)
+        if view.code not in _TRY_AGAIN:
+            ended = SubmissionCode.RUN_FAILED if view.failed else SubmissionCode.DELIVERED
+            set_code(submission.id, ended, view.explanation)
+            return view
+        return None if self._next(submission, order, view.explanation) else self.status(job)
+
+    def _next(self, submission: Submission, order: OrderRecord, why: str) -> bool:
+        """Whether another order follows one that came to nothing."""
+        last = self._desk.orders.by_salt(bytes.fromhex(order.salt)) or order
+        ended = self._hiring.next(submission, last)
+        if ended is not None:
+            self._desk.orders.set_code(submission.id, ended, why)
+            if submission.retries:
+                self._session.on_progress(f"{ended.meaning}")
+        return ended is None
+
+    def upload(self, job: str) -> None:
+        """Sends what the provider still lacks; see `Delivery.upload`."""
+        self._delivery.upload(job)
+
+    def record(self, job: str) -> JobRecord:
+        """The job as the chain has it; see `Desk.record`."""
+        return self._desk.record(job)
 
     def jobs(self) -> list[tuple[JobRecord, str]]:
         """This buyer's jobs with their names, oldest first."""
         self._session.sync()
+        names = self._desk.orders.names()
         records = self._session.index.jobs(buyer=self._session.address)
-        named = ((record, self._orders.by_job(record.job)) for record in records)
-        return [(record, "" if order is None else order.name) for record, order in named]
+        return [(record, names.get(record.terms.salt.hex(), "")) for record in records]
+
+    def list(self) -> Listed:
+        """All jobs and open submissions with their states, sums, and what needs this buyer's action."""
+        return list_all(self._desk, self.jobs())
 
     def status(self, job: str) -> JobView:
         """Where a job stands, what it waits for and until when."""
-        record = self.record(job)
-        answer, problem = None, None
-        if not record.status.final:
-            try:
-                with self._gateway(record) as gateway:
-                    answer = gateway.status()
-            except NotSeenYet as error:
-                problem = error.message
-            except (Unreachable, Refused) as error:
-                problem = error.message
-        return view_job(record, answer, problem, self._contracts.now())
+        return self._delivery.status(job)
 
     def wait(
         self,
@@ -239,95 +281,35 @@ class Buyer:
         on_log: Callable[[bytes], None] | None = None,
         expire: bool = True,
     ) -> JobView:
-        """Waits until the provider committed to a result, or the job ended otherwise.
+        """Waits until the provider committed to a result, or the job ended otherwise; sends inputs that it lacks.
 
         Args:
             job: the job's id.
             on_log: receives the job's log as it comes.
-            expire: once the deadline has passed without a result, claim refund and compensation.
+            expire: once the deadline has passed without a result, claim refund and compensation; else return then.
         """
-        offset, last = 0, None
-        while True:
-            view = self.status(job)
-            if on_log is not None and view.provider_status is not None:
-                offset = self._drain_log(view.record, offset, on_log)
-            status = view.record.status
-            at_provider = (view.provider_status or {}).get("state") if status == Status.ACTIVE else None
-            state = at_provider or status.name.lower()
-            if state != last:
-                last = state
-                self._session.on_progress(f"{state}: {view.waits_for or view.explanation}")
-            if status.final or status in (Status.COMMITTED, Status.DISPUTED):
-                return view
-            if expire and self._contracts.now() > view.record.terms.deliver_by:
-                self.expire(job)
-                continue
-            time.sleep(POLL_SECONDS)
+        return self._delivery.wait(job, on_log=on_log, expire=self.expire if expire else None, upload=self.upload)
+
+    def follow(self, job: str, on_log: Callable[[bytes], None]) -> JobView:
+        """The job's log as it comes, until the run ends; it goes on where it was if the gateway was away."""
+        return self._delivery.wait(job, on_log=on_log)
 
     def logs(self, job: str, offset: int = 0) -> Iterator[bytes]:
         """The job's log from a byte offset to its present end."""
-        with self._gateway(self.record(job)) as gateway:
-            while piece := gateway.logs(offset):
-                offset += len(piece)
-                yield piece
+        return self._delivery.logs(job, offset)
 
     def fetch(self, job: str, directory: Path) -> Manifest:
-        """Fetches the outputs and checks every byte against the root on chain.
+        """Fetches the outputs and checks every byte against the root on chain; see `fetch_outputs`."""
+        return fetch_outputs(self._desk, job, directory)
 
-        Args:
-            job: the job's id.
-            directory: where the outputs go; nothing appears there that was not verified.
-
-        Raises:
-            Refused: there is no commitment yet.
-            JobFailed: the provider serves other bytes than it committed to.
-        """
-        record = self.record(job)
-        if record.commitment is None:
-            raise Refused(
-                "the provider has not committed to a result yet",
-                field="job",
-                value=job,
-                remedy="`gpubond job status` says what the job waits for and until when",
-            )
-        directory.mkdir(parents=True, exist_ok=True)
-        incoming = directory / f".incoming-{record.job[2:18]}"
-        with self._gateway(record) as gateway:
-            data = gateway.manifest()
-            manifest = Manifest.parse(data)
-            if manifest.job != record.job:
-                raise JobFailed(
-                    "the manifest is that of another job",
-                    field="job",
-                    value=manifest.job,
-                    remedy="fetch again",
-                )
-            require_ordered(record, self._spec(record), manifest)
-            require_free(directory, manifest)
-            files = {item.path: incoming / str(number) for number, item in enumerate(manifest.files)}
-            for item in manifest.files:
-                self._session.on_progress(f"fetching {item.path} ({item.size:,} bytes)")
-                gateway.download(item.sha256, item.size, files[item.path])
-        verify_outputs(record.commitment.result_root, data, files)
-        for path, source in files.items():
-            target = directory / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(target)
-        (directory / "manifest.json").write_bytes(data) if "manifest.json" not in files else None
-        if incoming.is_dir():
-            incoming.rmdir()
-        return manifest
-
-    def _spec(self, record: JobRecord) -> JobSpec:
-        name = record.terms.spec_hash.hex()
-        if not self._blobs.has(name):
-            raise BadInput(
-                "this job was not submitted from here, so its outputs cannot be checked",
-                field="job",
-                value=record.job,
-                remedy="use the home folder that submitted it",
-            )
-        return parse_spec(self._blobs.path(name).read_bytes(), record.terms.spec_hash)
+    def cancel(self, job: str) -> Cancelled:
+        """Ends a job that has no result yet, or a submission that is not hired; see `cancel_job`."""
+        if job.startswith("s-"):
+            ended = cancel_submission(self._desk, self._hiring, job)
+            if isinstance(ended, Cancelled):
+                return ended
+            job = ended
+        return cancel_job(self._desk, self.status(job))
 
     def release(self, job: str) -> JobRecord:
         """Pays the provider now instead of at the end of the challenge window."""
@@ -339,8 +321,7 @@ class Buyer:
                 value=job,
                 remedy="release is for a job with a commitment that is not settled yet",
             )
-        self._session.send(self._contracts.settle(record.terms, record.commitment), f"settle:{record.job}")
-        return self.record(record.job)
+        return self._end(self._contracts.settle(record.terms, record.commitment), "settle", record, Status.SETTLED)
 
     def expire(self, job: str) -> JobRecord:
         """Claims refund and compensation for a job that was not delivered in time."""
@@ -356,8 +337,31 @@ class Buyer:
                 value=job,
                 remedy="a job expires when nothing was committed by its deadline",
             )
-        self._session.send(self._contracts.expire(record.terms), f"expire:{record.job}")
+        return self._end(self._contracts.expire(record.terms), "expire", record, Status.EXPIRED)
+
+    def _end(self, call: Call, action: str, record: JobRecord, wanted: Status) -> JobRecord:
+        try:
+            self._session.send(call, f"{action}:{record.job}")
+        except Refused:
+            # Others may do it too, and somebody was quicker: what counts is that it is done.
+            if self.record(record.job).status != wanted:
+                raise
         return self.record(record.job)
+
+    def _submission(self, identifier: str) -> Submission:
+        orders = self._desk.orders
+        found = orders.submission(identifier)
+        if found is None and identifier.startswith("0x"):
+            order = self._desk.order_of(self.record(identifier))
+            found = None if order is None or order.submission is None else orders.submission(order.submission)
+        if found is None:
+            raise BadInput(
+                "there is no such submission in this home folder",
+                field="submission",
+                value=identifier,
+                remedy="`gpubond job list` shows those that are open",
+            )
+        return found
 
     def _precheck(self, spec: JobSpec, files: dict[str, Path]) -> Iterator[str]:
         if spec.cuda is not None:
@@ -379,68 +383,3 @@ class Buyer:
                 remedy=f"add {text(most - balance - wallet)} to {address}"
                 + (" (`gpubond account faucet` mints test tokens)" if self._session.deployment.token.test else ""),
             )
-
-    def _top_up(self, most: int) -> None:
-        address = self._session.address
-        short = most - self._contracts.escrow_balance(address)
-        if short <= 0:
-            return
-        escrow = str(self._contracts.escrow.address)
-        tag = secrets.token_hex(8)
-        if self._contracts.token_allowance(address, escrow) < short:
-            self._session.send(self._contracts.approve(escrow, short), f"approve:{tag}")
-        self._session.send(self._contracts.deposit(short, address), f"deposit:{tag}")
-
-    def _find(self, salt: bytes) -> str:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            self._session.sync()
-            for record in reversed(self._session.index.jobs(buyer=self._session.address)):
-                if record.terms.salt == salt:
-                    return record.job
-            time.sleep(POLL_SECONDS)
-        raise Unreachable(
-            "the hire was mined, but the node does not show its event",
-            remedy="nothing is lost: `gpubond job list` shows the job as soon as the node does",
-        )
-
-    def _gateway(self, record: JobRecord) -> GatewayClient:
-        provider = self._session.index.provider(record.terms.provider)
-        if provider is None or not provider.endpoint.startswith(("http://", "https://")):
-            raise Unreachable(
-                "the provider announced no gateway",
-                field="provider",
-                value=record.terms.provider,
-                remedy="wait; if nothing is delivered by the deadline, `gpubond job expire` refunds you",
-            )
-        return GatewayClient(provider.endpoint, self._session.account, self._domain, record.job_id)
-
-    def _patiently(self, ask: Callable[[], dict[str, Any]], record: JobRecord) -> dict[str, Any]:
-        told = False
-        while True:
-            try:
-                return ask()
-            except (NotSeenYet, Unreachable) as error:
-                if self._contracts.now() > record.terms.acknowledge_by:
-                    raise Unreachable(
-                        f"the provider did not take the inputs in time: {error.message}",
-                        field="job",
-                        value=record.job,
-                        remedy="nothing is lost: the provider must still deliver or pay; after "
-                        f"{record.terms.deliver_by} (Unix seconds) `gpubond job expire` refunds and "
-                        "compensates you",
-                    ) from None
-                if not told:
-                    told = True
-                    self._session.on_progress(f"waiting for the provider: {error.message}")
-                time.sleep(POLL_SECONDS)
-
-    def _drain_log(self, record: JobRecord, offset: int, on_log: Callable[[bytes], None]) -> int:
-        try:
-            with self._gateway(record) as gateway:
-                while piece := gateway.logs(offset):
-                    offset += len(piece)
-                    on_log(piece)
-        except (Unreachable, Refused, NotSeenYet):
-            pass  # the status says what is wrong; the log goes on when the gateway is back
-        return offset

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpubond.chain.contracts import Contracts
-from gpubond.chain.index import MarketIndex, OfferRecord
+from gpubond.chain.demands import arbiter_kind
+from gpubond.chain.index import MarketIndex, OfferRecord, ProviderRecord
 from gpubond.chain.market import BPS, Tier, compensation
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
 from gpubond.jobs.spec import JobSpec
@@ -17,6 +19,17 @@ from gpubond.jobs.spec import JobSpec
 # Gas that a buyer's own transactions use, rounded up from the gas snapshot (hire, and settle to release early).
 HIRE_GAS = 120_000
 SETTLE_GAS = 90_000
+WEI = 10**18
+# Gateways that are asked at once whether they answer.
+PROBES = 16
+
+# What an offer's arbiter means for its buyer; see `arbiter_kind`.
+ARBITERS = {
+    "none": "none: a provider that commits and then withholds the result is paid all the same",
+    "demands": "DataDemands: a result that is withheld can be demanded on chain, 4 KiB at a time; "
+    "what is not shown within a day gets you refund and compensation",
+    "unknown": "one that the provider chose: it can hold your refund up until the dispute times out; know it first",
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,7 @@ class Quote:
     """One offer for a job of so many seconds. Amounts in base units, gas in wei.
 
     `fee` is what the protocol takes out of the provider's pay at most; the buyer pays it as part of `most`.
+    `gas_tokens` is the gas in base units of the token, None where the settings give no price of the coin.
     """
 
     record: OfferRecord
@@ -32,11 +46,13 @@ class Quote:
     most: int
     fee: int
     gas_wei: int
+    gas_tokens: int | None
     compensation: int
     refusal: str
     jobs_settled: int
     jobs_declined: int
     jobs_expired: int
+    arbiter_kind: str
 
     @property
     def available(self) -> bool:
@@ -59,6 +75,16 @@ class Quote:
         """The protocol's share of what is paid, in percent."""
         return 100 * self.fee / self.most
 
+    @property
+    def overhead_percent(self) -> float:
+        """What the protocol costs, fee and (where its price is known) gas, in percent of the price."""
+        return 100 * (self.fee + (self.gas_tokens or 0)) / self.most
+
+    @property
+    def worst_refund(self) -> int:
+        """What comes back in the worst case that the contract knows: nothing is delivered."""
+        return self.most + self.compensation
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         offer = self.record.offer
@@ -73,8 +99,12 @@ class Quote:
             "protocol_fee_at_most": self.fee,
             "protocol_fee_percent": round(self.fee_percent, 4),
             "gas_wei_estimate": self.gas_wei,
+            "gas_in_tokens_estimate": self.gas_tokens,
+            "overhead_percent": round(self.overhead_percent, 4),
+            "overhead_includes_gas": self.gas_tokens is not None,
             "refund_if_nothing_is_delivered": self.most,
             "compensation_if_nothing_is_delivered": self.compensation,
+            "worst_case_refund": self.worst_refund,
             "pay_at_most_if_the_run_fails": self.most * offer.failure_cap_bps // BPS,
             "collateral": offer.collateral,
             "collateral_is_low": self.collateral_is_low,
@@ -83,6 +113,9 @@ class Quote:
             "longest_run_s": offer.longest_run,
             "acknowledge_window_s": offer.acknowledge_window,
             "challenge_window_s": offer.challenge_window,
+            "arbiter": offer.arbiter,
+            "arbiter_kind": self.arbiter_kind,
+            "arbiter_meaning": ARBITERS[self.arbiter_kind],
             "available": self.available,
             "refusal": self.refusal or None,
             "record": {
@@ -95,13 +128,19 @@ class Quote:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A checked job with the offer it would be hired at; nothing was sent yet."""
+    """A checked job with the offer it would be hired at; nothing was sent yet.
+
+    `max_price` in base units, if one was given; `pinned` if the offer or provider was named.
+    """
 
     spec: JobSpec
     files: dict[str, Path]
     quote: Quote
     seconds: int
     notes: tuple[str, ...]
+    class_name: str | None = None
+    max_price: int | None = None
+    pinned: bool = False
 
 
 def quote_all(
@@ -111,6 +150,7 @@ def quote_all(
     buyer: str,
     seconds: int,
     class_name: str | None = None,
+    coin_units: int | None = None,
 ) -> list[Quote]:
     """Every open offer that could run so long, the ones that can be hired now first, cheapest first.
 
@@ -118,6 +158,7 @@ def quote_all(
         buyer: whose balance would pay.
         seconds: the longest run to pay for.
         class_name: only this resource class.
+        coin_units: base units of the token for one coin of the chain, if that is known.
 
     Raises:
         BadInput: nobody offers the class, or a run of this length.
@@ -150,8 +191,19 @@ def quote_all(
         )
     fee_bps = contracts.fee_bps()
     gas_wei = (HIRE_GAS + SETTLE_GAS) * int(contracts.node.eth.gas_price)
-    quotes = [_quote(contracts, index, record, buyer, seconds, fee_bps, gas_wei) for record in fitting]
+    refusals = contracts.refusals([record.offer for record in fitting], buyer, seconds)
+    gas = _Gas(gas_wei, None if coin_units is None else -(-gas_wei * coin_units // WEI))
+    providers = index.providers()
+    quotes = [
+        _quote(contracts, record, providers.get(record.offer.provider), seconds, fee_bps, gas, refusal)
+        for record, refusal in zip(fitting, refusals, strict=True)
+    ]
     return sorted(quotes, key=lambda quote: (not quote.available, quote.most))
+
+
+class _Gas(NamedTuple):
+    wei: int
+    tokens: int | None
 
 
 def _fits(record: OfferRecord, seconds: int) -> bool:
@@ -160,15 +212,14 @@ def _fits(record: OfferRecord, seconds: int) -> bool:
 
 def _quote(
     contracts: Contracts,
-    index: MarketIndex,
     record: OfferRecord,
-    buyer: str,
+    provider: ProviderRecord | None,
     seconds: int,
     fee_bps: int,
-    gas_wei: int,
+    gas: _Gas,
+    refusal: str,
 ) -> Quote:
     offer = record.offer
-    provider = index.provider(offer.provider)
     outcomes = {} if provider is None else provider.outcomes
     most = offer.price_per_second * seconds
     return Quote(
@@ -177,12 +228,14 @@ def _quote(
         seconds=seconds,
         most=most,
         fee=most * fee_bps // BPS,
-        gas_wei=gas_wei,
+        gas_wei=gas.wei,
+        gas_tokens=gas.tokens,
         compensation=compensation(most, offer.collateral),
-        refusal=contracts.refusal(offer, buyer, seconds),
+        refusal=refusal,
         jobs_settled=outcomes.get("settled", 0),
         jobs_declined=outcomes.get("declined", 0),
         jobs_expired=outcomes.get("expired", 0),
+        arbiter_kind=arbiter_kind(contracts, offer.arbiter),
     )
 
 
@@ -193,6 +246,7 @@ def choose(
     provider: str | None,
     max_price: int | None,
     answers: Callable[[str], bool],
+    without: frozenset[str] = frozenset(),
 ) -> Quote:
     """The offer to hire: of those named, the cheapest that can be hired now and whose gateway answers.
 
@@ -202,6 +256,7 @@ def choose(
         provider: only this provider (owner's address).
         max_price: base units that may be spent at most.
         answers: whether the gateway at a URL answers.
+        without: providers (owners' addresses) that were tried already.
 
     Raises:
         BadInput: the named offer is not among them.
@@ -221,9 +276,11 @@ def choose(
             value=offer_id if offer_id is not None else provider,
             remedy=f"`gpubond job quote --seconds {seconds}` lists those that there are; others have another length",
         )
+    quotes = [quote for quote in quotes if quote.record.offer.provider not in without]
     available = [quote for quote in quotes if quote.available and quote.endpoint]
     if not available:
         reasons = sorted({quote.refusal or "its provider announced no gateway" for quote in quotes})
+        reasons = reasons or ["every provider that offers it was tried"]
         raise Refused(
             f"no offer can be hired now: {'; '.join(reasons)}",
             remedy="wait, choose another class or a shorter run",
@@ -236,12 +293,29 @@ def choose(
             value=max_price,
             remedy=f"the cheapest can cost {available[0].most:,} base units: raise it or run shorter",
         )
-    for quote in affordable:
-        if answers(quote.endpoint):
-            return quote
+    found = _first_that_answers(affordable, answers)
+    if found is not None:
+        return found
     raise Unreachable(
         "no gateway of the providers that could be hired answers",
         field="gateway",
         value=", ".join(quote.endpoint for quote in affordable[:3]),
         remedy="nothing was spent: try again later, or raise --max-price to reach other providers",
     )
+
+
+def _first_that_answers(quotes: list[Quote], answers: Callable[[str], bool]) -> Quote | None:
+    """The first quote whose gateway answers. The cheapest alone at first; beyond it several are asked at once, so
+    that a crowd of cheap offers with silent gateways does not keep a buyer from those behind it."""
+    known: dict[str, bool] = {}
+    width = 1
+    while quotes:
+        group, quotes = quotes[:width], quotes[width:]
+        width = PROBES
+        asked = list(dict.fromkeys(quote.endpoint for quote in group if quote.endpoint not in known))
+        with ThreadPoolExecutor(PROBES) as pool:
+            known |= dict(zip(asked, pool.map(answers, asked), strict=True))
+        for quote in group:
+            if known[quote.endpoint]:
+                return quote
+    return None

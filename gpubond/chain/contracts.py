@@ -6,19 +6,24 @@ A call is data for the sender; nothing is sent here. Amounts are token base unit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eth_abi.abi import decode
 from web3 import Web3
 from web3.contract import Contract
 
 from gpubond.chain.abi import load_abi
+from gpubond.chain.batch import call_many
 from gpubond.chain.deployment import Deployment
 from gpubond.chain.market import Commitment, JobTerms, Offer, Order
 from gpubond.chain.money import Token
 
 # `JobEscrow.vy`: the low bits of a job's slot are its status.
 STATUS_MASK = 0xFFFF
+
+ZERO_ADDRESS = "0x" + "00" * 20
 
 
 @dataclass(frozen=True)
@@ -57,21 +62,29 @@ class Contracts:
         self.node = node
         self.deployment = deployment
         self.token_info = Token(deployment.token.address, deployment.token.symbol, deployment.token.decimals)
-        self.staking = self._at("ProviderStaking", deployment.address("ProviderStaking"))
-        self.escrow = self._at("JobEscrow", deployment.address("JobEscrow"))
-        self.views = self._at("JobEscrowViews", deployment.address("JobEscrowViews"))
-        self.token = self._at("TestToken", deployment.token.address)
+        self.staking = self.at("ProviderStaking", deployment.address("ProviderStaking"))
+        self.escrow = self.at("JobEscrow", deployment.address("JobEscrow"))
+        self.views = self.at("JobEscrowViews", deployment.address("JobEscrowViews"))
+        self.token = self.at("TestToken", deployment.token.address)
+        #: The deployment's DataDemands; None where it was deployed without. See `gpubond.chain.demands`.
+        self.demands_address: str | None = None
+        if "DataDemands" in deployment.contracts:
+            self.demands_address = str(deployment.address("DataDemands"))
 
-    def _at(self, name: str, address: str) -> Contract:
+    def at(self, name: str, address: str) -> Contract:
+        """A contract with a packaged ABI at an address."""
         return self.node.eth.contract(address=Web3.to_checksum_address(address), abi=load_abi(name))
 
     @property
     def watched(self) -> dict[str, list[dict[str, Any]]]:
         """ABI by address of the contracts whose events make the market."""
-        return {
+        watched = {
             str(self.staking.address): load_abi("ProviderStaking"),
             str(self.escrow.address): load_abi("JobEscrow"),
         }
+        if self.demands_address is not None:
+            watched[self.demands_address] = load_abi("DataDemands")
+        return watched
 
     def now(self) -> int:
         """The latest block's time, by which every deadline is judged (Unix seconds)."""
@@ -84,6 +97,14 @@ class Contracts:
     def refusal(self, offer: Offer, buyer: str, longest_run: int) -> str:
         """Why a hire would be refused now; empty if nothing stands against it."""
         return str(self.views.functions.refusal(offer.as_tuple(), buyer, longest_run).call())
+
+    def refusals(self, offers: Sequence[Offer], buyer: str, longest_run: int) -> list[str]:
+        """`refusal` of many offers, in a request for each hundred of them."""
+        calls = [
+            bytes.fromhex(self.views.encode_abi("refusal", args=[offer.as_tuple(), buyer, longest_run])[2:])
+            for offer in offers
+        ]
+        return [str(decode(["string"], answer)[0]) for answer in call_many(self.node, str(self.views.address), calls)]
 
     def burned(self) -> int:
         """What slashes by the escrow took out of use for good, base units."""
@@ -114,7 +135,8 @@ class Contracts:
 
     def approve(self, spender: str, amount: int) -> Call:
         """Lets a contract take tokens from the caller's wallet."""
-        who = "ProviderStaking" if spender == self.staking.address else "JobEscrow"
+        names = {str(self.staking.address): "ProviderStaking", self.demands_address: "DataDemands"}
+        who = names.get(spender, "JobEscrow")
         words = f"approve {who} to take {self.token_info.text(amount)}"
         return self._call(self.token, words, "approve", spender, amount)
 
@@ -141,11 +163,26 @@ class Contracts:
         """Adds to a provider's stake."""
         return self._call(self.staking, f"stake {self.token_info.text(amount)}", "stake", amount, provider)
 
+    def withdraw_stake(self, amount: int, receiver: str) -> Call:
+        """Takes free stake of the caller out."""
+        words = f"withdraw {self.token_info.text(amount)} of stake to {receiver}"
+        return self._call(self.staking, words, "withdraw", amount, receiver)
+
     def allow(self, total: int, per_job: int) -> Call:
         """Lets the escrow lock stake."""
         text = self.token_info.text
         words = f"allow JobEscrow to lock {text(total)} at most, {text(per_job)} a job"
+        if not total:
+            words = "take the allowance of JobEscrow back"
         return self._call(self.staking, words, "allow", self.escrow.address, total, per_job)
+
+    def is_arbiter_approved(self, provider: str, arbiter: str) -> bool:
+        """Whether a provider's owner lets a contract decide about its new jobs."""
+        return bool(self.escrow.functions.is_arbiter_approved(provider, arbiter).call())
+
+    def approve_arbiter(self, arbiter: str, approved: bool, words: str) -> Call:
+        """Lets a contract decide about the caller's new jobs, or no longer."""
+        return self._call(self.escrow, words, "approve_arbiter", arbiter, approved)
 
     def post_offer(self, offer: Offer) -> Call:
         """Opens an offer."""

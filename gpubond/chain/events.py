@@ -16,6 +16,7 @@ from eth_abi.exceptions import DecodingError
 from eth_abi.registry import ABIRegistry, BaseEquals, registry
 from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 from web3.types import LogReceipt
 
 from gpubond.errors import BadSettings
@@ -73,6 +74,17 @@ class EventDecoder:
                     self._events[(to_checksum_address(address), topic)] = entry
         self.addresses = sorted({address for address, _ in self._events})
         self.topics = sorted({"0x" + topic.hex() for _, topic in self._events})
+        self._blooms = {_bloom_bits(bytes.fromhex(address[2:])) | _bloom_bits(topic) for address, topic in self._events}
+
+    def may_be_in(self, bloom: bytes) -> bool:
+        """Whether a block with this bloom filter can hold one of the events; without a filter any can."""
+        bits = int.from_bytes(bloom, "big")
+        return any(bits & wanted == wanted for wanted in self._blooms)
+
+    def matches(self, log: LogReceipt) -> bool:
+        """Whether a log is one of the events."""
+        topics = log["topics"]
+        return bool(topics) and (to_checksum_address(log["address"]), bytes(topics[0])) in self._events
 
     def decode(self, log: LogReceipt) -> Event | None:
         """The event, or None where the contract's ABI does not have it.
@@ -104,6 +116,15 @@ class EventDecoder:
             name=str(entry["name"]),
             args=args,
         )
+
+
+def _bloom_bits(value: bytes) -> int:
+    """The bits that a value sets in the bloom filter of its block (yellow paper, 4.4.3)."""
+    digest = keccak(value)
+    bits = 0
+    for place in (0, 2, 4):
+        bits |= 1 << (int.from_bytes(digest[place : place + 2], "big") & 2047)
+    return bits
 
 
 def _arguments(inputs: Abi, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from gpubond.chain.demand_index import DemandIndex, apply_demand, clear_demands
 from gpubond.chain.market import Commitment, JobTerms, Offer, Status
 from gpubond.chain.watcher import Event, stored_events
 from gpubond.store.database import Database, Transaction
@@ -114,16 +115,20 @@ class MarketIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
         database.install(INDEX_TABLES)
+        #: Demands for the data of results.
+        self.demands = DemandIndex(database)
 
     def apply(self, tx: Transaction, events: Iterable[Event]) -> None:
         """Takes new events over, inside the watcher's transaction."""
         for event in events:
             _apply(tx, event)
+            apply_demand(tx, event)
 
     def rebuild(self, tx: Transaction, from_block: int) -> None:
         """Derives everything anew after the watcher removed the events from `from_block` on."""
         for table in ("market_providers", "market_offers", "market_jobs"):
             tx.execute(f"DELETE FROM {table}")  # noqa: S608  # names from the line above
+        clear_demands(tx)
         self.apply(tx, stored_events(tx))
 
     def job(self, job: str) -> JobRecord | None:
@@ -154,6 +159,14 @@ class MarketIndex:
             (buyer, provider, live_only, Status.ACTIVE, Status.COMMITTED, Status.DISPUTED),
         )
         return [_job(row) for row in rows.fetchall()]
+
+    def ordered(self, buyer: str, salt: bytes) -> JobRecord | None:
+        """The job that became of a buyer's order, by the order's salt; None if there is none, or not yet."""
+        row = self._database.connection.execute(
+            "SELECT * FROM market_jobs WHERE buyer = ? AND json_extract(terms, '$.salt') = ?",
+            (buyer, "0x" + salt.hex()),
+        ).fetchone()
+        return None if row is None else _job(row)
 
     def offer(self, offer_id: str) -> OfferRecord | None:
         """An offer by its id (0x hex), or None."""
@@ -197,6 +210,21 @@ class MarketIndex:
         )
         outcomes = {Status(end["status"]).name.lower(): end["n"] for end in ends.fetchall()}
         return ProviderRecord(row["provider"], row["operator"], row["endpoint"], outcomes)
+
+    def providers(self) -> dict[str, ProviderRecord]:
+        """All providers by their owners' addresses."""
+        outcomes: dict[str, dict[str, int]] = {}
+        for row in self._database.connection.execute(
+            "SELECT provider, status, count(*) AS n FROM market_jobs GROUP BY provider, status"
+        ).fetchall():
+            outcomes.setdefault(row["provider"], {})[Status(row["status"]).name.lower()] = row["n"]
+        rows = self._database.connection.execute("SELECT * FROM market_providers").fetchall()
+        return {
+            row["provider"]: ProviderRecord(
+                row["provider"], row["operator"], row["endpoint"], outcomes.get(row["provider"], {})
+            )
+            for row in rows
+        }
 
 
 def _apply(tx: Transaction, event: Event) -> None:

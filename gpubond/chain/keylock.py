@@ -11,11 +11,21 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from pathlib import Path
 from types import TracebackType
 
 from gpubond.errors import KeyInUse
 
 POLL_INTERVAL = 0.05
+_PREFIX = "gpubond-key:"
+_SOCKETS = Path("/proc/net/unix")
+
+
+def is_held(address: str) -> bool:
+    """Whether some process here holds the lock of a key, on whatever chain. Looks without taking it."""
+    # Abstract names are shown with an @ for the leading zero.
+    names = (line.split()[-1] for line in _SOCKETS.read_text(errors="replace").splitlines())
+    return any(name.startswith(f"@{_PREFIX}") and name.endswith(f":{address.lower()}") for name in names)
 
 
 class KeyLock:
@@ -33,7 +43,7 @@ class KeyLock:
         self.address = address
         self._timeout = timeout
         # The kernel takes 107 bytes.
-        self._name = f"\0gpubond-key:{chain_id}:{genesis[:18]}:{address.lower()}"
+        self._name = f"\0{_PREFIX}{chain_id}:{genesis[:18]}:{address.lower()}"
         self._socket: socket.socket | None = None
 
     @property

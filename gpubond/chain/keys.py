@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import os
+import stat
 import sys
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -20,6 +22,8 @@ from eth_typing import ChecksumAddress
 from eth_utils.address import is_hex_address, to_checksum_address
 
 from gpubond.errors import BadInput, BadSettings
+
+logger = logging.getLogger(__name__)
 
 PASSPHRASE_VARIABLE = "GPUBOND_PASSPHRASE"  # noqa: S105 - a name, not a secret
 PASSPHRASE_FILE_VARIABLE = "GPUBOND_PASSPHRASE_FILE"  # noqa: S105
@@ -42,6 +46,7 @@ def read_passphrase(prompt: str, confirm: bool = False) -> str:
     named = os.environ.get(PASSPHRASE_FILE_VARIABLE)
     if named is not None:
         try:
+            _warn_if_exposed(Path(named), "passphrase")
             return Path(named).read_text("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise BadSettings(
@@ -125,6 +130,7 @@ def load_key_file(path: Path, passphrase: str | None = None) -> LocalAccount:
         BadSettings: missing or malformed file, or wrong passphrase.
     """
     content = _read(path)
+    _warn_if_exposed(path, "key")
     if passphrase is None:
         passphrase = read_passphrase(f"Passphrase of {path}")
     try:
@@ -139,7 +145,8 @@ def load_key_file(path: Path, passphrase: str | None = None) -> LocalAccount:
         raise _malformed(path, type(error).__name__) from None
     except (KeyError, TypeError, NotImplementedError) as error:
         raise _malformed(path, type(error).__name__) from None
-    account: LocalAccount = Account.from_key(key)
+    # geth's earliest files lack leading zeros.
+    account: LocalAccount = Account.from_key(bytes(key).rjust(32, b"\0"))
     stated = content.get("address")
     if isinstance(stated, str) and is_hex_address(stated) and to_checksum_address(stated) != account.address:
         raise BadSettings(
@@ -163,6 +170,17 @@ def key_address(path: Path) -> ChecksumAddress:
     return to_checksum_address(stated)
 
 
+def others_can_read(path: Path) -> bool:
+    """Whether users other than the file's own may read it."""
+    return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
+def _warn_if_exposed(path: Path, what: str) -> None:
+    # Not refused: containers mount secrets that way, inside of which nobody else is.
+    if path.exists() and others_can_read(path):
+        logger.warning("other users can read the %s file %s: chmod 600 %s", what, path, path)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -182,9 +200,11 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise _malformed(path, type(error).__name__) from None
-    if not isinstance(content, dict) or content.get("version") != 3:
+    # Some wallets write "Version" and "Crypto".
+    fields = {str(name).lower(): value for name, value in content.items()} if isinstance(content, dict) else {}
+    if fields.get("version") != 3:
         raise _malformed(path, "no version 3")
-    return cast(dict[str, Any], content)
+    return fields
 
 
 def _malformed(path: Path, reason: str) -> BadSettings:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,7 +62,10 @@ class NodeProvider(HTTPProvider):
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         try:
-            return super().make_request(method, params)
+            answer = super().make_request(method, params)
+            if not isinstance(answer, dict) or not {"result", "error"} & set(answer):
+                raise ValueError("no JSON-RPC answer")
+            return answer
         except requests.Timeout as error:
             raise TimedOut(
                 f"the node {self.shown} did not answer {method} in time",
@@ -90,7 +92,7 @@ class NodeProvider(HTTPProvider):
                 value=self.shown,
                 remedy="check that the node runs and the URL is right (a local chain: gpubond devnet up)",
             ) from None
-        except json.JSONDecodeError:
+        except ValueError:  # no JSON, no text, or other JSON
             raise Unreachable(
                 f"{self.shown} answers, but not as an Ethereum node",
                 field="node",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gpubond.chain.fees import Fees
-from gpubond.store.database import Transaction
+from gpubond.store.database import Database, Transaction
 from gpubond.store.migrations import Component
 
 OUTBOX = Component(
@@ -183,6 +183,21 @@ class Outbox:
         assert added.lastrowid is not None  # noqa: S101 - an INSERT that did not raise
         return added.lastrowid
 
+    def has_nonce(self, connection: sqlite3.Connection, nonce: int) -> bool:
+        """Whether an entry that is not displaced has this nonce."""
+        query = "SELECT 1 FROM outbox WHERE chain_id = ? AND address = ? AND nonce = ? AND state <> 'displaced'"
+        return connection.execute(query, (*self._scope, nonce)).fetchone() is not None
+
+    def set_aside(self, tx: Transaction, entry: OutboxEntry) -> None:
+        """Keep an entry under another name, so that its purpose can be signed anew: after a reorg its transaction
+        must be broadcast again, as later nonces follow it."""
+        tx.execute("UPDATE outbox SET purpose = ? WHERE id = ?", (f"{entry.purpose}#{entry.id}", entry.id))
+
+    def times_set_aside(self, connection: sqlite3.Connection, purpose: str) -> int:
+        """How often a purpose was signed anew."""
+        query = "SELECT count(*) FROM outbox WHERE chain_id = ? AND address = ? AND purpose GLOB ?"
+        return int(connection.execute(query, (*self._scope, f"{purpose}#*")).fetchone()[0])
+
     def _forget_displaced(self, tx: Transaction, purpose: str) -> None:
         row = tx.execute(
             "SELECT id FROM outbox WHERE chain_id = ? AND address = ? AND purpose = ? AND state = 'displaced'",
@@ -262,3 +277,13 @@ def _entry(row: sqlite3.Row) -> OutboxEntry:
         gas_price=None if row["gas_price"] is None else int(row["gas_price"]),
         reason=row["reason"],
     )
+
+
+def gas_costs(database: Database, chain_id: int) -> list[tuple[str, int]]:
+    """Purpose of each mined transaction of this store and what it cost in gas (wei), refused ones included."""
+    database.install(OUTBOX)
+    rows = database.connection.execute(
+        "SELECT purpose, gas_used, gas_price FROM outbox WHERE chain_id = ? AND status IS NOT NULL ORDER BY id",
+        (chain_id,),
+    )
+    return [(row["purpose"], row["gas_used"] * int(row["gas_price"])) for row in rows]

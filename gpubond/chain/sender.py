@@ -14,14 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
-from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
+from web3.exceptions import TransactionNotFound
 from web3.types import TxParams, TxReceipt
 
-from gpubond.chain.fees import Fees, bumped_fees, market_fees
+from gpubond.chain.carrier import Carrier
+from gpubond.chain.fees import Fees, market_fees
 from gpubond.chain.keylock import KeyLock
 from gpubond.chain.node import check_first_block
 from gpubond.chain.outbox import (
@@ -44,6 +44,7 @@ from gpubond.chain.preflight import (
     why_reverted,
 )
 from gpubond.errors import BadInput, GpuBondError, KeyInUse, Refused, Unreachable
+from gpubond.store.boundaries import boundary
 from gpubond.store.database import Database
 
 __all__ = ["OUTBOX", "OutboxEntry", "OutboxState", "Sender"]
@@ -54,6 +55,8 @@ log = logging.getLogger(__name__)
 RECHECK_DEPTH = 64
 # A node that lags shows a used nonce before the transaction; after so many polls it is no lag.
 UNEXPLAINED_POLLS = 5
+# How often a transaction that reverted is signed again for its purpose.
+MAX_REVERTS = 5
 
 Progress = Callable[[OutboxEntry], None]
 
@@ -96,6 +99,7 @@ class Sender:
         self._bump_after = bump_after
         self._poll_interval = poll_interval
         self._outbox = Outbox(chain_id, account.address)
+        self._carrier = Carrier(node, db, account, chain_id, self._outbox)
         self._guard = threading.RLock()
         self._unexplained: Counter[int] = Counter()
         first_block = check_first_block(node, None, str(db.path))
@@ -122,13 +126,20 @@ class Sender:
         return self._outbox.by_state(self._db.connection, (OutboxState.SENT, OutboxState.MINED))
 
     def submit(
-        self, purpose: str, to: str, data: str | bytes, value: int = 0, gas_limit: int | None = None
+        self,
+        purpose: str,
+        to: str,
+        data: str | bytes,
+        value: int = 0,
+        gas_limit: int | None = None,
+        *,
+        retry_reverted: bool = False,
     ) -> OutboxEntry:
         """Send a transaction for a purpose, once.
 
-        A purpose that was submitted before gives the first entry back, whatever the other arguments are now;
-        only one whose nonce somebody else used up (state displaced) is signed anew. The static call sees the
-        latest block: if it depends on an earlier transaction, wait for that one first.
+        A purpose that was submitted before gives the first entry back, whatever the other arguments are now; only
+        one whose nonce somebody else used up is signed anew, and on request one that reverted. The static call sees
+        the latest block: if it depends on an earlier transaction, wait for that one first.
 
         Args:
             purpose: a unique key such as `commit:0x…`.
@@ -136,6 +147,7 @@ class Sender:
             data: the call's data, bytes or 0x-hex.
             value: wei.
             gas_limit: gas; None estimates it.
+            retry_reverted: sign anew what reverted, a few times; only for calls that the contract takes once.
 
         Returns:
             the entry, stored; also when the broadcast failed, which `poll` repeats.
@@ -149,15 +161,18 @@ class Sender:
         call = call_params(self.address, to, data, value)
         with self._guard:
             known = self.entry(purpose)
-            if known is not None and known.state is not OutboxState.DISPLACED:
+            if known is not None and not self._may_sign_again(known, retry_reverted):
                 return known
             gas_limit, fees = self._try(purpose, call, gas_limit)
             signed_block = self._node.eth.block_number
-            count = max(self._count("latest"), self._count("pending"))
+            count = max(self._carrier.count("latest"), self._carrier.count("pending"))
+            boundary("send:tried", _action(purpose))
             with self._db.transaction() as tx:
                 known = self._outbox.find(tx, purpose)
-                if known is not None and known.state is not OutboxState.DISPLACED:
+                if known is not None and not self._may_sign_again(known, retry_reverted):
                     return known
+                if known is not None and known.state is OutboxState.REVERTED:
+                    self._outbox.set_aside(tx, known)
                 nonce = max(count, self._outbox.next_nonce(tx))
                 entry_id = self._outbox.add(
                     tx,
@@ -169,11 +184,14 @@ class Sender:
                     gas_limit=gas_limit,
                     signed_block=signed_block,
                 )
-                tx_hash, raw = self._sign(call, nonce, gas_limit, fees)
+                tx_hash, raw = self._carrier.sign(call, nonce, gas_limit, fees)
                 add_variant(tx, entry_id, tx_hash, raw, fees)
+                boundary("send:in_store", _action(purpose))
+            boundary("send:stored", _action(purpose))
             entry = self._stored(purpose)
             try:
-                self._broadcast(entry)
+                self._carrier.broadcast(entry)
+                boundary("send:broadcast", _action(purpose))
             except GpuBondError as error:
                 log.warning("%s is stored but not broadcast yet: %s", purpose, error.message)
             return entry
@@ -189,7 +207,12 @@ class Sender:
         with self._guard:
             head = self._node.eth.block_number
             connection = self._db.connection
-            entries = self._outbox.recent(connection, head - RECHECK_DEPTH) + self.in_flight()
+            recent = self._outbox.recent(connection, head - RECHECK_DEPTH)
+            # Blocks are chained by their hashes: where the newest still stands, so do all below it.
+            newest = max(recent, key=lambda entry: entry.block_number or 0, default=None)
+            if newest is not None and self._carrier.stands(newest) is not False:
+                recent = []
+            entries = recent + self.in_flight()
             changed: list[OutboxEntry] = []
             problems: list[GpuBondError] = []
             for entry in entries:
@@ -202,9 +225,15 @@ class Sender:
                 now = self._stored(entry.purpose)
                 if now.state is not entry.state:
                     changed.append(now)
+            self._carrier.look_for_gap()
             if problems:
                 raise next((error for error in problems if isinstance(error, KeyInUse)), problems[0])
             return changed
+
+    def recheck(self, purpose: str) -> None:
+        """Look after one entry again, however deep its block lies: the chain seems to contradict it. As `poll`."""
+        with self._guard:
+            self._look_after(self._stored(purpose), self._node.eth.block_number)
 
     def wait(self, entry: OutboxEntry, timeout: float, progress: Progress | None = None) -> OutboxEntry:
         """Poll until an entry has its outcome.
@@ -263,11 +292,10 @@ class Sender:
 
     def _look_after(self, entry: OutboxEntry, head: int) -> None:
         if entry.block_number is not None:
-            try:
-                found = self._node.eth.get_block(entry.block_number)["hash"].to_0x_hex()
-            except BlockNotFound:
+            stands = self._carrier.stands(entry)
+            if stands is None:
                 return  # a node that lags: no reason to doubt the receipt
-            if found == entry.block_hash:
+            if stands:
                 if entry.state is OutboxState.MINED and head - entry.block_number >= self._confirmations:
                     self._settle(entry)
                 return
@@ -275,29 +303,35 @@ class Sender:
         signed = variants(self._db.connection, entry.id)
         for variant in signed:
             try:
+                boundary("receipt:before", _action(entry.purpose))
                 receipt = self._node.eth.get_transaction_receipt(variant.tx_hash)  # type: ignore[arg-type]
             except TransactionNotFound:
                 continue
             self._record(entry, receipt, head)
             return
         if entry.state is not OutboxState.SENT:
+            boundary("unmined:before")
             with self._db.transaction() as tx:
                 set_unmined(tx, entry.id, OutboxState.SENT)
-        count = self._count("latest")
+            boundary("unmined:stored")
+        count = self._carrier.count("latest")
         if count > entry.nonce:
             self._check_displaced(entry, signed)
             return
-        if not any(map(self._node_knows, signed)):
-            self._broadcast(entry)
-        if count == entry.nonce and abs(time.time() - signed[0].signed_at) >= self._bump_after:
-            self._bump(entry, signed[0].fees)
+        if not self._carrier.knows(signed[0]):
+            self._carrier.broadcast(entry)
+        late = abs(time.time() - signed[0].signed_at) >= self._bump_after
+        if count == entry.nonce and (late or self._carrier.is_priced_out(signed[0].fees)):
+            self._carrier.bump(entry, signed[0].fees)
 
     def _record(self, entry: OutboxEntry, receipt: TxReceipt, head: int) -> None:
+        action = _action(entry.purpose)
+        boundary("receipt:read", action)
         number = receipt["blockNumber"]
         succeeded = receipt["status"] == 1
         reason = None
         if not succeeded:
-            reason = why_reverted(self._node, self._call(entry), entry.gas_limit, receipt)
+            reason = why_reverted(self._node, self._carrier.call(entry), entry.gas_limit, receipt)
         mined = Mined(
             tx_hash=receipt["transactionHash"].to_0x_hex(),
             block_number=number,
@@ -312,11 +346,15 @@ class Sender:
             state = OutboxState.CONFIRMED if succeeded else OutboxState.REVERTED
         with self._db.transaction() as tx:
             set_mined(tx, entry.id, state, mined)
+            boundary("mined:in_store", action)
+        boundary("mined:stored", action)
 
     def _settle(self, entry: OutboxEntry) -> None:
         state = OutboxState.CONFIRMED if entry.succeeded else OutboxState.REVERTED
+        boundary("confirmed:before")
         with self._db.transaction() as tx:
             tx.execute("UPDATE outbox SET state = ? WHERE id = ?", (state, entry.id))
+        boundary("confirmed:stored")
 
     def _check_displaced(self, entry: OutboxEntry, signed: list[Variant]) -> None:
         """The nonce is used and no receipt is ours: look for the transaction that used it.
@@ -336,51 +374,21 @@ class Sender:
         if tx_hash in {variant.tx_hash for variant in signed}:
             return
         if head - block_number >= self._confirmations:
+            boundary("displaced:before")
             with self._db.transaction() as tx:
                 set_unmined(tx, entry.id, OutboxState.DISPLACED, reason=tx_hash)
+            boundary("displaced:stored")
         raise self._key_in_use(entry, tx_hash)
 
-    def _bump(self, entry: OutboxEntry, last: Fees) -> None:
-        fees = bumped_fees(last, market_fees(self._node))
-        if fees is None:
-            log.info("%s pays far above the market already; not raised further", entry.purpose)
-            return
-        cost = entry.value + entry.gas_limit * fees.max_fee
-        if self._balance() < cost:
-            log.warning("%s needs higher fees, but there is no gas money for them", entry.purpose)
-            return
-        call = self._call(entry)
-        tx_hash, raw = self._sign(call, entry.nonce, entry.gas_limit, fees)
-        with self._db.transaction() as tx:
-            add_variant(tx, entry.id, tx_hash, raw, fees)
-        log.info("%s: raised fees to %d wei per gas", entry.purpose, fees.max_fee)
-        self._broadcast(entry)
-
-    def _broadcast(self, entry: OutboxEntry) -> None:
-        """Hand the newest signed form to the node; an older one if it refuses that."""
-        for variant in variants(self._db.connection, entry.id):
-            try:
-                self._node.eth.send_raw_transaction(variant.raw)
-                return
-            except Web3RPCError as error:
-                text = str(error).lower()
-                if "already" in text or "known transaction" in text or "nonce too low" in text:
-                    return
-                if "insufficient" in text:
-                    need = entry.value + entry.gas_limit * variant.fees.max_fee
-                    raise not_enough_gas_money(self.address, entry.purpose, self._balance(), need) from error
-                log.warning("the node refuses %s for now: %s", entry.purpose, error)
-
-    def _node_knows(self, variant: Variant) -> bool:
-        try:
-            self._node.eth.get_transaction(variant.tx_hash)  # type: ignore[arg-type]
-        except TransactionNotFound:
-            return False
-        return True
+    def _may_sign_again(self, known: OutboxEntry, retry_reverted: bool) -> bool:
+        if known.state is OutboxState.DISPLACED:
+            return True
+        reverted = retry_reverted and known.state is OutboxState.REVERTED
+        return reverted and self._outbox.times_set_aside(self._db.connection, known.purpose) < MAX_REVERTS
 
     def _try(self, purpose: str, call: TxParams, gas_limit: int | None) -> tuple[int, Fees]:
         """The static call; returns gas limit and fees that the account can pay."""
-        value, balance = int(call["value"]), self._balance()
+        value, balance = int(call["value"]), self._carrier.balance()
         if balance < value:
             raise not_enough_gas_money(self.address, purpose, balance, value)
         estimate = try_call(self._node, call, purpose)
@@ -395,33 +403,11 @@ class Sender:
             raise not_enough_gas_money(self.address, purpose, balance, need)
         return gas_limit, fees
 
-    def _sign(self, call: TxParams, nonce: int, gas_limit: int, fees: Fees) -> tuple[str, bytes]:
-        fields: dict[str, Any] = {
-            "chainId": self._chain_id,
-            "nonce": nonce,
-            "to": call["to"],
-            "data": call["data"],
-            "value": call["value"],
-            "gas": gas_limit,
-            **fees.as_fields(),
-        }
-        signed = self._account.sign_transaction(fields)
-        return signed.hash.to_0x_hex(), bytes(signed.raw_transaction)
-
-    def _call(self, entry: OutboxEntry) -> TxParams:
-        return call_params(self.address, entry.to, entry.data, entry.value)
-
     def _stored(self, purpose: str) -> OutboxEntry:
         entry = self.entry(purpose)
         if entry is None:
             raise BadInput("nothing was submitted for this purpose", field="purpose", value=purpose, remedy="submit it")
         return entry
-
-    def _count(self, block: Any) -> int:
-        return self._node.eth.get_transaction_count(self._account.address, block)
-
-    def _balance(self) -> int:
-        return int(self._node.eth.get_balance(self._account.address))
 
     def _check_chain(self) -> None:
         query = "SELECT genesis FROM outbox_chains WHERE chain_id = ?"
@@ -440,3 +426,7 @@ class Sender:
             value=self.address,
             remedy="stop the other worker or give it its own key, then submit what was displaced again",
         )
+
+
+def _action(purpose: str) -> str:
+    return purpose.partition(":")[0]

@@ -142,9 +142,14 @@ class Session:
             Unreachable: the node does not answer, or the transaction was not mined in time. It stays in the
                 outbox and is not lost.
         """
-        self.on_progress(f"{call.words} …")
+        self.on_progress(f"{call.words} … (until it is mined, {SEND_TIMEOUT:.0f} s at most)")
         with self.sender(LOCK_TIMEOUT) as sender:
             return sender.wait(sender.submit(purpose, call.to, call.data), SEND_TIMEOUT)
+
+    def resume(self, entry: OutboxEntry) -> OutboxEntry:
+        """Goes on waiting for a transaction that was stored before. Raises as `send`."""
+        with self.sender(LOCK_TIMEOUT) as sender:
+            return sender.wait(entry, SEND_TIMEOUT)
 
 
 def open_session(directory: Path, *, with_key: bool = True, on_progress: Progress = lambda _: None) -> Session:

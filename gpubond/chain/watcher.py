@@ -22,6 +22,7 @@ from web3.types import BlockData, FilterParams, LogReceipt
 from gpubond.chain.events import Abi, Event, EventDecoder, event_row, stored_events
 from gpubond.chain.node import TimedOut, check_first_block
 from gpubond.errors import BadSettings, Unreachable
+from gpubond.store.boundaries import boundary
 from gpubond.store.database import Database, Transaction
 from gpubond.store.migrations import Component
 
@@ -137,6 +138,13 @@ class Watcher:
         """The last block whose events are stored."""
         return _position(self._db.connection)
 
+    def revision(self) -> tuple[int, int, str] | None:
+        """Tells one content of the event table from another, whichever process wrote it."""
+        row = self._db.connection.execute(
+            "SELECT block_number, log_index, block_hash FROM events ORDER BY block_number DESC, log_index DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else (row[0], row[1], row[2])
+
     def poll_once(self) -> int:
         """Store all events up to `confirmations` below the head; returns how many are new.
 
@@ -227,18 +235,34 @@ class Watcher:
             trail[number] = parent
             query = cast(FilterParams, {"blockHash": parent, **self._filter()})
             try:
-                logs += self._node.eth.get_logs(query)
+                found = self._node.eth.get_logs(query)
             except Web3RPCError as error:
                 # Geth says "unknown block" for one that was replaced meanwhile.
                 if self._hash_at(number) == parent:
                     raise _refuses_logs(number, error) from error
                 raise _ViewChangedError(f"block {number} was replaced") from error
+            if not found:
+                self._doubt_silence(block)
+            logs += found
         assert parent is not None  # noqa: S101 - target is above the cursor
         return self._commit(cursor, Position(target, parent), trail, logs)
+
+    def _doubt_silence(self, block: BlockData) -> None:
+        """Nodes answer that a block has no logs while they have not indexed it yet; its receipts tell."""
+        if not self._decoder.may_be_in(block["logsBloom"]):
+            return
+        try:
+            receipts = self._node.eth.get_block_receipts(block["hash"])
+        except (Web3RPCError, BlockNotFound):
+            return  # not every node has this method
+        if any(self._decoder.matches(log) for receipt in receipts for log in receipt["logs"]):
+            raise _ViewChangedError(f"the node does not show the logs of block {block['number']} yet")
 
     def _commit(self, old: Position, new: Position, trail: dict[int, str], logs: list[LogReceipt]) -> int:
         decoded = [event for event in map(self._decoder.decode, logs) if event is not None]
         decoded.sort(key=lambda event: (event.block_number, event.log_index))
+        if decoded:
+            boundary("watch:seen")
         with self._db.transaction() as tx:
             if _position(tx) != old:
                 raise _ViewChangedError("another process moved the cursor")
@@ -253,6 +277,10 @@ class Watcher:
                 )
             if decoded and self._on_events is not None:
                 self._on_events(tx, decoded)
+            if decoded:
+                boundary("watch:in_store")
+        if decoded:
+            boundary("watch:stored")
         return len(decoded)
 
     def _walk_back(self, cursor: Position) -> None:
@@ -271,6 +299,7 @@ class Watcher:
         if fork.number >= cursor.number:
             raise _ViewChangedError("the replaced block is back")
         log.warning("blocks %d to %d were replaced; reading them again", fork.number + 1, cursor.number)
+        boundary("rollback:seen")
         with self._db.transaction() as tx:
             if _position(tx) != cursor:
                 raise _ViewChangedError("another process moved the cursor")
@@ -279,6 +308,8 @@ class Watcher:
             tx.execute("UPDATE cursor SET number = ?, hash = ?", (fork.number, fork.hash))
             if self._on_rollback is not None:
                 self._on_rollback(tx, fork.number + 1)
+            boundary("rollback:in_store")
+        boundary("rollback:stored")
 
     def _open_cursor(self, chain_id: int) -> None:
         addresses = json.dumps(self._decoder.addresses)
@@ -289,6 +320,17 @@ class Watcher:
                     "INSERT INTO cursor VALUES (1, ?, NULL, ?, ?, ?, NULL)",
                     (chain_id, self._start_block, addresses, self._start_block - 1),
                 )
+                return
+            grown = set(json.loads(row["addresses"])) < set(self._decoder.addresses)
+            if grown and (row["chain_id"], row["start_block"]) == (chain_id, self._start_block):
+                # This release watches a contract more: what it said so far is read with everything else, anew.
+                tx.execute("DELETE FROM events")
+                tx.execute("DELETE FROM blocks")
+                tx.execute(
+                    "UPDATE cursor SET addresses = ?, number = ?, hash = NULL", (addresses, self._start_block - 1)
+                )
+                if self._on_rollback is not None:
+                    self._on_rollback(tx, self._start_block)
                 return
         for field, stored, wanted in (
             ("chain_id", row["chain_id"], chain_id),

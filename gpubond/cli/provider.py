@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`gpubond provider`: init, join, run, status."""
+"""`gpubond provider`: init, join and status; the other commands have modules of their own."""
 
 from __future__ import annotations
 
-import logging
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,12 @@ import click
 from gpubond.chain.contracts import Call
 from gpubond.chain.outbox import OutboxEntry
 from gpubond.chain.session import Session, open_session, unlock_key
+from gpubond.cli.calls import ask, call_json, show_calls
 from gpubond.cli.command import home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
+from gpubond.cli.provider_doctor import doctor
+from gpubond.cli.provider_money import earnings, leave, offers, withdraw
+from gpubond.cli.provider_run import backup, run
 from gpubond.cli.setup import (
     check_chain,
     deployment_option,
@@ -25,8 +27,8 @@ from gpubond.cli.setup import (
     write_settings,
 )
 from gpubond.errors import BadInput, BadSettings
-from gpubond.provider.daemon import Daemon
 from gpubond.provider.devices import device_class, device_name, no_gpu_reason
+from gpubond.provider.gas_money import gas_money
 from gpubond.provider.membership import JoinPlan, join, plan_join
 from gpubond.provider.work import STATES, WorkLog
 from gpubond.settings import Home, Settings
@@ -37,6 +39,10 @@ _home = home_option("provider")
 @click.group()
 def group() -> None:
     """Sell GPU time: set up, join and run the worker."""
+
+
+for _command in (doctor, run, backup, offers, earnings, withdraw, leave):
+    group.add_command(_command)
 
 
 @group.command()
@@ -159,7 +165,7 @@ def init(
     facts(list(shown.items()))
     click.echo(
         "Next: both addresses need some gas money and the owner the stake "
-        f"({stake} {found.token.symbol}); then `gpubond provider join`."
+        f"({stake} {found.token.symbol}); `gpubond provider doctor` says what is missing. Then `gpubond provider join`."
     )
 
 
@@ -188,44 +194,19 @@ def join_command(dry_run: bool, yes: bool, faucet: bool, home: Path, as_json: bo
             _show_plan(session, plan)
         if dry_run or not plan.calls:
             if as_json:
-                print_json({"dry_run": dry_run, "calls": [_call_json(call) for call in plan.calls]})
+                print_json({"dry_run": dry_run, "calls": [call_json(call) for call in plan.calls]})
             return
-        if not yes:
-            if not sys.stdin.isatty():
-                raise BadInput("nobody is here to say yes", field="--yes", remedy="give --yes")
-            click.confirm("Send these calls?", abort=True)
+        ask(yes)
         done: list[dict[str, Any]] = []
 
         def note(call: Call, entry: OutboxEntry) -> None:
-            done.append(_call_json(call) | {"transaction": entry.tx_hash, "gas_used": entry.gas_used})
+            done.append(call_json(call, entry))
 
         join(session, plan, note)
         if as_json:
             print_json({"dry_run": False, "calls": done})
         else:
             click.echo("Joined. Next: `gpubond provider run`.")
-
-
-@group.command()
-@click.option("--verbose", is_flag=True, help="Log more.")
-@_home
-@reporting
-def run(verbose: bool, home: Path, as_json: bool) -> None:
-    """Run the worker until it is told to end (Ctrl-C or SIGTERM drain; nothing is lost by SIGKILL either).
-
-    Example: GPUBOND_PASSPHRASE_FILE=~/.secret gpubond provider run
-    """
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format='{"at": "%(asctime)s", "level": "%(levelname)s", "where": "%(name)s", "message": "%(message)s"}'
-        if as_json
-        else "%(asctime)s %(levelname)-7s %(message)s",
-        stream=sys.stderr,
-    )
-    # These libraries log requests with their URLs, which may hold a node's API key.
-    for name in ("urllib3", "web3", "httpx", "uvicorn.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    Daemon(home).run()
 
 
 @group.command()
@@ -270,6 +251,10 @@ def status(home: Path, as_json: bool) -> None:
             )
             return
         text = session.contracts.token_info.text
+        gas = "the operator is not known yet"
+        if state.registered:
+            money = gas_money(session.node, state.operator)
+            gas = f"{money.text}, enough for {money.jobs_text}"
         facts(
             [
                 ("provider", address),
@@ -282,6 +267,7 @@ def status(home: Path, as_json: bool) -> None:
                 ("locked", text(state.locked)),
                 ("earned", f"{text(state.balance)} in the escrow"),
                 ("declines", state.declines),
+                ("gas money", gas),
                 ("open offers", len(offers)),
             ]
         )
@@ -312,14 +298,8 @@ def _show_plan(session: Session, plan: JoinPlan) -> None:
         click.echo("Everything is as the settings say; nothing to send.")
         return
     token = session.contracts.token_info
-    click.echo(f"From {session.address} on chain {session.deployment.chain_id}:")
-    for number, call in enumerate(plan.calls, 1):
-        click.echo(f"  {number}. {call.words}  ({call.to})")
+    show_calls(session, plan.calls)
     click.echo(
         f"At risk: at most {token.text(plan.stake_needed)}, {token.text(plan.offer.collateral)} a job, "
         "if the worker takes a job and does not deliver."
     )
-
-
-def _call_json(call: Call) -> dict[str, Any]:
-    return {"words": call.words, "to": call.to, "data": call.data}

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from gpubond.errors import BadInput, Refused
+from gpubond.jobs.quota import Quota
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
@@ -58,7 +59,7 @@ class BlobWriter:
                 remedy="announce the right size, or send the right file",
             )
         try:
-            self._store._reserve(count, self._beyond_quota)
+            self._store.quota.reserve(count, beyond=self._beyond_quota)
         except Refused:
             self.abort()
             raise
@@ -84,7 +85,7 @@ class BlobWriter:
         os.fsync(self._stream.fileno())
         self._stream.close()
         self._stream = None
-        return self._store._publish(self._temporary, self._sha256, self._size)
+        return self._store.publish(self._temporary, self._sha256, self._size)
 
     def abort(self) -> None:
         """Drop what was received. May be called more than once."""
@@ -93,7 +94,7 @@ class BlobWriter:
         self._stream.close()
         self._stream = None
         self._temporary.unlink(missing_ok=True)
-        self._store._give_back(self._size)
+        self._store.quota.give_back(self._size)
 
     def __enter__(self) -> BlobWriter:
         return self
@@ -107,24 +108,29 @@ class BlobWriter:
 class BlobStore:
     """Blobs under `root`; at most `quota_bytes` in all, uploads in progress included (None: no quota).
 
-    The quota is counted by this object: let one process at a time write to a directory.
+    The quota is counted by this object: let one process at a time write to a directory. `quota` may be given
+    instead, where several stores share a limit.
     """
 
-    def __init__(self, root: Path, *, quota_bytes: int | None = None) -> None:
+    def __init__(self, root: Path, *, quota_bytes: int | None = None, quota: Quota | None = None) -> None:
         self.root = root
         self.incoming = root / "incoming"
+        self.quota = quota if quota is not None else Quota(quota_bytes)
         self._blobs = root / "sha256"
-        self._quota = quota_bytes
         self._lock = threading.Lock()
         for directory in (root, self.incoming, self._blobs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._remove_stale()
-        self._used = sum(entry.stat().st_size for entry in self._blobs.glob("*/*"))
+        self.quota.reserve(sum(entry.stat().st_size for entry in self._blobs.glob("*/*")), beyond=True)
 
     @property
     def used_bytes(self) -> int:
         """Bytes held, uploads in progress included."""
-        return self._used
+        return self.quota.used
+
+    def names(self) -> list[str]:
+        """The SHA-256 (hex) of every blob."""
+        return [entry.name for entry in self._blobs.glob("*/*")]
 
     def path(self, sha256: str) -> Path:
         """Where the blob lies. Raises BadInput if it is not here."""
@@ -190,7 +196,7 @@ class BlobStore:
                 path.unlink()
             except FileNotFoundError:
                 return False
-            self._used -= size
+        self.quota.give_back(size)
         return True
 
     def _place(self, sha256: str) -> Path:
@@ -198,27 +204,13 @@ class BlobStore:
             raise BadInput("not a SHA-256", field="sha256", value=sha256[:80], remedy="write 64 lower-case hex digits")
         return self._blobs / sha256[:2] / sha256
 
-    def _reserve(self, count: int, beyond_quota: bool) -> None:
-        with self._lock:
-            if not beyond_quota and self._quota is not None and self._used + count > self._quota:
-                raise Refused(
-                    f"the store is full: {self._used} of {self._quota} bytes are used",
-                    field="quota_bytes",
-                    value=self._quota,
-                    remedy="delete blobs of jobs that are done, or raise the quota",
-                )
-            self._used += count
-
-    def _give_back(self, count: int) -> None:
-        with self._lock:
-            self._used -= count
-
-    def _publish(self, temporary: Path, sha256: str, size: int) -> Path:
+    def publish(self, temporary: Path, sha256: str, size: int) -> Path:
+        """Gives a whole, verified, durable file of `incoming` its name; its bytes are counted already."""
         target = self._place(sha256)
         with self._lock:
             if target.is_file():
                 temporary.unlink()
-                self._used -= size
+                self.quota.give_back(size)
                 return target
             target.parent.mkdir(mode=0o700, exist_ok=True)
             temporary.replace(target)

@@ -36,12 +36,17 @@ def precheck_cuda(source: str, cuda: CudaSection, headers: Mapping[str, str] | N
 
 
 def precheck_job(spec: JobSpec, files: Mapping[str, Path]) -> bool:
-    """`precheck_cuda` for a job file as loaded: `files` maps SHA-256 to local file. True for other runtimes."""
+    """`precheck_cuda` for a job file as loaded: `files` maps SHA-256 to local file. True for other runtimes.
+
+    Returns: False also if a source is fetched by the provider, and so is not here.
+    """
     if spec.cuda is None:
         return True
     texts = {}
     for item in spec.inputs:
         if item.path == spec.cuda.source or item.path.endswith(HEADER_SUFFIXES):
+            if item.sha256 not in files:
+                return False
             try:
                 texts[item.path] = files[item.sha256].read_text(encoding="utf-8")
             except UnicodeDecodeError as error:

@@ -21,7 +21,7 @@ The number of chunks is ceil(bundle length / 4096), and the path's length must b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -232,24 +232,35 @@ def verify_outputs(root: bytes, manifest: bytes, files: Mapping[str, Path]) -> M
     return parsed
 
 
-def prove_chunk(manifest: bytes, files: Mapping[str, Path], index: int) -> ChunkProof:
-    """Proof for one chunk of the bundle. Reads the bundle once; raises ValueError for an index beyond it."""
+def prove_chunks(manifest: bytes, files: Mapping[str, Path], indexes: Collection[int]) -> dict[int, ChunkProof]:
+    """Proofs for chunks of the bundle, by index.
+
+    Reads the bundle once and keeps 32 bytes of each chunk. Raises ValueError for an index beyond it, JobFailed if
+    a file is not what the manifest says.
+    """
     parsed = Manifest.parse(manifest)
     size = parsed.bundle_size
     count = _chunk_count(size)
-    if not 0 <= index < count:
-        raise ValueError(f"the bundle has {count} chunks; there is no chunk {index}")
-    kept = b""
+    for index in indexes:
+        if not 0 <= index < count:
+            raise ValueError(f"the bundle has {count} chunks; there is no chunk {index}")
+    kept: dict[int, bytes] = {}
+    leaves = bytearray()
+    for number, chunk in enumerate(_chunks(_pieces(parsed, manifest, files))):
+        if number in indexes:
+            kept[number] = chunk
+        leaves += merkle.leaf_hash(chunk)
 
-    def leaves() -> Iterator[bytes]:
-        nonlocal kept
-        for number, chunk in enumerate(_chunks(_pieces(parsed, manifest, files))):
-            if number == index:
-                kept = chunk
-            yield merkle.leaf_hash(chunk)
+    def path_of(index: int) -> tuple[bytes, ...]:
+        hashes = (bytes(leaves[start : start + 32]) for start in range(0, len(leaves), 32))
+        return tuple(merkle.fold(hashes, count, index)[1])
 
-    _, path = merkle.fold(leaves(), count, index)
-    return ChunkProof(index, kept, size, len(manifest), tuple(path))
+    return {index: ChunkProof(index, kept[index], size, len(manifest), path_of(index)) for index in sorted(kept)}
+
+
+def prove_chunk(manifest: bytes, files: Mapping[str, Path], index: int) -> ChunkProof:
+    """Proof for one chunk of the bundle; see `prove_chunks`."""
+    return prove_chunks(manifest, files, (index,))[index]
 
 
 def verify_chunk(root: bytes, proof: ChunkProof) -> bool:

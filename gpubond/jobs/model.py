@@ -50,28 +50,37 @@ def bad_input(error: ValidationError, what: str) -> BadInput:
 
     Field paths are as in the file, list positions counted from 0: `cuda.launches.0.block`.
     """
-    lines: list[str] = []
-    first: tuple[str, object, str] | None = None
-    details = error.errors(include_url=False)
-    for detail in details:
+    found = each_bad_input(error, what)
+    if not found:
+        raise AssertionError("a validation error without details") from error
+    lines = [f"{single.message}; {single.remedy}" for single in found]
+    if len(lines) > _MAX_SHOWN:
+        lines[_MAX_SHOWN:] = [f"... and {len(lines) - _MAX_SHOWN} more"]
+    count = "1 error" if len(found) == 1 else f"{len(found)} errors"
+    message = f"{what} is not valid: {count}\n" + "\n".join("  " + line for line in lines)
+    return BadInput(message, field=found[0].field, value=found[0].value, remedy=found[0].remedy)
+
+
+def each_bad_input(error: ValidationError, what: str) -> list[BadInput]:
+    """The validation error as one BadInput for each field at fault."""
+    found = []
+    for detail in error.errors(include_url=False):
         where = ".".join(str(part) for part in detail["loc"]) or what
         kind = detail["type"]
         message = detail["msg"].removeprefix("Value error, ")
         value: Any = None if kind in ("missing",) else detail["input"]
         if isinstance(value, dict | list) and kind == "value_error":
             value = None  # the message names the part at fault; the whole section would hide it
-        remedy = _REMEDIES.get(kind, "correct the value")
-        if first is None:
-            first = (where, value if isinstance(value, str | int | float) else _shown(value), remedy)
         shown = "" if value is None else f" (is {_shown(value)})"
-        lines.append(f"{where}: {message}{shown}; {remedy}")
-    if first is None:
-        raise AssertionError("a validation error without details") from error
-    if len(lines) > _MAX_SHOWN:
-        lines[_MAX_SHOWN:] = [f"... and {len(lines) - _MAX_SHOWN} more"]
-    count = "1 error" if len(details) == 1 else f"{len(details)} errors"
-    message = f"{what} is not valid: {count}\n" + "\n".join("  " + line for line in lines)
-    return BadInput(message, field=first[0], value=first[1], remedy=first[2])
+        found.append(
+            BadInput(
+                f"{where}: {message}{shown}",
+                field=where,
+                value=value if isinstance(value, str | int | float) else _shown(value),
+                remedy=_REMEDIES.get(kind, "correct the value"),
+            )
+        )
+    return found
 
 
 def _nesting(data: bytes) -> int:

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     SANDBOX_FAILURE = "sandbox_failure"
     INTERNAL = "internal"
     CANCELLED = "cancelled"
+    CANCELLED_BY_BUYER = "cancelled_by_buyer"
 
     @property
     def meaning(self) -> str:
@@ -57,6 +58,13 @@ class Reason(StrEnum):
     def exit_code(self) -> int:
         """Exit code (0 to 255) of an attempt that ended so while its process itself left none, or 0."""
         return _FACTS[self].exit_code
+
+    @staticmethod
+    def of_exit_status(status: int) -> Reason:
+        """The likeliest reason behind an exit status on chain; a program may end with one of these codes itself."""
+        if status == 0:
+            return Reason.OK
+        return next((reason for reason in Reason if reason.exit_code == status), Reason.NONZERO_EXIT)
 
     @property
     def is_failure(self) -> bool:
@@ -130,4 +138,11 @@ _FACTS: dict[Reason, _Facts] = {
         "See the worker's log; retry or decline.",
     ),
     Reason.CANCELLED: _Facts(130, "none", "The attempt was ended from outside before it was done.", "None needed."),
+    Reason.CANCELLED_BY_BUYER: _Facts(
+        131,
+        "workload",
+        "The buyer cancelled the job.",
+        "None needed: within the acknowledgement window all comes back, later the used seconds are paid, "
+        "up to the failure cap.",
+    ),
 }

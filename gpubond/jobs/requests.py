@@ -3,11 +3,12 @@
 
 Each request carries `Authorization: GpuBond <base64url JSON>` with the EIP-712 message
 
-    Request(string method, string path, bytes32 job, bytes32 nonce, uint64 expires)
+    Request(string method, string path, string content, bytes32 job, bytes32 nonce, uint64 expires)
 
-under the domain {name "GpuBond Gateway", version "1", chainId, verifyingContract: the escrow}. The
-path names the blob by its SHA-256, so a body is bound as well: what hashes otherwise is refused.
-A signature is good for one request (nonce) and for at most `MAX_AGE` seconds (expires).
+under the domain {name "GpuBond Gateway", version "2", chainId, verifyingContract: the escrow}. The
+path names the blob by its SHA-256, so a body is bound as well: what hashes otherwise is refused. `content` is
+empty, or binds one part of a blob: the values of the headers Content-Range and Content-Digest, with a line
+feed between. A signature is good for one request (nonce) and for at most `MAX_AGE` seconds (expires).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import base64
 import binascii
 import json
 import secrets
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -26,18 +26,24 @@ from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 
 from gpubond.errors import GpuBondError
+from gpubond.jobs.nonces import NonceLog, NoncesFull, Replayed
 
 SCHEME = "GpuBond"
 
 # Seconds. Long enough for clocks that differ by some minutes, short enough to remember every nonce.
 MAX_AGE = 600
 LIFETIME = 300
-MAX_NONCES = 100_000
+# Bytes of the Authorization header.
+MAX_HEADER = 1024
+
+# Requests that change nothing: losing power may let one of them be repeated.
+_READS = ("GET", "HEAD")
 
 _TYPES = {
     "Request": [
         {"name": "method", "type": "string"},
         {"name": "path", "type": "string"},
+        {"name": "content", "type": "string"},
         {"name": "job", "type": "bytes32"},
         {"name": "nonce", "type": "bytes32"},
         {"name": "expires", "type": "uint64"},
@@ -51,6 +57,16 @@ class Unauthorized(GpuBondError):
     code = "unauthorized"
 
 
+class TooManyRequests(GpuBondError):
+    """The gateway takes no more of these now. `retry_after`: seconds after which to try again."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, retry_after: int, **details: Any) -> None:
+        super().__init__(message, remedy=f"try again after {retry_after} s", **details)
+        self.retry_after = retry_after
+
+
 @dataclass(frozen=True)
 class Domain:
     """Which escrow on which chain a signature is for."""
@@ -62,20 +78,29 @@ class Domain:
         """The EIP-712 domain."""
         return {
             "name": "GpuBond Gateway",
-            "version": "1",
+            "version": "2",
             "chainId": self.chain_id,
             "verifyingContract": self.escrow,
         }
 
 
-def sign(account: LocalAccount, domain: Domain, method: str, path: str, job: bytes) -> str:
-    """The value of the Authorization header for one request."""
+def sign(
+    account: LocalAccount, domain: Domain, method: str, path: str, job: bytes, content: str = "", ahead: int = 0
+) -> str:
+    """The value of the Authorization header for one request.
+
+    Args:
+        path: the request's path with its query, as it is sent.
+        content: see `part_content`; empty but for parts.
+        ahead: seconds by which the gateway's clock is ahead of this machine's.
+    """
     message = {
         "method": method,
         "path": path,
+        "content": content,
         "job": job,
         "nonce": secrets.token_bytes(32),
-        "expires": int(time.time()) + LIFETIME,
+        "expires": int(time.time()) + ahead + LIFETIME,
     }
     signed = account.sign_message(encode_typed_data(domain.as_dict(), _TYPES, message))
     body = {
@@ -87,16 +112,25 @@ def sign(account: LocalAccount, domain: Domain, method: str, path: str, job: byt
     return f"{SCHEME} {base64.urlsafe_b64encode(json.dumps(body).encode()).decode()}"
 
 
+def part_content(content_range: str | None, content_digest: str | None) -> str:
+    """What a request for one part of a blob is signed for: its two header values."""
+    return "" if content_range is None and content_digest is None else f"{content_range or ''}\n{content_digest or ''}"
+
+
 class Verifier:
-    """Checks who signed a request; each signature counts once. Thread-safe."""
+    """Checks who signed a request; each signature counts once. Thread-safe.
 
-    def __init__(self, domain: Domain) -> None:
+    Args:
+        domain: which chain and escrow.
+        nonces: what remembers them; by default in memory, until the process ends.
+    """
+
+    def __init__(self, domain: Domain, nonces: NonceLog | None = None) -> None:
         self._domain = domain
-        self._seen: dict[bytes, int] = {}
-        self._lock = threading.Lock()
+        self._nonces = nonces if nonces is not None else NonceLog(None, max_age=MAX_AGE)
 
-    def check(self, header: str | None, method: str, path: str, job: bytes, signer: str) -> None:
-        """Passes a request that `signer` signed for just this job, method and path.
+    def check(self, header: str | None, method: str, path: str, job: bytes, signer: str, content: str = "") -> None:
+        """Passes a request that `signer` signed for just this job, method, path and content.
 
         Args:
             header: the Authorization header, if there was one.
@@ -104,13 +138,15 @@ class Verifier:
             path: the request's path with its query, as it was sent.
             job: the id of the job in the path.
             signer: the checksum address of the job's buyer.
+            content: see `part_content`.
 
         Raises:
             Unauthorized: missing, malformed, expired, replayed, by somebody else, or for another job.
+            TooManyRequests: no further nonce can be remembered now.
         """
         if header is None or not header.startswith(f"{SCHEME} "):
             raise Unauthorized("the request is not signed", remedy="sign it with the buyer's key")
-        if len(header) > 1024:
+        if len(header) > MAX_HEADER:
             raise Unauthorized("the Authorization header is too long")
         try:
             body = json.loads(base64.urlsafe_b64decode(header[len(SCHEME) + 1 :]))
@@ -126,13 +162,24 @@ class Verifier:
             raise Unauthorized("the signature is for another job")
         now = int(time.time())
         if not now <= expires <= now + MAX_AGE:
+            late = expires < now
             raise Unauthorized(
-                "the signature has expired or is dated too far ahead",
+                f"the signature expired {now - expires} s ago by the gateway's clock"
+                if late
+                else f"the signature is good for {expires - now} s by the gateway's clock; {MAX_AGE} s are the most",
                 field="expires",
                 value=expires,
-                remedy=f"set the clock; the gateway's says {now} (Unix seconds)",
+                remedy=f"sign it now; if it was, your clock or the gateway's is {'behind' if late else 'ahead'}: "
+                f"the gateway's says {now} (Unix seconds)",
             )
-        message = {"method": method, "path": path, "job": job, "nonce": nonce, "expires": expires}
+        message = {
+            "method": method,
+            "path": path,
+            "content": content,
+            "job": job,
+            "nonce": nonce,
+            "expires": expires,
+        }
         try:
             recovered = Account.recover_message(
                 encode_typed_data(self._domain.as_dict(), _TYPES, message), signature=signature
@@ -142,14 +189,15 @@ class Verifier:
         if recovered != signer:
             raise Unauthorized("the signature is not that of the job's buyer")
         # Only now, so that strangers cannot fill the memory of nonces.
-        self._use_up(nonce, expires, now)
+        self._use_up(signer, nonce, expires, now, durable=method not in _READS)
 
-    def _use_up(self, nonce: bytes, expires: int, now: int) -> None:
-        with self._lock:
-            if nonce in self._seen:
-                raise Unauthorized("the signature was used before", remedy="sign each request anew")
-            if len(self._seen) >= MAX_NONCES:
-                self._seen = {seen: until for seen, until in self._seen.items() if until >= now}
-                if len(self._seen) >= MAX_NONCES:
-                    raise Unauthorized("too many requests", remedy="try again in some minutes")
-            self._seen[nonce] = expires
+    def _use_up(self, signer: str, nonce: bytes, expires: int, now: int, *, durable: bool) -> None:
+        try:
+            self._nonces.use(bytes.fromhex(signer.removeprefix("0x")), nonce, expires, now, durable=durable)
+        except Replayed:
+            raise Unauthorized("the signature was used before", remedy="sign each request anew") from None
+        except NoncesFull as error:
+            whose = "you sent" if error.of_signer else "this gateway got"
+            raise TooManyRequests(f"{whose} too many requests in the last minutes", 60) from None
+        except OSError:
+            raise TooManyRequests("the gateway cannot write down that the signature was used", 60) from None

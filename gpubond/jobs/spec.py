@@ -9,6 +9,7 @@ as a person writes it: inputs may name a local file and leave out hash and size.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,8 +17,9 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 
 from gpubond.errors import BadInput
 from gpubond.jobs.cuda_section import CudaSection
-from gpubond.jobs.model import Model, bad_input, read_json
+from gpubond.jobs.model import Model, bad_input, each_bad_input, read_json
 from gpubond.jobs.paths import JobPath, find_clash
+from gpubond.jobs.urls import check_url
 
 MAX_SPEC_BYTES = 1 << 20
 MAX_BLOB_BYTES = 1 << 40
@@ -30,11 +32,12 @@ JobName = Annotated[
 
 
 class InputFile(Model):
-    """An input: where the job sees it, and its content by hash and size (bytes)."""
+    """An input: where the job sees it, its content by hash and size (bytes), and where the worker may fetch it."""
 
     path: JobPath
     sha256: Sha256Hex
     size: Annotated[int, Field(strict=True, ge=0, le=MAX_BLOB_BYTES)]
+    url: Annotated[str, Field(strict=True), AfterValidator(check_url)] | None = None
 
 
 class Limits(Model):
@@ -218,12 +221,24 @@ def _local_source(entry: dict[str, Any], field: str, base: Path) -> Path:
     return path
 
 
-def load_job_file(path: Path) -> tuple[JobSpec, dict[str, Path]]:
+def load_job_file(path: Path, collect: Callable[[BadInput], None] | None = None) -> tuple[JobSpec, dict[str, Path]]:
     """Read a job file; hash its inputs.
 
-    Returns: the specification, and the local file of each input by SHA-256 (hex).
+    collect: receives each problem; reading goes on after it as far as it can. The first one is raised at the end.
+    Returns: the specification, and the local file of each input by SHA-256 (hex), but of those with a `url`.
     Raises: BadInput, naming field, value and remedy.
     """
+    first: BadInput | None = None
+
+    def problem(error: BadInput) -> None:
+        nonlocal first
+        if collect is None:
+            raise error
+        cause = error.__cause__
+        for single in each_bad_input(cause, what) if isinstance(cause, ValidationError) else [error]:
+            first = first or single
+            collect(single)
+
     what = f"job file {path.name}"
     try:
         if path.stat().st_size > MAX_SPEC_BYTES:
@@ -243,39 +258,59 @@ def load_job_file(path: Path) -> tuple[JobSpec, dict[str, Path]]:
     entries = raw.get("inputs") if isinstance(raw, dict) else None
     if not isinstance(entries, list):
         entries = []
-    # First everything that can be wrong in the text itself, with stand-ins for what is yet to be computed.
-    draft = [dict(entry) if isinstance(entry, dict) else entry for entry in entries]
-    for entry in draft:
-        if isinstance(entry, dict):
-            entry.pop("source", None)
-            entry.setdefault("sha256", "0" * 64)
-            entry.setdefault("size", 0)
-    if isinstance(raw, dict) and isinstance(raw.get("inputs"), list):
-        _validated({**raw, "inputs": draft}, what)
-    else:
-        _validated(raw, what)
+    try:
+        # First everything that can be wrong in the text itself.
+        if isinstance(raw, dict) and isinstance(raw.get("inputs"), list):
+            _validated({**raw, "inputs": [_draft(entry) for entry in entries]}, what)
+        else:
+            _validated(raw, what)
+    except BadInput as error:
+        problem(error)
 
     files: dict[str, Path] = {}
     for number, entry in enumerate(entries):
-        field = f"inputs.{number}"
-        local = _local_source(entry, field, path.parent)
-        try:
-            sha256, size = _digest_file(local)
-        except OSError as error:
-            raise BadInput(
-                f"{local} cannot be read: {error.strerror}",
-                field=field,
-                value=str(local),
-                remedy="let it be read",
-            ) from error
-        for key, found in (("sha256", sha256), ("size", size)):
-            stated = entry.setdefault(key, found)
-            if stated != found:
-                raise BadInput(
-                    f"{local.name} has another {key} than stated: {found}",
-                    field=f"{field}.{key}",
-                    value=stated,
-                    remedy=f"leave {key} out, correct it, or restore the file",
-                )
-        files[sha256] = local
+        if _is_local(entry) and isinstance(entry.get("path"), str):
+            try:
+                _add_content(entry, f"inputs.{number}", path.parent, files)
+            except BadInput as error:
+                problem(error)
+    if first is not None:
+        raise first
     return _validated(raw, what), files
+
+
+def _is_local(entry: Any) -> bool:
+    """Whether an input is a file here; of one that is fetched by URL, hash and size must be stated."""
+    return isinstance(entry, dict) and "url" not in entry
+
+
+def _draft(entry: Any) -> Any:
+    """An input with stand-ins for what is yet to be computed."""
+    if not _is_local(entry):
+        return entry
+    stated = {key: value for key, value in entry.items() if key != "source"}
+    return {"sha256": "0" * 64, "size": 0} | stated
+
+
+def _add_content(entry: dict[str, Any], field: str, base: Path, files: dict[str, Path]) -> None:
+    """Hash and size of one input's local file, into the entry; the file into `files`."""
+    local = _local_source(entry, field, base)
+    try:
+        sha256, size = _digest_file(local)
+    except OSError as error:
+        raise BadInput(
+            f"{local} cannot be read: {error.strerror}",
+            field=field,
+            value=str(local),
+            remedy="let it be read",
+        ) from error
+    for key, found in (("sha256", sha256), ("size", size)):
+        stated = entry.setdefault(key, found)
+        if stated != found:
+            raise BadInput(
+                f"{local.name} has another {key} than stated: {found}",
+                field=f"{field}.{key}",
+                value=stated,
+                remedy=f"leave {key} out, correct it, or restore the file",
+            )
+    files[sha256] = local

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker's process: watch, dispatch, send, serve, and end cleanly.
 
-SIGTERM or SIGINT drains: nothing new starts, open transactions are noted, and runs that do not end by
-themselves within the grace time are taken up again at the next start. SIGKILL loses nothing either.
+SIGTERM or SIGINT drains: nothing new starts, runs may go on for the grace time, and the results of those that end
+by then are committed before the process ends. The others are taken up again at the next start. A second signal
+ends the grace at once. SIGKILL loses nothing either.
 """
 
 from __future__ import annotations
@@ -11,24 +12,38 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session, open_session
 from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unreachable
 from gpubond.jobs.requests import Domain
+from gpubond.provider.cancellations import Cancellations
+from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors.process import ProcessExecutor
-from gpubond.provider.gateway import Gateway, GatewayServer
+from gpubond.provider.fetch import UrlFetcher
+from gpubond.provider.gas_money import GasWatch
+from gpubond.provider.gateway import Gateway
+from gpubond.provider.gateway_server import GatewayServer
+from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
+from gpubond.provider.retention import Retention
+from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
+from gpubond.settings import Home
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 30.0
+_Answer = TypeVar("_Answer")
+
+# After the runs' grace, for the commitments of those that ended; the unit in packaging/ allows for both.
+COMMIT_SECONDS = 30.0
 # Longest pause between tries while the node does not answer.
 MAX_PAUSE = 30.0
 
@@ -38,13 +53,15 @@ class Daemon:
 
     Args:
         directory: the home folder.
-        grace_seconds: how long runs may go on after a signal to end.
     """
 
-    def __init__(self, directory: Path, grace_seconds: float = GRACE_SECONDS) -> None:
-        self._session = open_session(directory)
-        self._grace_seconds = grace_seconds
+    def __init__(self, directory: Path) -> None:
+        # Who has a store has perhaps jobs in it, so a node that is silent now is waited for.
+        self._patient = Home(directory).store_file.exists()
         self._stop = threading.Event()
+        self._hurry = threading.Event()
+        self._sparing = Sparing(logger)
+        self._session = self._ask(lambda: open_session(directory))
 
     def run(self) -> None:
         """Works until a signal.
@@ -65,11 +82,20 @@ class Daemon:
             )
         executor = ProcessExecutor(session.home.work)
         executor.check()
-        with session.sender() as sender:
-            self._require_operator(session, settings.provider.address)
+        provider = settings.provider.address
+        with self._ask(session.sender) as sender:
+            self._ask(lambda: self._require_operator(session, provider))
             work = WorkLog(session.database)
-            stores = BuyerStores(session.home.blobs, settings.provider.storage_mib << 20)
-            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20)
+            stores = BuyerStores(
+                session.home.blobs,
+                settings.provider.storage_mib << 20,
+                total_bytes=settings.provider.total_storage_mib << 20,
+                floor_bytes=settings.provider.min_free_mib << 20,
+            )
+            http = GuardedHttp(allow_private=settings.gateway.fetch_from_private_addresses)
+            fetcher = UrlFetcher(stores, http, settings.gateway.s3_endpoint)
+            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher)
+            cancellations = Cancellations(session.database)
             gateway = Gateway(
                 domain=Domain(session.deployment.chain_id, str(session.contracts.escrow.address)),
                 index=session.index,
@@ -77,8 +103,12 @@ class Daemon:
                 stores=stores,
                 inputs=inputs,
                 log_path=executor.log_path,
+                settings=settings.gateway,
+                cancellations=cancellations,
+                now=session.contracts.now,
+                nonces=session.home.directory / "nonces",
             )
-            server = GatewayServer(gateway.app(), settings.gateway)
+            server = GatewayServer(gateway, settings.gateway, session.home.resolve)
             dispatcher = Dispatcher(
                 provider_address=settings.provider.address,
                 contracts=session.contracts,
@@ -91,6 +121,18 @@ class Daemon:
                 provider=settings.provider,
                 gateway=settings.gateway,
                 slots=settings.offer.count,
+                cancellations=cancellations,
+            )
+            answers = DemandAnswers(session, sender, work, stores, settings.provider)
+            retention = Retention(
+                provider_address=settings.provider.address,
+                index=session.index,
+                work=work,
+                stores=stores,
+                inputs=inputs,
+                work_root=session.home.work,
+                wipe=executor.wipe,
+                keep_seconds=settings.provider.retention_hours * 3600,
             )
             dispatcher.recover()
             server.start()
@@ -103,61 +145,117 @@ class Daemon:
                 settings.gateway.url,
             )
             try:
-                self._loop(session, dispatcher, sender, settings.provider.reconcile_seconds)
-                self._drain(session, dispatcher, sender)
+                gas = GasWatch(session.node, session.address, settings.provider.low_gas_jobs)
+                chores = (answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
+                self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores)
+                self._drain(session, dispatcher, sender, settings.provider.grace_seconds)
             finally:
+                answers.stop()
                 dispatcher.stop()
                 server.stop()
+                fetcher.stop()
                 in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
                 if in_flight:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
         logger.info("worker ended")
 
-    def _loop(self, session: Session, dispatcher: Dispatcher, sender: Sender, reconcile_seconds: float) -> None:
+    def _loop(
+        self,
+        session: Session,
+        dispatcher: Dispatcher,
+        answers: DemandAnswers,
+        sender: Sender,
+        reconcile_seconds: float,
+        chores: Sequence[Callable[[], object]],
+    ) -> None:
         pause = session.settings.chain.poll_seconds
-        failures, reconciled = 0, float("-inf")
+        failures, reconciled, seen = 0, float("-inf"), None
         while not self._stop.is_set():
             try:
-                new = session.sync()
-                # New events are acted on at once; the regular reconciliation mends whatever slipped through.
-                if new or time.monotonic() - reconciled >= reconcile_seconds:
+                session.sync()
+                # New events are acted on at once, also those that another process took into the store; the regular
+                # reconciliation mends whatever slipped through.
+                revision = session.watcher.revision()
+                if revision != seen or time.monotonic() - reconciled >= reconcile_seconds:
                     dispatcher.reconcile()
-                    reconciled = time.monotonic()
-                sender.poll()
+                    answers.reconcile()
+                    seen, reconciled = revision, time.monotonic()
+                self._poll(sender)
                 dispatcher.tick()
+                for chore in chores:
+                    chore()
                 if failures:
                     logger.info("the node answers again")
                 failures = 0
             except Unreachable as error:
                 failures += 1
                 logger.warning("%s; nothing is torn down, trying again", error.message)
-            except NotEnough as error:
-                logger.warning("%s; jobs wait until the operator has gas money", error)
-            except KeyInUse:
-                raise
             except Exception:
                 # Jobs lose collateral if the worker ends, so it outlives whatever a node answers.
                 failures += 1
                 logger.exception("the step failed; nothing is torn down, trying again")
             self._stop.wait(min(MAX_PAUSE, pause * 2 ** min(failures, 10)) if failures else pause)
 
-    def _drain(self, session: Session, dispatcher: Dispatcher, sender: Sender) -> None:
+    def _poll(self, sender: Sender) -> None:
+        """What is wrong with one transaction must not hold up the jobs."""
+        try:
+            sender.poll()
+        except (KeyInUse, NotEnough) as error:
+            self._sparing.warn(error.message, "%s; what concerns other transactions goes on", error)
+
+    def _drain(self, session: Session, dispatcher: Dispatcher, sender: Sender, grace_seconds: float) -> None:
         dispatcher.drain()
         if dispatcher.busy:
-            logger.info("draining: %d runs may go on for %.0f s", dispatcher.busy, self._grace_seconds)
-        deadline = time.monotonic() + self._grace_seconds
-        while dispatcher.busy and time.monotonic() < deadline:
-            time.sleep(session.settings.chain.poll_seconds)
-        try:
-            session.sync()
-            dispatcher.tick()
-            sender.poll()
-        except GpuBondError as error:
-            logger.warning("while draining: %s", error.message)
+            logger.info("draining: %d runs may go on for %.0f s", dispatcher.busy, grace_seconds)
+        self._look_after(session, dispatcher, sender, grace_seconds, lambda: dispatcher.busy > 0)
+        self._look_after(session, dispatcher, sender, COMMIT_SECONDS, lambda: dispatcher.owed > 0)
+        if dispatcher.owed:
+            logger.warning("%d results or declines are not confirmed yet; the next start sees to them", dispatcher.owed)
+
+    def _look_after(
+        self,
+        session: Session,
+        dispatcher: Dispatcher,
+        sender: Sender,
+        seconds: float,
+        wanted: Callable[[], bool],
+    ) -> None:
+        """Goes on step by step while it is wanted, for so many seconds at most; one step is made in any case."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                session.sync()
+                self._poll(sender)
+                dispatcher.tick()
+            except GpuBondError as error:
+                logger.warning("while draining: %s", error.message)
+            except Exception:
+                logger.exception("while draining: the step failed")
+            if not wanted() or self._hurry.is_set() or time.monotonic() >= deadline:
+                return
+            self._hurry.wait(session.settings.chain.poll_seconds)
+
+    def _ask(self, what: Callable[[], _Answer]) -> _Answer:
+        """What the node answers, once it does."""
+        pause = 1.0
+        while True:
+            try:
+                return what()
+            except Unreachable as error:
+                if not self._patient:
+                    raise
+                logger.warning("%s; the worker waits for it", error.message)
+                self._stop.wait(pause)
+                pause = min(MAX_PAUSE, pause * 2)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        logger.info("%s: draining", signal.Signals(number).name)
-        self._stop.set()
+        name = signal.Signals(number).name
+        if self._stop.is_set():
+            logger.info("%s again: ending now", name)
+            self._hurry.set()
+        else:
+            logger.info("%s: draining", name)
+            self._stop.set()
 
     def _require_operator(self, session: Session, provider: str) -> None:
         state = session.contracts.provider(provider)

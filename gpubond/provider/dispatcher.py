@@ -7,14 +7,8 @@ next state. What the chain says wins over what this machine remembers; the absen
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from gpubond.chain.contracts import Call, Contracts
 from gpubond.chain.index import JobRecord, MarketIndex
@@ -22,25 +16,26 @@ from gpubond.chain.market import Status
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.errors import BadInput, GpuBondError, Refused
-from gpubond.jobs.blobs import BlobStore
-from gpubond.jobs.manifest import commit_outputs
 from gpubond.jobs.reasons import Reason
-from gpubond.jobs.spec import JobSpec
-from gpubond.provider.executors.attempt import Attempt
+from gpubond.provider.cancellations import CANCELLABLE, Cancellations, can_decline, decline_margin
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.policy import refusal_of_spec, refusal_of_terms
+from gpubond.provider.runs import Finished, Runs, failed_result
+from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
-from gpubond.provider.work import Work, WorkLog, WorkState
+from gpubond.provider.work import FINAL_STATES, Work, WorkLog, WorkState
 from gpubond.settings import GatewaySettings, ProviderSettings
+from gpubond.store.boundaries import boundary
 
 logger = logging.getLogger(__name__)
 
-# Seconds before the acknowledgement deadline at which a job without inputs is given back: time for the
-# transaction, at most a quarter of the window.
-DECLINE_MARGIN = 60
 # Attempts at a job whose run failed by this machine's fault.
 MAX_ATTEMPTS = 3
+# Starts of one job, with those that ended with the worker: a job that kills the worker must not do so for ever.
+MAX_STARTS = 6
+# Blocks after which a hire that a reorg removed is given up; should it come back, so does the job.
+ABSENT_BLOCKS = 64
 
 # What the chain says in the end -> how the job ended here.
 _ENDS = {
@@ -50,15 +45,24 @@ _ENDS = {
     Status.CONVICTED: WorkState.CONVICTED,
 }
 
+# Before these the worker has not noted a commitment: if the chain has one all the same, the chain is right.
+_UNCOMMITTED = frozenset(
+    {
+        WorkState.HIRED,
+        WorkState.AWAITING_INPUTS,
+        WorkState.READY,
+        WorkState.RUNNING,
+        WorkState.CANCELLING,
+        WorkState.EXECUTED,
+        WorkState.DECLINING,
+    }
+)
+
+_HIRE_REORGED = "hire_reorged"
+# Nothing is left to run, and the chain does not know of it yet.
+_OWED = frozenset({WorkState.CANCELLING, WorkState.EXECUTED, WorkState.COMMITTING, WorkState.DECLINING})
+
 Step = Callable[[Work, JobRecord], None]
-
-
-@dataclass(frozen=True)
-class _Finished:
-    """A run that ended, and what was kept of it; no result if this machine failed."""
-
-    attempt: Attempt
-    result: dict[str, Any] | None
 
 
 class Dispatcher:
@@ -67,6 +71,7 @@ class Dispatcher:
     Args:
         provider_address: whose jobs.
         slots: jobs at once.
+        cancellations: buyers' wishes to end a job.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Dispatcher:
         provider: ProviderSettings,
         gateway: GatewaySettings,
         slots: int,
+        cancellations: Cancellations,
     ) -> None:
         self._provider_address = provider_address
         self._contracts = contracts
@@ -94,17 +100,17 @@ class Dispatcher:
         self._executor = executor
         self._provider = provider
         self._gateway = gateway
-        self._slots = slots
-        self._pool = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="run")
-        self._running: dict[str, threading.Event] = {}
-        self._finished: dict[str, _Finished | BaseException] = {}
-        self._lock = threading.Lock()
+        self._runs = Runs(executor, slots)
+        self._cancellations = cancellations
+        self._absent_since: dict[str, int] = {}
         self._draining = False
+        self._sparing = Sparing(logger)
         self._steps: dict[WorkState, Step] = {
             WorkState.HIRED: self._check_hire,
             WorkState.AWAITING_INPUTS: self._await_inputs,
             WorkState.READY: self._start,
-            WorkState.RUNNING: self._collect,
+            WorkState.RUNNING: lambda work, record: self._take_outcome(work),
+            WorkState.CANCELLING: self._cancel,
             WorkState.EXECUTED: self._decide,
             WorkState.COMMITTING: self._follow_commit,
             WorkState.COMMITTED: self._await_settlement,
@@ -115,21 +121,42 @@ class Dispatcher:
     @property
     def busy(self) -> int:
         """Runs in progress."""
-        return len(self._running)
+        return len(self._runs.jobs)
+
+    @property
+    def owed(self) -> int:
+        """Ended runs and declines whose transaction is not confirmed yet."""
+        ended = self._runs.ended
+        return sum(
+            work.state in _OWED or (work.state == WorkState.RUNNING and work.job in ended)
+            for work in self._work.unfinished()
+        )
 
     def recover(self) -> None:
         """After a start: runs of the former process died with it; they are taken up again from the beginning."""
         for work in self._work.unfinished():
-            if work.state == WorkState.RUNNING:
-                logger.info("job %s was running when the worker stopped; it runs again", work.job)
-                self._work.move(work.job, WorkState.READY, reason="worker_restarted")
+            if work.state != WorkState.RUNNING:
+                continue
+            if work.attempts >= MAX_STARTS:
+                logger.error("job %s: the worker died in %d of its runs; it is given up", work.job, work.attempts)
+                detail = f"the worker died {work.attempts} times while the job ran"
+                self._work.move(work.job, WorkState.EXECUTED, reason=Reason.INTERNAL, detail=detail)
+                continue
+            logger.info("job %s was running when the worker stopped; it runs again", work.job)
+            self._work.move(work.job, WorkState.READY, reason="worker_restarted")
 
     def reconcile(self) -> None:
-        """Both ways: adopts jobs on chain that are not known here, and ends work that the chain has ended."""
+        """Both ways: adopts jobs on chain that are not known here, opens again what ended here and, after a reorg,
+        lives on chain, and ends work that the chain has ended."""
         for record in self._index.jobs(provider=self._provider_address, live_only=True):
-            if record.status == Status.ACTIVE and self._work.adopt(record.job):
+            # Also what was committed already: after a loss of the store somebody must ask for the payment.
+            if self._work.adopt(record.job):
                 logger.info("job %s: hired by %s", record.job, record.terms.buyer)
-        for work in self._work.unfinished():
+                continue
+            work = self._work.get(record.job)
+            if work is not None and work.state in FINAL_STATES:
+                self._reopen(work, record)
+        for work in [*self._work.unfinished(), *self._work.in_state(WorkState.ABANDONED)]:
             known = self._index.job(work.job)
             if known is not None and known.status in _ENDS:
                 self._end(work, _ENDS[known.status], known)
@@ -137,20 +164,52 @@ class Dispatcher:
     def tick(self) -> None:
         """One step of every unfinished job; a job whose step fails does not hold up the others."""
         for work in self._work.unfinished():
-            record = self._index.job(work.job)
-            if record is None:
-                # Reorganised away, or the node lags. Its id depends on its block's time, so it may never return;
-                # the static call before a transaction keeps us from committing to nothing.
-                continue
-            if record.status in _ENDS:
-                self._end(work, _ENDS[record.status], record)
-                continue
             try:
-                self._steps[work.state](work, record)
+                self._step(work)
             except GpuBondError as error:
-                logger.warning("job %s in %s: %s", work.job, work.state, error)
+                key = (work.job, work.state, error.code, error.field)
+                self._sparing.warn(key, "job %s in %s: %s", work.job, work.state, error)
             except Exception:
                 logger.exception("job %s in %s: the step failed and is tried again", work.job, work.state)
+
+    def _step(self, work: Work) -> None:
+        record = self._index.job(work.job)
+        if record is None:
+            self._miss(work)
+            return
+        self._absent_since.pop(work.job, None)
+        if record.status in _ENDS:
+            self._end(work, _ENDS[record.status], record)
+        elif record.status in (Status.COMMITTED, Status.DISPUTED) and work.state in _UNCOMMITTED:
+            self._take_over(work)
+        elif work.state in CANCELLABLE and self._cancellations.heard(work.job) is not None:
+            logger.info("job %s: cancelled by its buyer", work.job)
+            self._work.move(work.job, WorkState.CANCELLING, reason=Reason.CANCELLED_BY_BUYER)
+        else:
+            self._steps[work.state](work, record)
+
+    def _miss(self, work: Work) -> None:
+        """A job whose hire a reorg removed. It may come back, but its id depends on its block's time; the static call
+        before a transaction keeps us from committing to nothing."""
+        head = self._contracts.node.eth.block_number
+        since = self._absent_since.setdefault(work.job, head)
+        if head - since >= ABSENT_BLOCKS:
+            self._runs.cancel(work.job)
+            self._work.move(work.job, WorkState.ABANDONED, reason=_HIRE_REORGED)
+            self._absent_since.pop(work.job)
+            logger.warning("job %s: a reorg removed its hire", work.job)
+
+    def _reopen(self, work: Work, record: JobRecord) -> None:
+        if record.status != Status.ACTIVE:
+            state = WorkState.COMMITTED
+        elif work.state == WorkState.ABANDONED and work.reason != _HIRE_REORGED:
+            return
+        elif work.state == WorkState.DECLINED and self._sender.entry(f"decline:{work.job}") is not None:
+            state = WorkState.DECLINING
+        else:
+            state = WorkState.HIRED if work.result is None else WorkState.EXECUTED
+        logger.warning("job %s: %s here, but the chain has it %s again", work.job, work.state, record.status.name)
+        self._work.move(work.job, state)
 
     def drain(self) -> None:
         """Starts nothing new from now on."""
@@ -158,13 +217,26 @@ class Dispatcher:
 
     def stop(self) -> None:
         """Ends runs in progress; they are taken up again at the next start."""
-        with self._lock:
-            for cancel in self._running.values():
-                cancel.set()
-        self._pool.shutdown(wait=True)
+        self._runs.stop()
+        for work in self._work.in_state(WorkState.RUNNING):
+            self._take_outcome(work)
+
+    def _take_over(self, work: Work) -> None:
+        """A store that was restored from a backup knows less than the chain: the payment is seen to all the same."""
+        self._runs.cancel(work.job)
+        logger.info("job %s: %s here, and committed on chain already", work.job, work.state)
+        # A worker that died just after its commitment comes here as well; how the run ended stays on record.
+        reason = None if work.result is not None else "committed_before"
+        self._work.move(work.job, WorkState.COMMITTED, reason=reason)
 
     def _check_hire(self, work: Work, record: JobRecord) -> None:
-        refusal = refusal_of_terms(record.terms)
+        offered = self._index.offer("0x" + record.terms.offer.hex())
+        refusal = refusal_of_terms(
+            record.terms,
+            offered_class=None if offered is None else offered.offer.class_name,
+            provider=self._provider,
+            token=self._contracts.token_info,
+        )
         if refusal is not None:
             self._decline(work, record, "policy", refusal)
             return
@@ -184,14 +256,16 @@ class Dispatcher:
                 return
         missing = self._inputs.missing(terms)
         if not missing:
+            boundary("inputs:complete")
             self._work.move(work.job, WorkState.READY)
+            boundary("inputs:noted")
             logger.info("job %s: all inputs are here", work.job)
             return
-        margin = min(DECLINE_MARGIN, (terms.acknowledge_by - terms.matched_at) // 4)
+        self._inputs.fetch(terms)
         now = self._contracts.now()
         if now > terms.deliver_by:
             self._work.move(work.job, WorkState.ABANDONED, reason="deadline_passed")
-        elif terms.acknowledge_by - margin <= now <= terms.acknowledge_by:
+        elif terms.acknowledge_by - decline_margin(terms) <= now <= terms.acknowledge_by:
             self._decline(
                 work,
                 record,
@@ -200,7 +274,13 @@ class Dispatcher:
             )
 
     def _start(self, work: Work, record: JobRecord) -> None:
-        if self._draining or len(self._running) >= self._slots or work.job in self._running:
+        if self._draining or work.job in self._runs.jobs:
+            return
+        if self._runs.full:
+            # A run whose hire a reorg removed goes on only while nobody needs its place.
+            for job in self._runs.jobs:
+                if self._index.job(job) is None:
+                    self._runs.cancel(job)
             return
         if self._contracts.now() > record.terms.deliver_by:
             self._work.move(work.job, WorkState.ABANDONED, reason="deadline_passed")
@@ -209,29 +289,15 @@ class Dispatcher:
         if spec is None or self._inputs.missing(record.terms):
             self._work.move(work.job, WorkState.AWAITING_INPUTS, reason="inputs_lost")
             return
-        cancel = threading.Event()
-        with self._lock:
-            self._running[work.job] = cancel
+        if not self._executor.has_room(spec):
+            logger.warning("job %s waits: the disk has less room than its limits.disk_mib", work.job)
+            return
         self._work.move(work.job, WorkState.RUNNING, new_attempt=True)
         logger.info("job %s: running %s (%s)", work.job, spec.name, spec.runtime)
-        self._pool.submit(self._run, work.job, spec, self._stores.of(record.terms.buyer), cancel)
+        self._runs.start(work.job, spec, self._stores.of(record.terms.buyer), self._runs.claim(work.job))
 
-    def _run(self, job: str, spec: JobSpec, blobs: BlobStore, cancel: threading.Event) -> None:
-        outcome: _Finished | BaseException
-        try:
-            attempt = self._executor.run(job, spec, blobs, cancel=cancel)
-            usable = attempt.reason.fault != "machine" and attempt.reason != Reason.CANCELLED
-            outcome = _Finished(attempt, _keep(job, attempt, blobs) if usable else None)
-        except BaseException as error:  # the step that collects it decides what follows
-            outcome = error
-        with self._lock:
-            self._finished[job] = outcome
-            self._running.pop(job, None)
-
-    def _collect(self, work: Work, record: JobRecord) -> None:
-        with self._lock:
-            outcome = self._finished.pop(work.job, None)
-            running = work.job in self._running
+    def _take_outcome(self, work: Work) -> None:
+        outcome, running = self._runs.take(work.job)
         if outcome is None:
             if not running:
                 self._work.move(work.job, WorkState.READY, reason="worker_restarted")
@@ -247,12 +313,30 @@ class Dispatcher:
             return
         attempt = outcome.attempt
         if attempt.reason == Reason.CANCELLED:
-            self._work.move(work.job, WorkState.READY, reason=Reason.CANCELLED)
+            # We ended it ourselves, so it is no failed attempt.
+            self._work.move(work.job, WorkState.READY, reason=Reason.CANCELLED, undo_attempt=True)
             return
         self._work.move(
             work.job, WorkState.EXECUTED, reason=attempt.reason, detail=attempt.detail, result=outcome.result
         )
         logger.info("job %s: %s after %d s on %s", work.job, attempt.reason, attempt.seconds, attempt.device)
+
+    def _cancel(self, work: Work, record: JobRecord) -> None:
+        outcome, running = self._runs.take(work.job)
+        if running:
+            self._runs.cancel(work.job)
+            return
+        attempt = outcome.attempt if isinstance(outcome, Finished) else None
+        if attempt is not None and isinstance(outcome, Finished) and outcome.result is not None:
+            # It ended by itself before it could be stopped.
+            self._work.move(work.job, WorkState.EXECUTED, reason=attempt.reason, detail="", result=outcome.result)
+        elif can_decline(record.terms, self._contracts.now()):
+            self._decline(work, record, Reason.CANCELLED_BY_BUYER, Reason.CANCELLED_BY_BUYER.meaning)
+        else:
+            seconds = 0 if attempt is None else self._cancellations.owed(record, attempt.seconds)
+            blobs = self._stores.of(record.terms.buyer)
+            result = failed_result(work.job, blobs, Reason.CANCELLED_BY_BUYER, seconds, attempt)
+            self._work.move(work.job, WorkState.EXECUTED, reason=Reason.CANCELLED_BY_BUYER, result=result)
 
     def _decide(self, work: Work, record: JobRecord) -> None:
         if work.result is not None:
@@ -277,7 +361,7 @@ class Dispatcher:
             self._work.move(work.job, WorkState.COMMITTED)
             logger.info("job %s: committed", work.job)
             return
-        self._again_if_dropped(work, "commit", WorkState.EXECUTED)
+        self._again_if_lost(work, "commit", WorkState.EXECUTED)
 
     def _await_settlement(self, work: Work, record: JobRecord) -> None:
         if record.status == Status.ACTIVE:  # the commitment was reorganised away
@@ -290,13 +374,17 @@ class Dispatcher:
             self._submit(work, "settle", self._contracts.settle(record.terms, commitment), WorkState.SETTLING)
 
     def _follow_settlement(self, work: Work, record: JobRecord) -> None:
-        self._again_if_dropped(work, "settle", WorkState.COMMITTED)
+        if record.status == Status.ACTIVE:  # settlement and commitment were reorganised away
+            self._work.move(work.job, WorkState.COMMITTING, reason="reorg")
+            return
+        self._again_if_lost(work, "settle", WorkState.COMMITTED)
 
     def _follow_decline(self, work: Work, record: JobRecord) -> None:
-        if self._sender.entry(f"decline:{work.job}") is not None:
-            self._again_if_dropped(work, "decline", WorkState.ABANDONED)
+        entry = self._sender.entry(f"decline:{work.job}")
+        if entry is not None and entry.state in (OutboxState.SENT, OutboxState.MINED, OutboxState.CONFIRMED):
+            self._again_if_lost(work, "decline", WorkState.DECLINING)
         elif self._contracts.now() <= record.terms.acknowledge_by:
-            # The worker died, or the node failed, between noting the decline and sending it.
+            # The worker died, or the node failed, between noting the decline and sending it; or it reverted.
             self._submit(work, "decline", self._contracts.decline(record.terms), WorkState.DECLINING)
         elif work.reason == "inputs_missing":
             # Too late to give it back; the inputs may still come in time.
@@ -312,7 +400,7 @@ class Dispatcher:
         # Else whoever can make this machine fail collects its collateral. A failure of no seconds costs its
         # buyer nothing.
         logger.error("job %s: %s: %s; committing a failed run of no seconds", work.job, reason, why)
-        result = _failed(work.job, self._stores.of(record.terms.buyer))
+        result = failed_result(work.job, self._stores.of(record.terms.buyer))
         self._work.move(work.job, WorkState.EXECUTED, reason=reason, result=result)
 
     def _decline(self, work: Work, record: JobRecord, reason: str, detail: str) -> None:
@@ -325,60 +413,37 @@ class Dispatcher:
 
     def _submit(self, work: Work, action: str, call: Call, following: WorkState) -> None:
         try:
-            entry = self._sender.submit(f"{action}:{work.job}", call.to, call.data)
+            entry = self._sender.submit(f"{action}:{work.job}", call.to, call.data, retry_reverted=True)
         except Refused as error:
             # The contract's state may be newer than the index; if it stays so, the deadline ends the job.
-            logger.warning("job %s: %s is refused: %s", work.job, action, error.message)
+            self._sparing.warn((work.job, action), "job %s: %s is refused: %s", work.job, action, error.message)
+            record = self._index.job(work.job)
+            if action == "commit" and record is not None and self._contracts.now() > record.terms.deliver_by:
+                self._work.move(work.job, WorkState.ABANDONED, reason="deadline_passed", detail=error.message)
+            return
+        if entry.state == OutboxState.REVERTED:
+            logger.error("job %s: %s was mined and refused again and again: %s", work.job, action, entry.reason)
+            self._work.move(work.job, WorkState.ABANDONED, reason=f"{action}_reverted", detail=entry.reason or "")
             return
         logger.info("job %s: %s sent in %s", work.job, action, entry.tx_hash)
-        self._work.move(work.job, following)
+        if work.state != following:
+            self._work.move(work.job, following)
 
-    def _again_if_dropped(self, work: Work, action: str, back: WorkState) -> None:
-        entry = self._sender.entry(f"{action}:{work.job}")
+    def _again_if_lost(self, work: Work, action: str, back: WorkState) -> None:
+        """Goes back where a transaction cannot have its effect any more; else the sender looks after it."""
+        purpose = f"{action}:{work.job}"
+        entry = self._sender.entry(purpose)
         if entry is None or entry.state == OutboxState.DISPLACED:
             self._work.move(work.job, back)
         elif entry.state == OutboxState.REVERTED:
-            logger.error("job %s: %s was mined and refused: %s", work.job, action, entry.reason)
-            self._work.move(work.job, WorkState.ABANDONED, reason=f"{action}_reverted", detail=entry.reason or "")
+            # The state that it met may be gone, so it is tried again: a static call shows whether that helps.
+            logger.warning("job %s: %s was mined and refused: %s", work.job, action, entry.reason)
+            self._work.move(work.job, back)
+        elif entry.state == OutboxState.CONFIRMED:
+            # The index shows no effect: it lags a moment, or a reorg deeper than the sender watches took it away.
+            self._sender.recheck(purpose)
 
     def _end(self, work: Work, state: WorkState, record: JobRecord) -> None:
-        with self._lock:
-            cancel = self._running.get(work.job)
-        if cancel is not None:
-            cancel.set()
+        self._runs.cancel(work.job)
         self._work.move(work.job, state)
         logger.info("job %s: %s (%s)", work.job, state, record.final_tx)
-
-
-def _failed(job: str, blobs: BlobStore) -> dict[str, Any]:
-    """The result of a job that could not be run here: no outputs, no seconds."""
-    reason = Reason.INTERNAL
-    attempt = Attempt(reason.exit_code, reason, 0, reason.meaning, Path(), False, {}, "none")
-    return _keep(job, attempt, blobs)
-
-
-def _keep(job: str, attempt: Attempt, blobs: BlobStore) -> dict[str, Any]:
-    """Commits to the outputs and moves them into the buyer's store; what the gateway and `commit` need of it."""
-    commitment = commit_outputs(
-        job=job,
-        exit_code=attempt.exit_code,
-        reason=attempt.reason,
-        seconds=attempt.seconds,
-        device=attempt.device,
-        files=attempt.outputs,
-    )
-    # Outputs are bounded by limits.disk_mib, so they too may go beyond what the inputs have filled.
-    names = [blobs.put_file(path, beyond_quota=True) for path in attempt.outputs.values()]
-    manifest = hashlib.sha256(commitment.manifest).hexdigest()
-    # Less than a MiB, and beyond the quota: a buyer who fills it must not keep us from committing.
-    blobs.put([commitment.manifest], manifest, len(commitment.manifest), beyond_quota=True)
-    return {
-        "root": "0x" + commitment.root.hex(),
-        "manifest": manifest,
-        "blobs": names,
-        "exit_code": attempt.exit_code,
-        "seconds": attempt.seconds,
-        "device": attempt.device,
-        "bundle_size": commitment.bundle_size,
-        "chunk_count": commitment.chunk_count,
-    }

@@ -1,56 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP door of a worker: buyers deliver inputs and fetch status, logs and outputs of their own jobs.
 
-    GET  /healthz                          anyone: the worker is up
-    GET  /v1/jobs/{job}                    status, reason, what it waits for and until when, what is missing
-    PUT  /v1/jobs/{job}/blobs/{sha256}     the specification or an input, streamed and verified
-    GET  /v1/jobs/{job}/manifest           the canonical manifest of the outputs
-    GET  /v1/jobs/{job}/blobs/{sha256}     an output that the manifest names
-    GET  /v1/jobs/{job}/logs?offset=N      the job's log from byte N
-
-Every request but the first is signed by the wallet of that job's buyer (`gpubond.jobs.requests`).
+`gateway_routes.ROUTES` is the table of what it serves, `gateway_server` the process's side of it. Here is what
+every request needs: whose job it is, whether that buyer signed it, and how many of its requests are open.
 Errors are JSON: `{"error": {"code", "message", "field", "value", "remedy"}}`.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.requests import Request
 
 from gpubond import __version__
 from gpubond.chain.index import JobRecord, MarketIndex
-from gpubond.errors import BadInput, BadSettings, GpuBondError
-from gpubond.jobs.requests import Domain, Unauthorized, Verifier
+from gpubond.errors import BadInput, GpuBondError
+from gpubond.jobs.nonces import NonceLog
+from gpubond.jobs.requests import MAX_AGE, Domain, TooManyRequests, Unauthorized, Verifier, part_content
+from gpubond.jobs.uploads import PART_BYTES
+from gpubond.provider.cancellations import Cancellations
+from gpubond.provider.gateway_door import Door
+from gpubond.provider.gateway_metrics import GatewayMetrics
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.stores import BuyerStores
-from gpubond.provider.work import STATES, WorkLog, WorkState
+from gpubond.provider.work import STATES, Work, WorkLog, WorkState
 from gpubond.settings import GatewaySettings
 
-logger = logging.getLogger(__name__)
+# Requests of one buyer at once, and of these how many may wait for a log.
+MAX_REQUESTS_OF_ONE = 16
+MAX_WAITS_OF_ONE = 4
+# Threads that check signatures, and threads that read and write blobs: neither can starve the other.
+SIGNATURE_THREADS = 4
+DISK_THREADS = 8
+# Seconds without a step of the worker's loop after which the gateway calls it stalled. The loop pauses for
+# half a minute while the node is silent, and some calls to a slow node take a minute.
+STALLED_SECONDS = 300
 
-# Seconds that an upload may stand still, and connections at once.
-STALL_SECONDS = 60.0
-MAX_CONNECTIONS = 128
-LOG_SLICE_BYTES = 1 << 20
+UPLOAD_STATES = (WorkState.HIRED, WorkState.AWAITING_INPUTS)
 
-_UPLOAD_STATES = (WorkState.HIRED, WorkState.AWAITING_INPUTS)
+
+class Answer(GpuBondError):
+    """An error with an HTTP status of its own."""
+
+    status = 500
+
+
+def not_found(message: str, field: str, value: str) -> Answer:
+    """404: there is no such thing, or not yet."""
+    error = Answer(message, field=field, value=value, remedy="check the id, or try again in a moment")
+    error.status, error.code = 404, "not_found"
+    return error
+
+
+def conflict(message: str) -> Answer:
+    """409: the job's state does not allow it."""
+    error = Answer(message, remedy="ask for the job's status")
+    error.status, error.code = 409, "conflict"
+    return error
 
 
 class Gateway:
-    """The ASGI application over the worker's store.
+    """What the handlers work with.
 
     Args:
         domain: chain and escrow that signatures must name.
@@ -59,6 +75,10 @@ class Gateway:
         stores: inputs and outputs.
         inputs: which blobs a job asks for.
         log_path: the log file of a job, existing or not.
+        settings: limits.
+        cancellations: where wishes to end a job are noted.
+        now: the chain's time, Unix seconds.
+        nonces: folder in which used nonces are remembered (None: until the process ends).
     """
 
     def __init__(
@@ -70,85 +90,60 @@ class Gateway:
         stores: BuyerStores,
         inputs: JobInputs,
         log_path: Callable[[str], Path],
+        settings: GatewaySettings,
+        cancellations: Cancellations,
+        now: Callable[[], int],
+        nonces: Path | None = None,
     ) -> None:
-        self._verifier = Verifier(domain)
-        self._index = index
-        self._work = work
-        self._stores = stores
-        self._inputs = inputs
-        self._log_path = log_path
-
-    def app(self) -> Starlette:
-        """The ASGI application."""
-        return Starlette(
-            routes=[
-                Route("/healthz", self._health, methods=["GET"]),
-                Route("/v1/jobs/{job}", _answering_errors(self._status), methods=["GET"]),
-                Route("/v1/jobs/{job}/blobs/{sha256}", _answering_errors(self._upload), methods=["PUT"]),
-                Route("/v1/jobs/{job}/blobs/{sha256}", _answering_errors(self._download), methods=["GET"]),
-                Route("/v1/jobs/{job}/manifest", _answering_errors(self._manifest), methods=["GET"]),
-                Route("/v1/jobs/{job}/logs", _answering_errors(self._logs), methods=["GET"]),
-            ]
+        self.work = work
+        self.stores = stores
+        self.inputs = inputs
+        self.log_path = log_path
+        self.settings = settings
+        self.cancellations = cancellations
+        self.now = now
+        self.metrics = GatewayMetrics()
+        self.door = Door(
+            settings.max_connections, settings.max_connections_per_address, settings.trusted_proxies, self.metrics
         )
+        self.disk_threads = anyio.CapacityLimiter(DISK_THREADS)
+        self._signature_threads = anyio.CapacityLimiter(SIGNATURE_THREADS)
+        self._domain = domain
+        self._nonces = NonceLog(nonces, max_age=MAX_AGE)
+        self._verifier = Verifier(domain, self._nonces)
+        self._index = index
+        self._open: Counter[str] = Counter()
+        self._waits: Counter[str] = Counter()
+        self._beat = time.monotonic()
+        self._watch()
 
-    async def _health(self, request: Request) -> Response:
-        return JSONResponse({"ok": True, "version": __version__})
+    def beat(self) -> None:
+        """The worker's loop has made a step."""
+        self._beat = time.monotonic()
 
-    async def _status(self, request: Request) -> Response:
-        record = await self._authorize(request)
-        return JSONResponse(await anyio.to_thread.run_sync(self._describe, record))
+    def health(self) -> dict[str, Any]:
+        """What anyone may know: whether to hire here and how to talk to it, nothing of jobs or buyers."""
+        stalled = self._age() > STALLED_SECONDS
+        return {
+            "ok": not stalled,
+            "version": __version__,
+            "time": int(time.time()),
+            "chain_id": self._domain.chain_id,
+            "escrow": self._domain.escrow,
+            "worker": "stalled" if stalled else "working",
+            "takes_uploads": not self.stores.disk.low,
+            "max_blob_bytes": self.settings.max_blob_mib << 20,
+            "part_bytes": PART_BYTES,
+        }
 
-    async def _upload(self, request: Request) -> Response:
-        record = await self._authorize(request)
-        name = request.path_params["sha256"]
-        work = self._work.get(record.job)
-        if work is None or work.state not in _UPLOAD_STATES:
-            state = "unknown to this worker" if work is None else work.state
-            raise _conflict(f"the job takes no more uploads: it is {state}")
-        limit = await anyio.to_thread.run_sync(self._inputs.accepts, record.terms, name)
-        if limit is None:
-            raise BadInput(
-                "the job does not ask for this blob",
-                field="sha256",
-                value=name,
-                remedy="upload the specification first, then the inputs that it names",
-            )
-        stream = request.stream()
+    async def authorize(self, request: Request) -> JobRecord:
+        """The job in the request's path, once its buyer is proved to have signed just this request.
 
-        async def next_chunk() -> bytes | None:
-            with anyio.fail_after(STALL_SECONDS):
-                return await anext(stream, None)
-
-        def chunks() -> Iterator[bytes]:
-            while (chunk := anyio.from_thread.run(next_chunk)) is not None:
-                yield chunk
-
-        blobs = self._stores.of(record.terms.buyer)
-        await anyio.to_thread.run_sync(lambda: blobs.put(chunks(), sha256=name, max_bytes=limit))
-        return JSONResponse({"sha256": name}, status_code=201)
-
-    async def _manifest(self, request: Request) -> Response:
-        record = await self._authorize(request)
-        path = self._stores.of(record.terms.buyer).path(self._result(record)["manifest"])
-        return FileResponse(path, media_type="application/json")
-
-    async def _download(self, request: Request) -> Response:
-        record = await self._authorize(request)
-        name = request.path_params["sha256"]
-        if name not in self._result(record)["blobs"]:
-            raise _not_found("the job has no such output", "sha256", name)
-        path = self._stores.of(record.terms.buyer).path(name)
-        return FileResponse(path, media_type="application/octet-stream")
-
-    async def _logs(self, request: Request) -> Response:
-        record = await self._authorize(request)
-        text = request.query_params.get("offset", "0")
-        if not text.isascii() or not text.isdigit() or len(text) > 15:
-            raise BadInput("this is not an offset", field="offset", value=text, remedy="give bytes from 0")
-        data = await anyio.to_thread.run_sync(_read_slice, self._log_path(record.job), int(text))
-        return Response(data, media_type="application/octet-stream")
-
-    async def _authorize(self, request: Request) -> JobRecord:
+        Raises:
+            BadInput, Answer: no job id, or a job that is not known here.
+            Unauthorized: not signed by the job's buyer.
+            TooManyRequests: too many wrong signatures from that address, or requests of that buyer.
+        """
         text = request.path_params["job"]
         try:
             job = bytes.fromhex(text.removeprefix("0x"))
@@ -156,20 +151,59 @@ class Gateway:
             job = b""
         if len(job) != 32 or text != "0x" + job.hex():
             raise BadInput("this is not a job id", field="job", value=text[:80], remedy="0x and 64 hex digits")
-        record = await anyio.to_thread.run_sync(self._index.job, text)
-        if record is None:
-            raise _not_found("the worker has not seen this job on chain yet", "job", text)
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         header = request.headers.get("authorization")
-        await anyio.to_thread.run_sync(self._verifier.check, header, request.method, path, job, record.terms.buyer)
+        client = self.door.client(request.scope)
+        self.door.require_patience(client)
+        record = await anyio.to_thread.run_sync(self._index.job, text, limiter=self._signature_threads)
+        if record is None:
+            raise not_found("the worker has not seen this job on chain yet", "job", text)
+        path = request.scope["raw_path"].decode("ascii", errors="replace")
+        if request.url.query:
+            path += f"?{request.url.query}"
+        content = part_content(request.headers.get("content-range"), request.headers.get("content-digest"))
+        buyer = record.terms.buyer
+        try:
+            await anyio.to_thread.run_sync(
+                lambda: self._verifier.check(header, request.method, path, job, buyer, content),
+                limiter=self._signature_threads,
+            )
+        except Unauthorized:
+            self.door.failed(client)
+            raise
+        if self._open[buyer] >= MAX_REQUESTS_OF_ONE:
+            raise TooManyRequests(f"you have {MAX_REQUESTS_OF_ONE} requests open here", 1)
+        self._open[buyer] += 1
+        request.scope["gpubond.buyer"] = buyer
+        self.door.busy(request.scope)
         return record
 
-    def _describe(self, record: JobRecord) -> dict[str, Any]:
-        work = self._work.get(record.job)
+    def release(self, request: Request) -> None:
+        """The request has been answered."""
+        buyer = request.scope.get("gpubond.buyer")
+        if buyer is not None:
+            _count_down(self._open, buyer)
+
+    def may_wait(self, buyer: str) -> bool:
+        """Whether this buyer may hold one more request open for news; if so, `waited` must follow."""
+        if self._waits[buyer] >= MAX_WAITS_OF_ONE:
+            return False
+        self._waits[buyer] += 1
+        return True
+
+    def waited(self, buyer: str) -> None:
+        """The wait is over."""
+        _count_down(self._waits, buyer)
+
+    def describe(self, record: JobRecord) -> dict[str, Any]:
+        """Where a job stands, for its buyer."""
+        work = self.work.get(record.job)
         if work is None:
             # In the index, but not taken up by the dispatcher yet: a moment later it is.
-            raise _not_found("the worker has not taken the job up yet", "job", record.job)
-        waiting = work.state in _UPLOAD_STATES
+            raise not_found("the worker has not taken the job up yet", "job", record.job)
+        waiting = work.state in UPLOAD_STATES
+        fetching = self.inputs.fetching(record.terms) if waiting else []
+        fetched = {item.sha256 for item in fetching}
+        missing = self.inputs.missing(record.terms) if waiting else []
         return {
             "job": record.job,
             "state": work.state,
@@ -178,118 +212,48 @@ class Gateway:
             "detail": work.detail,
             "waits_for": STATES[work.state] or None,
             "until": _until(record, work.state),
-            "missing": self._inputs.missing(record.terms) if waiting else [],
+            "missing": [name for name in missing if name not in fetched],
+            "fetching": [
+                {"sha256": item.sha256, "url": item.url, "problem": self.inputs.problem(record.terms, item.sha256)}
+                for item in fetching
+            ],
             "attempts": work.attempts,
             "result": work.result,
             "history": [
-                {"at": at, "state": state, "reason": reason} for at, state, reason in self._work.history(record.job)
+                {"at": at, "state": state, "reason": reason} for at, state, reason in self.work.history(record.job)
             ],
         }
 
-    def _result(self, record: JobRecord) -> dict[str, Any]:
-        work = self._work.get(record.job)
+    def result(self, record: JobRecord) -> dict[str, Any]:
+        """What the run left. Raises Answer (409): nothing yet."""
+        work: Work | None = self.work.get(record.job)
         if work is None or work.result is None:
-            raise _conflict("the job has no outputs yet")
+            raise conflict("the job has no outputs yet")
         return work.result
+
+    def _age(self) -> float:
+        return time.monotonic() - self._beat
+
+    def _watch(self) -> None:
+        metrics = self.metrics
+        metrics.watch("gpubond_storage_used_bytes", "Blobs of all buyers.", lambda: self.stores.used_bytes)
+        metrics.watch("gpubond_disk_free_bytes", "Free on the blobs' disk.", lambda: self.stores.disk.free_bytes)
+        metrics.watch("gpubond_gateway_nonces", "Nonces remembered.", lambda: len(self._nonces))
+        metrics.watch(
+            "gpubond_loop_age_seconds", "Since the worker's last step.", lambda: time.monotonic() - self._beat
+        )
+        metrics.watch_all("gpubond_jobs", "Jobs by state on this machine.", "state", self.work.counts)
+
+
+def _count_down(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]
 
 
 def _until(record: JobRecord, state: WorkState) -> int | None:
-    if state in _UPLOAD_STATES:
+    if state in UPLOAD_STATES:
         return record.terms.acknowledge_by
     if state == WorkState.COMMITTED and record.commitment is not None:
         return record.commitment.committed_at + record.terms.challenge_window
     return record.terms.deliver_by if STATES[state] else None
-
-
-def _read_slice(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(LOG_SLICE_BYTES)
-    except FileNotFoundError:
-        return b""
-
-
-class _Answer(GpuBondError):
-    """An error with an HTTP status of its own."""
-
-    status = 500
-
-
-def _not_found(message: str, field: str, value: str) -> _Answer:
-    error = _Answer(message, field=field, value=value, remedy="check the id, or try again in a moment")
-    error.status = 404
-    return error
-
-
-def _conflict(message: str) -> _Answer:
-    error = _Answer(message, remedy="ask for the job's status")
-    error.status = 409
-    return error
-
-
-def _answering_errors(
-    handler: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except Unauthorized as error:
-            status, shown = 401, error.as_dict()
-        except _Answer as error:
-            status, shown = error.status, error.as_dict()
-        except GpuBondError as error:
-            status, shown = 400, error.as_dict()
-        except TimeoutError:
-            status, shown = 408, {"code": "timeout", "message": f"no byte in {STALL_SECONDS:.0f} s"}
-        except ClientDisconnect:
-            status, shown = 400, {"code": "disconnected", "message": "the upload broke off"}
-        return JSONResponse({"error": shown}, status_code=status)
-
-    return answer
-
-
-class GatewayServer:
-    """Runs the application in a thread of its own."""
-
-    def __init__(self, app: Starlette, settings: GatewaySettings) -> None:
-        self._settings = settings
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                host=settings.host,
-                port=settings.port,
-                log_level="warning",
-                access_log=False,
-                limit_concurrency=MAX_CONNECTIONS,
-                timeout_keep_alive=10,
-                h11_max_incomplete_event_size=16_384,
-                server_header=False,
-                lifespan="off",
-            )
-        )
-        # The daemon's own handlers decide how to end; uvicorn must not replace them.
-        self._thread = threading.Thread(target=self._server.run, name="gateway", daemon=True)
-
-    def start(self) -> None:
-        """Starts to listen.
-
-        Raises:
-            BadSettings: the port is taken or the address is not this machine's.
-        """
-        self._thread.start()
-        deadline = time.monotonic() + 20
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise BadSettings(
-                    "the gateway cannot listen",
-                    field="gateway.port",
-                    value=f"{self._settings.host}:{self._settings.port}",
-                    remedy="another program may use this port: choose another one, in [gateway]",
-                )
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """Lets open requests end and stops."""
-        self._server.should_exit = True
-        self._thread.join(timeout=10)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from gpubond.chain.market import JobTerms
 from gpubond.errors import BadInput
-from gpubond.jobs.spec import JobSpec, parse_spec
+from gpubond.jobs.spec import InputFile, JobSpec, parse_spec
+from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.stores import BuyerStores
 
 MAX_SPEC_BYTES = 1 << 20
@@ -17,9 +18,10 @@ MAX_SPEC_BYTES = 1 << 20
 class JobInputs:
     """Reads specification and inputs of jobs from their buyers' stores."""
 
-    def __init__(self, stores: BuyerStores, max_blob_bytes: int) -> None:
+    def __init__(self, stores: BuyerStores, max_blob_bytes: int, fetcher: UrlFetcher | None = None) -> None:
         self._stores = stores
         self._max_blob_bytes = max_blob_bytes
+        self._fetcher = fetcher
 
     def spec(self, terms: JobTerms) -> JobSpec | None:
         """The specification, or None while it has not arrived.
@@ -45,6 +47,28 @@ class JobInputs:
         blobs = self._stores.of(terms.buyer)
         return [name for name in wanted if not blobs.has(name)]
 
+    def fetching(self, terms: JobTerms) -> list[InputFile]:
+        """Missing inputs that the worker fetches by their URLs; the buyer need not upload them."""
+        if self._fetcher is None:
+            return []
+        missing = set(self.missing(terms))
+        try:
+            spec = self.spec(terms)
+        except BadInput:
+            return []
+        found = {} if spec is None else {item.sha256: item for item in spec.inputs if item.url is not None}
+        return [item for name, item in found.items() if name in missing]
+
+    def fetch(self, terms: JobTerms) -> None:
+        """Goes on fetching those of a job that may run here. Returns at once."""
+        if self._fetcher is not None:
+            for item in self.fetching(terms):
+                self._fetcher.want(terms.buyer, item)
+
+    def problem(self, terms: JobTerms, name: str) -> str | None:
+        """Why an input could not be fetched so far, for its buyer."""
+        return None if self._fetcher is None else self._fetcher.problem(terms.buyer, name)
+
     def accepts(self, terms: JobTerms, name: str) -> int | None:
         """Bytes that a blob of this job may have, or None if the job does not ask for it."""
         if name == terms.spec_hash.hex():
@@ -57,3 +81,7 @@ class JobInputs:
             return None
         sizes = [item.size for item in spec.inputs if item.sha256 == name]
         return min(sizes[0], self._max_blob_bytes) if sizes else None
+
+    def size(self, terms: JobTerms, name: str) -> int | None:
+        """Bytes that an input of this job has, or None for the specification or what the job does not ask for."""
+        return None if name == terms.spec_hash.hex() else self.accepts(terms, name)

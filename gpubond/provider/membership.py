@@ -11,14 +11,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from gpubond.chain.contracts import Call
+from gpubond.chain.contracts import ZERO_ADDRESS, Call
 from gpubond.chain.market import BPS, Offer, Tier, class_bytes
 from gpubond.chain.outbox import OutboxEntry
 from gpubond.chain.session import Session
 from gpubond.errors import BadInput, BadSettings, NotEnough
+from gpubond.provider.policy import refuse_contradiction
 from gpubond.settings import OfferSettings
 
-ZERO_ADDRESS = "0x" + "00" * 20
 _DAY = 86_400
 
 
@@ -37,6 +37,7 @@ def offer_from_settings(session: Session, provider: str, settings: OfferSettings
 
     Raises:
         BadInput: an amount that the token cannot express, a price of zero, or one beyond the contracts' range.
+        BadSettings: it is to answer demands, and the deployment has no contract for them.
     """
     token = session.contracts.token_info
     offer = Offer(
@@ -54,7 +55,7 @@ def offer_from_settings(session: Session, provider: str, settings: OfferSettings
         max_fee_bps=int(settings.max_fee_percent * BPS / 100),
         collateral=token.units(settings.collateral, "offer.collateral"),
         expiry=session.contracts.now() + settings.valid_days * _DAY,
-        arbiter=ZERO_ADDRESS,
+        arbiter=_arbiter(session, settings),
     )
     if offer.price_per_second * offer.longest_run >= 2**128:
         raise BadInput(
@@ -66,6 +67,19 @@ def offer_from_settings(session: Session, provider: str, settings: OfferSettings
     return offer
 
 
+def _arbiter(session: Session, settings: OfferSettings) -> str:
+    """Who may hold the offer's jobs: the deployment's DataDemands, unless the settings or its absence forbid."""
+    address = session.contracts.demands_address
+    if settings.answers_demands and address is None:
+        raise BadSettings(
+            "this deployment has no DataDemands, so nobody can demand results here",
+            field="offer.answers_demands",
+            value=True,
+            remedy="leave the setting out, or set it to false",
+        )
+    return ZERO_ADDRESS if address is None or settings.answers_demands is False else address
+
+
 def plan_join(session: Session, operator: str) -> JoinPlan:
     """What is missing between the chain and the settings.
 
@@ -74,7 +88,7 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
         operator: the worker's address.
 
     Raises:
-        BadSettings: the settings have no offer, or the key is not the provider's owner.
+        BadSettings: the settings have no offer, or one that the policy contradicts; or the key is not the owner's.
         NotEnough: the owner's wallet cannot pay the stake.
         BadInput: see `offer_from_settings`.
     """
@@ -85,6 +99,7 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
             field="offer",
             remedy="run `gpubond provider init` in a new folder",
         )
+    refuse_contradiction(settings.offer, settings.provider)
     owner = settings.provider.address
     if session.address != owner:
         raise BadSettings(
@@ -129,8 +144,25 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
     if (state.allowed, state.allowed_per_job) != (total, offer.collateral):
         calls.append(contracts.allow(total, offer.collateral))
 
-    calls += _offer_calls(session, owner, offer)
+    approve, revoke = _arbiter_calls(session, owner, offer)
+    calls += approve + _offer_calls(session, owner, offer) + revoke
     return JoinPlan(tuple(calls), offer, total, short)
+
+
+def _arbiter_calls(session: Session, owner: str, offer: Offer) -> tuple[list[Call], list[Call]]:
+    """What approves the offer's arbiter before it is posted, and what revokes it once no offer has it."""
+    contracts = session.contracts
+    demands = contracts.demands_address
+    if demands is None or contracts.is_arbiter_approved(owner, demands) == (offer.arbiter == demands):
+        return [], []
+    if offer.arbiter == demands:
+        words = (
+            "approve DataDemands as arbiter: a buyer may demand chunks of a result on chain, the worker shows each "
+            "within a day for a fee, and a demand left unanswered costs that job's collateral"
+        )
+        return [contracts.approve_arbiter(demands, True, words)], []
+    words = "revoke DataDemands as arbiter: new jobs have none, running ones keep it"
+    return [], [contracts.approve_arbiter(demands, False, words)]
 
 
 def _offer_calls(session: Session, owner: str, offer: Offer) -> list[Call]:

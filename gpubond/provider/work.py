@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gpubond.store.boundaries import boundary
 from gpubond.store.database import Database, Transaction
 from gpubond.store.migrations import Component
 
@@ -50,6 +51,7 @@ class WorkState(StrEnum):
     AWAITING_INPUTS = "awaiting_inputs"
     READY = "ready"
     RUNNING = "running"
+    CANCELLING = "cancelling"
     EXECUTED = "executed"
     COMMITTING = "committing"
     COMMITTED = "committed"
@@ -68,6 +70,7 @@ STATES: dict[WorkState, str] = {
     WorkState.AWAITING_INPUTS: "the buyer to upload the specification and inputs",
     WorkState.READY: "a free slot on the machine",
     WorkState.RUNNING: "the run to end",
+    WorkState.CANCELLING: "the run to stop, since the buyer cancelled the job",
     WorkState.EXECUTED: "the worker to decide what to commit",
     WorkState.COMMITTING: "the commitment to be confirmed on chain",
     WorkState.COMMITTED: "the buyer to release the payment, or the challenge window to end",
@@ -109,6 +112,7 @@ class WorkLog:
     def adopt(self, job: str) -> bool:
         """Adds a job in state HIRED; False if it is known already."""
         now = time.time()
+        boundary("adopt:before")
         with self._database.transaction() as tx:
             added = tx.execute(
                 "INSERT INTO work (job, state, created, updated) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -116,6 +120,8 @@ class WorkLog:
             ).rowcount
             if added:
                 _remember(tx, job, now, WorkState.HIRED, None)
+                boundary("adopt:in_store")
+        boundary("adopt:after")
         return bool(added)
 
     def move(
@@ -127,9 +133,14 @@ class WorkLog:
         detail: str | None = None,
         result: dict[str, Any] | None = None,
         new_attempt: bool = False,
+        undo_attempt: bool = False,
     ) -> None:
-        """Moves a job to a state; a reason, detail or result that is None leaves the former one."""
+        """Moves a job to a state; a reason, detail or result that is None leaves the former one.
+
+        `new_attempt` counts a start; `undo_attempt` takes one back that the worker's own end cut short.
+        """
         now = time.time()
+        boundary("move:before", state)
         with self._database.transaction() as tx:
             tx.execute(
                 """
@@ -141,12 +152,13 @@ class WorkLog:
                     reason,
                     detail,
                     None if result is None else json.dumps(result),
-                    int(new_attempt),
+                    int(new_attempt) - int(undo_attempt),
                     now,
                     job,
                 ),
             )
             _remember(tx, job, now, state, reason)
+        boundary("move:after", state)
 
     def get(self, job: str) -> Work | None:
         """The row of a job, or None."""
@@ -162,10 +174,30 @@ class WorkLog:
         )
         return [_work(row) for row in rows.fetchall()]
 
+    def in_state(self, state: WorkState) -> list[Work]:
+        """Jobs in one state, oldest first."""
+        rows = self._database.connection.execute("SELECT * FROM work WHERE state = ? ORDER BY created", (state,))
+        return [_work(row) for row in rows.fetchall()]
+
+    def unfinished_or_newer_than(self, since: float) -> list[Work]:
+        """Jobs that need attention, and those that ended since (Unix seconds)."""
+        marks = ", ".join("?" for _ in FINAL_STATES)
+        rows = self._database.connection.execute(
+            f"SELECT * FROM work WHERE state NOT IN ({marks}) OR updated >= ?",  # noqa: S608  # marks only
+            (*FINAL_STATES, since),
+        )
+        return [_work(row) for row in rows.fetchall()]
+
     def recent(self, limit: int = 20) -> list[Work]:
         """The jobs that changed last, newest first."""
         rows = self._database.connection.execute("SELECT * FROM work ORDER BY updated DESC LIMIT ?", (limit,))
         return [_work(row) for row in rows.fetchall()]
+
+    def counts(self) -> dict[str, float]:
+        """How many jobs are in each state."""
+        rows = self._database.connection.execute("SELECT state, count(*) AS n FROM work GROUP BY state")
+        found = {row["state"]: float(row["n"]) for row in rows.fetchall()}
+        return {state.value: found.get(state.value, 0.0) for state in WorkState}
 
     def history(self, job: str) -> list[tuple[float, str, str | None]]:
         """Each state that a job went through: Unix seconds, state, reason."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from gpubond.errors import BadSettings
+from gpubond.errors import BadSettings, Unreachable
 from gpubond.store.migrations import Component, migrate, prepare
 
 
@@ -31,6 +31,7 @@ class Database:
 
     Raises:
         BadSettings: not writable, not a database, writable by everybody, or written by a newer release.
+        Unreachable: another process holds the write lock for longer than that.
     """
 
     def __init__(self, path: Path, components: Sequence[Component] = (), busy_timeout: float = 30.0) -> None:
@@ -48,6 +49,13 @@ class Database:
                     migrate(tx, component, str(self.path))
         except sqlite3.DatabaseError as error:
             self.close()
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                raise Unreachable(
+                    f"another process has locked the database {self.path}",
+                    field="database",
+                    value=str(self.path),
+                    remedy="nothing is lost: try again when that process is done with it",
+                ) from error
             raise BadSettings(
                 f"{self.path} cannot be used as a database: {error}",
                 field="database",

@@ -5,89 +5,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from eth_account import Account
-from eth_account.signers.local import LocalAccount
 
-from gpubond.buyer.client import Buyer
-from gpubond.buyer.gateway_client import GatewayClient
 from gpubond.chain.development import dev_account
-from gpubond.devnet import Devnet, free_port
 from gpubond.errors import Refused
-from gpubond.jobs.requests import Domain, sign
+from gpubond.jobs.requests import sign
 
-from .marketplace import Marketplace, wait_until
-from .test_jobs import write_job
-
-ROOT = Path(__file__).resolve().parents[2]
-BUYER = 5
-
-
-@dataclass(frozen=True)
-class Door:
-    """A gateway with a job that waits for its inputs."""
-
-    url: str
-    domain: Domain
-    job: bytes
-    buyer: LocalAccount
-    files: dict[str, Path]
-    spec_hash: str
-
-    @property
-    def path(self) -> str:
-        return f"/v1/jobs/0x{self.job.hex()}"
-
-    def request(self, method: str, path: str, signer: LocalAccount | None, **arguments: object) -> httpx.Response:
-        headers = {} if signer is None else {"Authorization": sign(signer, self.domain, method, path, self.job)}
-        return httpx.request(method, self.url + path, headers=headers, timeout=30, **arguments)  # type: ignore[arg-type]
+from .gateway_market import Door, open_door
+from .marketplace import wait_until
 
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Door]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    market = None
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        home = market.provider("provider", 1, 2, "--acknowledge-window", "3600")
-        market.start_worker(home)
-        market.buyer("buyer", BUYER)
-        job_file = write_job(directory, "0")
-        with pytest.MonkeyPatch.context() as patch, Buyer.open(directory / "buyer") as buyer:
-            patch.setattr(Buyer, "upload", lambda self, job: None)
-            prepared = buyer.prepare(job_file)
-            job = buyer.hire(prepared)
-            record = buyer.record(job)
-            provider = buyer.session.index.provider(record.terms.provider)
-            assert provider is not None
-            domain = Domain(31337, str(buyer.session.contracts.escrow.address))
-            account = dev_account(BUYER)
-            spec = directory / "spec.json"
-            spec.write_bytes(prepared.spec.canonical())
-            door = Door(
-                provider.endpoint,
-                domain,
-                record.job_id,
-                account,
-                {**prepared.files, prepared.spec.hash().hex(): spec},
-                prepared.spec.hash().hex(),
-            )
-            wait_until(lambda: door.request("GET", door.path, account).status_code == 200)
-            yield door
-    finally:
-        if market is not None:
-            market.close()
-        devnet.down()
+    with open_door(tmp_path_factory.mktemp("market"), anvil_binary, inputs={"few.bin": bytes(200)}) as door:
+        yield door
 
 
 def test_anyone_may_ask_whether_it_is_up(door: Door) -> None:
-    assert httpx.get(f"{door.url}/healthz").json()["ok"] is True
+    answer = httpx.get(f"{door.url}/healthz").json()
+    assert (answer["ok"], answer["worker"], answer["takes_uploads"]) == (True, "working", True)
+    assert (answer["chain_id"], answer["escrow"]) == (door.domain.chain_id, door.domain.escrow)
+    # Nothing that tells strangers of jobs, buyers or the machine.
+    assert not {"job", "buyer", "path", "free", "used"} & set(" ".join(answer).replace("_", " ").split())
 
 
 @pytest.mark.parametrize("suffix", ["", "/manifest", "/logs?offset=0", "/blobs/" + "ab" * 32])
@@ -151,17 +94,18 @@ def test_an_offset_that_is_none_is_refused(door: Door, offset: str) -> None:
 
 
 def test_the_whole_way_and_then_no_more_uploads(door: Door, tmp_path: Path) -> None:
-    with GatewayClient(door.url, door.buyer, door.domain, door.job) as client:
+    with door.client() as client:
         while missing := client.status()["missing"]:
             for name in missing:
                 client.upload(name, door.files[name])
         wait_until(lambda: client.status()["result"] is not None)
-        assert b"squaring" in client.logs(0)
-        assert client.logs(10**9) == b""
+        assert b"copying" in client.log_piece(0).data
+        assert client.log_piece(10**9).data == b""
         with pytest.raises(Refused, match="no more uploads"):
             client.upload(door.spec_hash, door.files[door.spec_hash])
         output = client.status()["result"]["blobs"][0]
-        client.download(output, 208, tmp_path / "squares.npy")
+        client.download(output, 200, tmp_path / "few")
+        assert (tmp_path / "few").read_bytes() == bytes(200)
         with pytest.raises(Refused, match="no such output"):
             client.download(door.spec_hash, 1, tmp_path / "spec")
     assert door.request("GET", f"{door.path}/blobs/{output}", Account.create()).status_code == 401

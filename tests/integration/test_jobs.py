@@ -125,7 +125,7 @@ def test_a_failing_run_exits_with_an_error_and_pays_the_failure_cap_at_most(
     ran = market.run(*submit(buyer, write_job(tmp_path, "0", "raise SystemExit('no such luck')")))
     assert ran.code == 7
     assert ran.error["code"] == "job_failed"
-    view = ran.document[0]
+    view = ran.document
     assert view["report"]["exit_status"] == 1
     assert view["report"]["tasks_done"] == 0
     assert view["commitment"]["pay"] <= view["terms"]["price_per_second"] * view["terms"]["longest_run"] // 10
@@ -136,7 +136,7 @@ def test_a_failing_run_exits_with_an_error_and_pays_the_failure_cap_at_most(
 def test_a_bag_that_is_done_earns_its_seconds(
     market: Marketplace, worker: Any, buyer: Path, job_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpubond.buyer.client.Order", lambda **fields: Order(**{**fields, "tasks": 7}))
+    monkeypatch.setattr("gpubond.buyer.hiring.Order", lambda **fields: Order(**{**fields, "tasks": 7}))
     before = market.wealth(BUYER), market.wealth(OWNER)
     with Buyer.open(buyer) as client:
         job = client.submit(job_file)

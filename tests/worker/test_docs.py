@@ -9,19 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from gpubond.cli.reasons import all_codes, page
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import load_job_file
+from gpubond.jobs.worker_codes import WorkerCode
 from gpubond.provider.work import STATES
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-
-
-def reasons_table() -> str:
-    rows = [
-        f"| `{reason.value}` | {reason.exit_code} | {reason.fault} | {reason.meaning} {reason.remedy} |"
-        for reason in Reason
-    ]
-    return "\n".join(["| code | exit | fault | meaning and remedy |", "|---|---|---|---|", *rows])
+ROOT = Path(__file__).resolve().parents[2]
+DOCS, PACKAGE = ROOT / "docs", ROOT / "gpubond"
 
 
 def states_table() -> str:
@@ -29,8 +24,29 @@ def states_table() -> str:
     return "\n".join(["| state | waits for |", "|---|---|", *rows])
 
 
-def test_the_reasons_in_the_docs_are_those_of_the_code() -> None:
-    assert reasons_table() in (DOCS / "job-file.md").read_text()
+def test_the_codes_in_the_docs_are_those_of_the_code() -> None:
+    assert page() == (DOCS / "reason-codes.md").read_text(), "gpubond job reasons --markdown > docs/reason-codes.md"
+
+
+def test_no_code_is_used_twice_in_a_group_and_each_has_its_words() -> None:
+    codes = [(item.group, item.code) for item in all_codes()]
+    assert len(codes) == len(set(codes))
+    assert not [item.code for item in all_codes() if not item.meaning or (not item.remedy and item.code != "success")]
+    # The exit status is all that the chain has of a reason.
+    runs = [reason.exit_code for reason in Reason if reason.exit_code]
+    assert len(runs) == len(set(runs))
+
+
+def test_every_reason_that_the_worker_gives_is_documented() -> None:
+    """Literals in the dispatcher: `reason="…"`, and the third argument of `_decline`."""
+    source = (PACKAGE / "provider" / "dispatcher.py").read_text()
+    given = {
+        word
+        for form in (r'reason="(\w+)"', r'_decline\(\s*work,\s*record,\s*"(\w+)"')
+        for word in re.findall(form, source)
+    }
+    assert {"policy", "inputs_missing", "worker_restarted"} <= given
+    assert given <= {*WorkerCode, *Reason}
 
 
 def test_the_states_in_the_docs_are_those_of_the_code() -> None:

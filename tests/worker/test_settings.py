@@ -99,3 +99,34 @@ def test_a_wrong_setting_is_named_with_a_remedy(tmp_path: Path, change: tuple[st
         home_with(tmp_path, GOOD.replace(*change)).load()
     assert caught.value.field == field
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("min_price = 1", "provider.min_price"),
+        ("min_price_per_hour = 0", "provider.min_price_per_hour"),
+        ('tiers = ["EXACT"]', "provider.tiers.0"),
+        ("runtimes = []", "provider.runtimes"),
+        ("longest_run = 0", "provider.longest_run"),
+        ("grace_seconds = -1", "provider.grace_seconds"),
+    ],
+)
+def test_a_policy_that_is_misspelt_or_impossible_is_refused_by_name(tmp_path: Path, line: str, field: str) -> None:
+    address = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    text = f'{GOOD}\n[provider]\naddress = "{address}"\n{line}\n'
+    with pytest.raises(BadSettings) as refused:
+        home_with(tmp_path, text).load()
+    assert refused.value.field == field
+    assert "gpubond.toml" in (refused.value.remedy or "")
+
+
+def test_the_policy_of_the_file_is_read(tmp_path: Path) -> None:
+    policy = (
+        'classes = ["cpu-sim"]\nmin_price_per_hour = 1.5\nlongest_run = 60\nruntimes = ["python"]\nlow_gas_jobs = 5'
+    )
+    text = f'{GOOD}\n[provider]\naddress = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"\n{policy}\n'
+    provider = home_with(tmp_path, text).load().provider
+    assert provider is not None
+    assert (provider.classes, str(provider.min_price_per_hour), provider.longest_run) == (("cpu-sim",), "1.5", 60)
+    assert (provider.runtimes, provider.tiers, provider.low_gas_jobs) == (("python",), ("BASIC",), 5)

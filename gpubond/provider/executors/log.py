@@ -24,6 +24,7 @@ class JobLog:
         self._left = max_bytes
         self._tail = b""
         self._thread: threading.Thread | None = None
+        self._full = False
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     @property
@@ -66,8 +67,15 @@ class JobLog:
 
     def _emit(self, piece: bytes) -> None:
         view = memoryview(piece)
-        while view:
-            view = view[os.write(self._file, view) :]
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError as error:
+            # The pipe must be read on: a job that meets a closed one dies, by no fault of its own.
+            if not self._full:
+                self._full = True
+                _logger.error("a job's log cannot be written: %s", error.strerror)
+            self.truncated = True
         if self._on_log is not None:
             try:
                 self._on_log(piece)

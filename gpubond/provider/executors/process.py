@@ -102,6 +102,12 @@ class ProcessExecutor:
         """Where the log of the job's latest attempt lies, or will lie."""
         return self._directory(job_id) / "log.txt"
 
+    def has_room(self, spec: JobSpec) -> bool:
+        """Whether the disk has as much room as the job may use; a job that meets a full disk fails by no fault of its
+        own, and nobody could tell."""
+        place = self._root if self._root.exists() else self._root.parent
+        return shutil.disk_usage(place).free >= spec.limits.disk_mib * _MIB
+
     def wipe(self, job_id: str) -> None:
         """Remove everything of the job's attempts: directory, log, outputs. No attempt may be running."""
         directory = self._directory(job_id)

@@ -19,6 +19,7 @@ from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors import usage
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.sandbox import Sandbox, write_plan
+from gpubond.store.boundaries import boundary
 
 _POLL_SECONDS = 0.05
 _MEASURE_SECONDS = 0.2
@@ -98,6 +99,7 @@ class Supervisor:
             finally:
                 for handle in (status_write, ready_write, log_write):
                     os.close(handle)
+            boundary("run:started")
             self._log.follow(log_read)
             reason, detail = None, ""
             try:
@@ -120,6 +122,8 @@ class Supervisor:
             measured = begin
             while not select.select([handle], [], [], _POLL_SECONDS)[0]:
                 self._read_status(status)
+                if self._init is not None:
+                    boundary("run:during")
                 now = time.monotonic()
                 if cancel.is_set():
                     raise _Finding(Reason.CANCELLED, "ended from outside")

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -155,3 +156,119 @@ def test_altered_address_is_noticed(key_file: Path) -> None:
     key_file.write_text(json.dumps(content))
     with pytest.raises(BadSettings, match="another address"):
         load_key_file(key_file, PASSPHRASE)
+
+
+# The test vectors of the format's definition, against which geth is tested as well. Like geth's own files they name
+# parameters in any order; these two state no address.
+DEFINITION_KEY = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
+DEFINITION = {
+    "scrypt": {
+        "crypto": {
+            "cipher": "aes-128-ctr",
+            "cipherparams": {"iv": "83dbcc02d8ccb40e466191a123791e0e"},
+            "ciphertext": "d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
+            "kdf": "scrypt",
+            "kdfparams": {
+                **{"dklen": 32, "n": 262144, "r": 1, "p": 8},
+                "salt": "ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19",
+            },
+            "mac": "2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097",
+        },
+        "id": "3198bc9c-6672-5ab3-d995-4942343ae5b6",
+        "version": 3,
+    },
+    "pbkdf2": {
+        "crypto": {
+            "cipher": "aes-128-ctr",
+            "cipherparams": {"iv": "6087dab2f9fdbbfaddc31a909735c1e6"},
+            "ciphertext": "5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46",
+            "kdf": "pbkdf2",
+            "kdfparams": {
+                **{"c": 262144, "dklen": 32, "prf": "hmac-sha256"},
+                "salt": "ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd",
+            },
+            "mac": "517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2",
+        },
+        "id": "3198bc9c-6672-5ab3-d995-4942343ae5b6",
+        "version": 3,
+    },
+}
+
+
+@pytest.mark.parametrize("derivation", sorted(DEFINITION))
+def test_the_definitions_own_files_open(tmp_path: Path, derivation: str) -> None:
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(DEFINITION[derivation]))
+    assert load_key_file(path, "testpassword").key.hex() == DEFINITION_KEY
+
+
+def geth_style(derivation: str, account: Any) -> dict[str, Any]:
+    """What geth and Clef write: fields in their order, the address in lower case without 0x."""
+    made = account.encrypt(PASSPHRASE, kdf=derivation, iterations=4096)
+    return {
+        "address": account.address[2:].lower(),
+        "crypto": made["crypto"],
+        "id": made["id"],
+        "version": 3,
+    }
+
+
+def capitals(content: dict[str, Any]) -> dict[str, Any]:
+    return {name.capitalize(): value for name, value in content.items()}
+
+
+@pytest.mark.parametrize("derivation", ["scrypt", "pbkdf2"])
+@pytest.mark.parametrize("spelling", [lambda content: content, capitals], ids=["lower", "capitals"])
+def test_a_file_as_geth_names_and_writes_it(tmp_path: Path, derivation: str, spelling: Any) -> None:
+    account = Account.create()
+    content = spelling(geth_style(derivation, account))
+    path = tmp_path / f"UTC--2026-03-01T12-57-55.920751759Z--{account.address[2:].lower()}"
+    path.write_text(json.dumps(content))
+    path.chmod(0o600)
+    assert key_address(path) == account.address
+    assert load_key_file(path, PASSPHRASE).key == account.key
+    with pytest.raises(BadSettings, match="wrong passphrase"):
+        load_key_file(path, PASSPHRASE + "!")
+
+
+# A test vector of geth, whose early releases left leading zeros of a key out.
+SHORT_KEY = "fa7b3db73dc7dfdf8c5fbdb796d741e4488628c41fc4febd9160a866ba0f35"
+SHORT = {
+    "crypto": {
+        "cipher": "aes-128-ctr",
+        "cipherparams": {"iv": "e0c41130a323adc1446fc82f724bca2f"},
+        "ciphertext": "9517cd5bdbe69076f9bf5057248c6c050141e970efa36ce53692d5d59a3984",
+        "kdf": "scrypt",
+        "kdfparams": {
+            **{"dklen": 32, "n": 2, "r": 8, "p": 1},
+            "salt": "711f816911c92d649fb4c84b047915679933555030b3552c1212609b38208c63",
+        },
+        "mac": "d5e116151c6aa71470e67a7d42c9620c75c4d23229847dcc127794f0732b0db5",
+    },
+    "id": "fecfc4ce-e956-48fd-953b-30f8b52ed66c",
+    "version": 3,
+}
+
+
+def test_a_key_whose_leading_zeros_were_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(SHORT))
+    assert load_key_file(path, "foo").key.hex() == "00" + SHORT_KEY
+
+
+def test_files_that_others_can_read_are_warned_about(
+    key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text(PASSPHRASE)
+    secret.chmod(0o600)
+    monkeypatch.setenv("GPUBOND_PASSPHRASE_FILE", str(secret))
+    load_key_file(key_file)
+    assert not caplog.records
+    secret.chmod(0o644)
+    key_file.chmod(0o640)
+    load_key_file(key_file)
+    assert [record.args for record in caplog.records] == [
+        ("key", key_file, key_file),
+        ("passphrase", secret, secret),
+    ]

@@ -14,13 +14,14 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from gpubond.chain.carrier import GAP_POLLS
 from gpubond.chain.outbox import OutboxEntry, OutboxState, variants
-from gpubond.chain.sender import Sender
+from gpubond.chain.sender import MAX_REVERTS, RECHECK_DEPTH, Sender
 from gpubond.errors import BadInput, BadSettings, KeyInUse, NotEnough, Refused, Unreachable
 from gpubond.store.database import Database
 
 from ..conftest import Anvil
-from .conftest import Emitter, deploy_emitter, fund
+from .conftest import STRANGER, Emitter, deploy_emitter, fund
 
 
 @pytest.fixture
@@ -341,6 +342,100 @@ def test_foreign_transaction_must_be_confirmed_before_the_purpose_is_given_up(
     with pytest.raises(KeyInUse):
         sender.poll()
     assert state(sender, "bump:1") is OutboxState.DISPLACED
+
+
+def revert_once(anvil: Anvil, sender: Sender, emitter: Emitter, **options: Any) -> OutboxEntry:
+    """A transaction that was fine when it was signed, and is refused by the block that has it."""
+    anvil.automine(False)
+    entry = bump(sender, emitter, **options)
+    code = anvil.rpc("eth_getCode", emitter.address, "latest")
+    anvil.rpc("anvil_setCode", emitter.address, "0x60006000fd")
+    anvil.mine()
+    anvil.rpc("anvil_setCode", emitter.address, code)
+    anvil.automine(True)
+    sender.poll()
+    assert state(sender, "bump:1") is OutboxState.REVERTED
+    return entry
+
+
+def test_what_reverted_is_sent_anew_on_request_and_not_for_ever(anvil: Anvil, sender: Sender, emitter: Emitter) -> None:
+    first = revert_once(anvil, sender, emitter)
+    assert bump(sender, emitter).id == first.id
+    tried = {first.tx_hash}
+    for _ in range(MAX_REVERTS):
+        tried.add(revert_once(anvil, sender, emitter, retry_reverted=True).tx_hash)
+    assert len(tried) == 1 + MAX_REVERTS
+    assert bump(sender, emitter, retry_reverted=True).state is OutboxState.REVERTED
+    assert emitter.call("count") == 0
+
+
+def test_what_reverted_is_followed_further_as_later_nonces_depend_on_it(
+    anvil: Anvil, sender: Sender, emitter: Emitter
+) -> None:
+    anvil.mine(2)
+    revert_once(anvil, sender, emitter)
+    again = bump(sender, emitter, retry_reverted=True)
+    assert sender.wait(again, 30).state is OutboxState.CONFIRMED
+    anvil.automine(False)
+    anvil.reorg(2)
+    anvil.rpc("anvil_dropAllTransactions")
+    sender.poll()
+    anvil.automine(True)
+    anvil.mine()
+    sender.poll()
+    # Both are there again, in the order of their nonces; this contract takes both.
+    assert anvil.node.eth.get_transaction_count(sender.address) == again.nonce + 1
+
+
+def test_nonce_that_nobody_used_is_filled(
+    anvil: Anvil, sender: Sender, emitter: Emitter, worker_key: LocalAccount
+) -> None:
+    anvil.automine(False)
+    fields: Any = {"to": STRANGER, "value": 1, "gas": 21_000, "gasPrice": 10**11, "nonce": 0, "chainId": 31337}
+    signed = worker_key.sign_transaction(fields)
+    foreign = anvil.node.eth.send_raw_transaction(signed.raw_transaction).to_0x_hex()
+    entry = bump(sender, emitter)
+    assert entry.nonce == 1
+    anvil.rpc("anvil_dropTransaction", foreign)
+    anvil.automine(True)
+    for _ in range(GAP_POLLS - 1):
+        sender.poll()
+    assert sender.entry("gap:0") is None
+    assert sender.wait(entry, 30).state is OutboxState.CONFIRMED
+    assert state(sender, "gap:0") is OutboxState.CONFIRMED
+    assert emitter.call("count") == 1
+
+
+def test_fees_rise_at_once_where_the_block_asks_for_more(anvil: Anvil, sender: Sender, emitter: Emitter) -> None:
+    anvil.automine(False)
+    entry = bump(sender, emitter)
+    anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(5000 * 10**9))
+    anvil.mine()
+    sender.poll()
+    raised = sender.entry("bump:1")
+    assert raised is not None
+    assert (raised.state, raised.tx_hash == entry.tx_hash) == (OutboxState.SENT, False)
+    anvil.mine()
+    assert sender.wait(raised, 30).state is OutboxState.CONFIRMED
+    assert emitter.call("count") == 1
+
+
+def test_reorg_deeper_than_is_watched_is_found_on_request(anvil: Anvil, sender: Sender, emitter: Emitter) -> None:
+    anvil.mine(2)
+    entry = bump(sender, emitter)
+    sender.wait(entry, 30)
+    anvil.mine(RECHECK_DEPTH + 1)
+    anvil.automine(False)
+    anvil.reorg(RECHECK_DEPTH + 2)
+    anvil.rpc("anvil_dropAllTransactions")
+    anvil.mine(RECHECK_DEPTH + 8)
+    sender.poll()
+    assert state(sender, "bump:1") is OutboxState.CONFIRMED
+    sender.recheck("bump:1")
+    assert state(sender, "bump:1") is OutboxState.SENT
+    anvil.mine()
+    assert sender.wait(entry, 30).state is OutboxState.CONFIRMED
+    assert emitter.call("count") == 1
 
 
 def test_one_key_has_one_sender(anvil: Anvil, sender: Sender, tmp_path: Path, worker_key: LocalAccount) -> None:

@@ -269,6 +269,23 @@ def test_database_of_other_contracts_is_refused(
     assert refused.value.field == "block"
 
 
+def test_a_release_that_watches_a_contract_more_reads_everything_anew(
+    anvil: Anvil, emitter: Emitter, db: Database, compiled_emitter: dict[str, Any]
+) -> None:
+    other = deploy_emitter(anvil.node, compiled_emitter)
+    emitter.send("bump")
+    other.send("bump")
+    watch(emitter, db).poll_once()
+    assert stored_logs(db) == chain_logs(emitter)
+    both = {emitter.address: emitter.abi, other.address: other.abi}
+    grown = Watcher(emitter.node, db, both, emitter.block, on_events=derive, on_rollback=undo)
+    grown.poll_once()
+    assert stored_logs(db) == sorted(chain_logs(emitter) + chain_logs(other))
+    # Not the other way round: what is stored of a contract no longer named would stay.
+    with pytest.raises(BadSettings, match="another deployment"):
+        watch(emitter, db)
+
+
 class UnsteadyProvider(NodeProvider):
     """A real node whose answers a test may replace, or before which it may act."""
 
@@ -412,6 +429,35 @@ def test_lagging_node_behind_a_balancer_hides_no_event(
     assert watcher.poll_once() == 0
     provider.before = lambda method, params: None
     assert watcher.poll_once() == 2
+
+
+def test_node_that_has_blocks_but_not_yet_their_logs_hides_no_event(
+    anvil: Anvil, emitter: Emitter, db: Database, unsteady: Unsteady
+) -> None:
+    provider, watched = unsteady
+    watcher = watch(watched, db)
+    watcher.poll_once()
+    emitter.send("bump")
+    anvil.mine(2)
+    empty = RPCResponse(jsonrpc="2.0", id=1, result=[])
+    provider.before = lambda method, params: empty if method == "eth_getLogs" else None
+    before = watcher.position()
+    assert watcher.poll_once() == 0
+    assert watcher.position() == before
+    provider.before = lambda method, params: None
+    assert watcher.poll_once() == 1
+
+
+def test_revision_tells_what_another_process_stored(anvil: Anvil, emitter: Emitter, db: Database) -> None:
+    watcher, other = watch(emitter, db), watch(emitter, db)
+    assert watcher.revision() is None
+    emitter.send("bump")
+    other.poll_once()
+    seen = watcher.revision()
+    assert (watcher.poll_once(), seen is None) == (0, False)
+    anvil.reorg(1, [(emitter.unsent("bump"), 0)])
+    other.poll_once()
+    assert watcher.revision() not in (None, seen)
 
 
 POLLING = """

@@ -18,6 +18,7 @@ from gpubond.jobs.manifest import (
     ResultCommitment,
     commit_outputs,
     prove_chunk,
+    prove_chunks,
     verify_chunk,
     verify_outputs,
 )
@@ -112,6 +113,17 @@ def test_every_chunk_is_proved_and_nothing_else(write: Write) -> None:
     for beyond in (-1, 6, 7):
         with pytest.raises(ValueError, match="6 chunks"):
             prove_chunk(result.manifest, files, beyond)
+
+
+def test_proofs_made_together_are_those_made_one_by_one(write: Write) -> None:
+    files = write(a=b"A" * 30_000, b=b"B" * 5000)
+    result = commit(files)
+    made = prove_chunks(result.manifest, files, (0, 3, result.chunk_count - 1))
+    assert made == {index: prove_chunk(result.manifest, files, index) for index in made}
+    assert sorted(made) == [0, 3, result.chunk_count - 1]
+    assert all(verify_chunk(result.root, proof) for proof in made.values())
+    with pytest.raises(ValueError, match="no chunk"):
+        prove_chunks(result.manifest, files, (0, result.chunk_count))
 
 
 def test_padding_beyond_the_last_chunk_cannot_be_proved(write: Write) -> None:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import base64
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_account import Account
 
 from gpubond.jobs import requests
-from gpubond.jobs.requests import Domain, Unauthorized, Verifier, sign
+from gpubond.jobs.nonces import NonceLog
+from gpubond.jobs.requests import Domain, TooManyRequests, Unauthorized, Verifier, part_content, sign
 
 DOMAIN = Domain(31337, "0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0")
 JOB = bytes.fromhex("ab" * 32)
@@ -38,10 +40,19 @@ def test_the_buyers_request_passes_once(buyer: Any) -> None:
 
 
 def test_a_thiefs_signature_is_refused_and_takes_no_memory(buyer: Any, thief: Any) -> None:
-    verifier = Verifier(DOMAIN)
+    nonces = NonceLog(None, max_age=requests.MAX_AGE)
     with pytest.raises(Unauthorized, match="not that of the job's buyer"):
-        verifier.check(sign(thief, DOMAIN, "GET", PATH, JOB), "GET", PATH, JOB, buyer.address)
-    assert not verifier._seen
+        Verifier(DOMAIN, nonces).check(sign(thief, DOMAIN, "GET", PATH, JOB), "GET", PATH, JOB, buyer.address)
+    assert len(nonces) == 0
+
+
+def test_a_signature_is_for_one_part(buyer: Any) -> None:
+    content = part_content("bytes 0-3/8", "sha-256=:AAAA:")
+    header = sign(buyer, DOMAIN, "PUT", PATH, JOB, content)
+    for other in ("", part_content("bytes 4-7/8", "sha-256=:AAAA:"), part_content("bytes 0-3/8", "sha-256=:BBBB:")):
+        with pytest.raises(Unauthorized):
+            Verifier(DOMAIN).check(header, "PUT", PATH, JOB, buyer.address, other)
+    Verifier(DOMAIN).check(header, "PUT", PATH, JOB, buyer.address, content)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +77,14 @@ def test_a_signature_for_another_chain_or_escrow_is_refused(buyer: Any, domain: 
         Verifier(DOMAIN).check(sign(buyer, domain, "GET", PATH, JOB), "GET", PATH, JOB, buyer.address)
 
 
-@pytest.mark.parametrize("shift", [-requests.LIFETIME - 1, requests.MAX_AGE])
-def test_a_stale_or_postdated_signature_is_refused(buyer: Any, shift: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = time.time()
-    monkeypatch.setattr(requests.time, "time", lambda: now + shift)
-    header = sign(buyer, DOMAIN, "GET", PATH, JOB)
-    monkeypatch.setattr(requests.time, "time", lambda: now)
-    with pytest.raises(Unauthorized, match="expired"):
+@pytest.mark.parametrize(
+    ("ahead", "words"), [(-requests.LIFETIME - 1, "expired"), (requests.MAX_AGE, "600 s are the most")]
+)
+def test_a_stale_or_postdated_signature_is_refused(buyer: Any, ahead: int, words: str) -> None:
+    header = sign(buyer, DOMAIN, "GET", PATH, JOB, ahead=ahead)
+    with pytest.raises(Unauthorized, match=words) as caught:
         Verifier(DOMAIN).check(header, "GET", PATH, JOB, buyer.address)
+    assert "the gateway's says" in str(caught.value)
 
 
 def envelope(**changes: Any) -> str:
@@ -104,10 +115,19 @@ def test_malformed_headers_are_refused(buyer: Any, header: str | None) -> None:
         Verifier(DOMAIN).check(header, "GET", PATH, JOB, buyer.address)
 
 
-def test_the_memory_of_nonces_is_bounded(buyer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "MAX_NONCES", 2)
-    verifier = Verifier(DOMAIN)
+def test_a_signature_counts_once_across_a_restart(buyer: Any, tmp_path: Path) -> None:
+    header = sign(buyer, DOMAIN, "PUT", PATH, JOB)
+    for attempt in range(2):
+        verifier = Verifier(DOMAIN, NonceLog(tmp_path, max_age=requests.MAX_AGE))
+        if attempt == 0:
+            verifier.check(header, "PUT", PATH, JOB, buyer.address)
+        with pytest.raises(Unauthorized, match="used before"):
+            verifier.check(header, "PUT", PATH, JOB, buyer.address)
+
+
+def test_the_memory_of_nonces_is_bounded(buyer: Any) -> None:
+    verifier = Verifier(DOMAIN, NonceLog(None, max_age=requests.MAX_AGE, limit_of_one=2))
     for _ in range(2):
         verifier.check(sign(buyer, DOMAIN, "GET", PATH, JOB), "GET", PATH, JOB, buyer.address)
-    with pytest.raises(Unauthorized, match="too many"):
+    with pytest.raises(TooManyRequests, match="too many"):
         verifier.check(sign(buyer, DOMAIN, "GET", PATH, JOB), "GET", PATH, JOB, buyer.address)

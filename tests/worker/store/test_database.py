@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gpubond.errors import BadSettings
+from gpubond.errors import BadSettings, Unreachable
 from gpubond.store.database import Database
 from gpubond.store.migrations import Component
 
@@ -188,6 +188,14 @@ def test_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="cannot be used as a database"):
         Database(path)
     assert path.read_bytes() == before
+
+
+def test_file_that_another_process_has_locked_is_no_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / "worker.db"
+    locked = pytest.raises(Unreachable, match="another process has locked")
+    with Database(path, [NOTES_1]) as db, db.transaction(), locked:
+        Database(path, busy_timeout=0.1)
+    Database(path).close()
 
 
 def test_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpubond provider run` and `backup`: the worker, and a copy of its store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gpubond.chain.session import open_session
+from gpubond.cli.command import home_option, reporting
+from gpubond.cli.logs import log_to_stderr
+from gpubond.cli.output import facts, print_json, shortened, table
+from gpubond.provider.daemon import Daemon
+from gpubond.provider.rehearsal import Intent, rehearse
+from gpubond.settings import Home
+from gpubond.store.backup import back_up
+
+_home = home_option("provider")
+
+
+@click.command()
+@click.option("--verbose", is_flag=True, help="Log more.")
+@click.option("--dry-run", is_flag=True, help="Show what it would do with each job now, and end. Needs no key.")
+@_home
+@reporting
+def run(verbose: bool, dry_run: bool, home: Path, as_json: bool) -> None:
+    """Run the worker until it is told to end.
+
+    Ctrl-C or SIGTERM drains: nothing new starts, runs may go on for provider.grace_seconds, and what ended is
+    committed. A second signal cuts the grace short. Nothing is lost by SIGKILL either.
+
+    Example: GPUBOND_PASSPHRASE_FILE=~/.secret gpubond provider run
+    """
+    log_to_stderr(verbose=verbose, as_json=as_json)
+    if dry_run:
+        _rehearse(home, as_json)
+    else:
+        Daemon(home).run()
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_home
+@reporting
+def backup(file: Path, home: Path, as_json: bool) -> None:
+    """Copy the store into FILE, consistently and while the worker runs. An existing file is not overwritten.
+
+    It holds jobs, transactions and the index; not keys, settings or blobs. To restore it, stop the worker, move
+    store.sqlite, store.sqlite-wal and store.sqlite-shm away, and copy FILE to store.sqlite.
+
+    Example: gpubond provider backup /var/backups/gpubond-$(date +%F).sqlite
+    """
+    copied = back_up(Home(home).store_file, file)
+    if as_json:
+        print_json({"file": str(file), "bytes": copied})
+    else:
+        click.echo(f"{file}: {copied:,} bytes, checked")
+
+
+def _rehearse(home: Path, as_json: bool) -> None:
+    with open_session(home, with_key=False) as session:
+        intents = rehearse(session)
+        if as_json:
+            print_json({"dry_run": True, "jobs": [intent.as_dict() for intent in intents]})
+            return
+        settings = session.settings
+        assert settings.provider is not None and settings.gateway is not None  # noqa: S101  # by `rehearse`
+        facts(
+            [
+                ("provider", settings.provider.address),
+                ("gateway", f"{settings.gateway.host}:{settings.gateway.port}, announced as {settings.gateway.url}"),
+                ("block", session.watcher.position().number),
+            ]
+        )
+        _show(intents)
+        click.echo("Nothing was sent, and no job was touched.")
+
+
+def _show(intents: list[Intent]) -> None:
+    if not intents:
+        click.echo("No job is open: it would wait for hires.")
+        return
+    table(
+        ("job", "on chain", "here", "it would", "because"),
+        [(shortened(item.job), item.status, item.state or "new", item.action, item.words) for item in intents],
+    )

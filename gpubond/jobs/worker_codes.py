@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a provider's worker moved a job on: what its status and history say beside the reasons of runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class WorkerCode(StrEnum):
+    """Codes of the worker; a move that is due to a run carries the run's `Reason` instead."""
+
+    POLICY = "policy"
+    SPEC_INVALID = "spec_invalid"
+    INPUTS_MISSING = "inputs_missing"
+    INPUTS_LOST = "inputs_lost"
+    DEADLINE_PASSED = "deadline_passed"
+    WORKER_RESTARTED = "worker_restarted"
+    RETRY = "retry"
+    REORG = "reorg"
+    HIRE_REORGED = "hire_reorged"
+    COMMITTED_BEFORE = "committed_before"
+    COMMIT_REVERTED = "commit_reverted"
+    SETTLE_REVERTED = "settle_reverted"
+    DECLINE_REVERTED = "decline_reverted"
+
+    @property
+    def meaning(self) -> str:
+        """One line saying what happened."""
+        return _WORDS[self][0]
+
+    @property
+    def remedy(self) -> str:
+        """One line saying what the buyer can do."""
+        return _WORDS[self][1]
+
+
+_WORDS: dict[WorkerCode, tuple[str, str]] = {
+    WorkerCode.POLICY: (
+        "The hire or its specification is against the provider's policy, which the detail names.",
+        "Lower the job's limits, or hire another provider.",
+    ),
+    WorkerCode.SPEC_INVALID: (
+        "What was uploaded as the specification is not valid.",
+        "Submit with this release of gpubond; `gpubond job validate` checks the file.",
+    ),
+    WorkerCode.INPUTS_MISSING: (
+        "The inputs had not arrived shortly before the end of the acknowledgement window.",
+        "Submit again, and leave `gpubond job submit` running until the upload ends.",
+    ),
+    WorkerCode.INPUTS_LOST: (
+        "Inputs that had arrived are gone from the provider's disk.",
+        "`gpubond job upload` sends them again; what does not come back in time is declined or expires.",
+    ),
+    WorkerCode.DEADLINE_PASSED: (
+        "The worker could not deliver before the deadline.",
+        "`gpubond job expire` refunds and compensates you.",
+    ),
+    WorkerCode.WORKER_RESTARTED: ("The worker restarted during the run, which begins anew.", "None needed."),
+    WorkerCode.RETRY: ("The run failed by the provider's fault and is tried again.", "None needed."),
+    WorkerCode.REORG: ("The chain took the commitment back; it is sent again.", "None needed."),
+    WorkerCode.HIRE_REORGED: (
+        "The chain took the hire back, and it has not returned.",
+        "Your money is back in your balance: submit again.",
+    ),
+    WorkerCode.COMMITTED_BEFORE: (
+        "The chain has a commitment that this worker's store did not know of.",
+        "None needed; if its gateway does not serve the result, see `gpubond job demand`.",
+    ),
+    WorkerCode.COMMIT_REVERTED: (
+        "The contract refused the commitment again and again.",
+        "Wait for the deadline; then `gpubond job expire` refunds and compensates you.",
+    ),
+    WorkerCode.SETTLE_REVERTED: (
+        "The contract refused the provider's settlement again and again.",
+        "None needed; `gpubond job release` settles it as well.",
+    ),
+    WorkerCode.DECLINE_REVERTED: (
+        "The contract refused the decline again and again: it came too late.",
+        "Wait for the deadline; then `gpubond job expire` refunds and compensates you.",
+    ),
+}

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Buyers' wishes to end a job: stored before they are acknowledged, taken up by the dispatcher's next look.
+
+A wish heard within the acknowledgement window ends in a decline, so that all comes back. After it the worker commits
+a failed run of the seconds that were used, which the failure cap bounds. A run that ended before stays what it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gpubond.chain.index import JobRecord
+from gpubond.chain.market import JobTerms, Status
+from gpubond.provider.work import WorkLog, WorkState
+from gpubond.store.database import Database
+from gpubond.store.migrations import Component
+
+CANCELLATION_TABLES = Component(
+    "cancellations",
+    ("CREATE TABLE cancellations (job TEXT PRIMARY KEY, at REAL NOT NULL, chain_time INTEGER NOT NULL) STRICT;",),
+)
+
+# Seconds that a decline may need to be mined, at most a quarter of the acknowledgement window: one that is mined too
+# late would cost the collateral. Afterwards a failed run of no seconds costs a buyer that cancels as little.
+DECLINE_MARGIN = 60
+
+# States in which a job can still be cancelled: it has no result.
+CANCELLABLE = frozenset({WorkState.HIRED, WorkState.AWAITING_INPUTS, WorkState.READY, WorkState.RUNNING})
+
+
+class Cancellations:
+    """The table of wishes. Written by the gateway, read by the dispatcher."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.install(CANCELLATION_TABLES)
+
+    def wish(self, job: str, chain_time: int) -> None:
+        """Notes the wish; a second one changes nothing.
+
+        Args:
+            job: its id, 0x hex.
+            chain_time: the latest block's time when it was heard, Unix seconds: which rule holds for it.
+        """
+        with self._database.transaction() as tx:
+            tx.execute(
+                "INSERT INTO cancellations (job, at, chain_time) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (job, time.time(), chain_time),
+            )
+
+    def heard(self, job: str) -> int | None:
+        """The chain's time at which the buyer's wish was heard, or None."""
+        row = self._database.connection.execute("SELECT chain_time FROM cancellations WHERE job = ?", (job,)).fetchone()
+        return None if row is None else int(row["chain_time"])
+
+    def owed(self, record: JobRecord, used: int) -> int:
+        """Seconds to be paid of those that a stopped run used: none if the wish was heard within the acknowledgement
+        window, however late the run stopped."""
+        heard = self.heard(record.job)
+        return 0 if heard is not None and heard <= record.terms.acknowledge_by else used
+
+
+def decline_margin(terms: JobTerms) -> int:
+    """Seconds before the acknowledgement deadline by which a decline should be sent."""
+    return min(DECLINE_MARGIN, (terms.acknowledge_by - terms.matched_at) // 4)
+
+
+def can_decline(terms: JobTerms, now: int) -> bool:
+    """Whether a decline that is sent now is mined in time."""
+    return now <= terms.acknowledge_by - decline_margin(terms)
+
+
+def hear(cancellations: Cancellations, record: JobRecord, work_log: WorkLog, now: Callable[[], int]) -> dict[str, Any]:
+    """Notes a wish if it is not too late; what the gateway tells the buyer: what follows, and until when."""
+    work = work_log.get(record.job)
+    heard = cancellations.heard(record.job)
+    # Executed without a result: this machine failed, and the job is about to be tried again.
+    failed_here = work is not None and work.state == WorkState.EXECUTED and work.result is None
+    open_still = work is None or work.state in CANCELLABLE or failed_here
+    if heard is None and record.status == Status.ACTIVE and open_still:
+        cancellations.wish(record.job, now())
+        heard = cancellations.heard(record.job)
+    terms = record.terms
+    state = None if work is None else work.state
+    if heard is None:
+        effect, until = f"too late: the run has ended; the job is {state or record.status.name.lower()}", None
+    elif heard <= terms.acknowledge_by:
+        effect = (
+            "the run is stopped and all comes back: by a decline, or shortly before the end of the acknowledgement "
+            "window by a failed run of no seconds"
+        )
+        until = terms.deliver_by
+    else:
+        effect = "the run is stopped; the seconds used so far are paid, up to the failure cap; the rest comes back"
+        until = terms.deliver_by
+    return {"job": record.job, "acknowledged": heard is not None, "state": state, "effect": effect, "until": until}

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of the machine: disk, memory, sandbox, driver and GPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from gpubond.provider import devices, nvml
+from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
+from gpubond.provider.executors.process import ProcessExecutor
+
+_MIB = 1 << 20
+
+
+def disk(subject: Subject) -> Finding:
+    """A job's disk and a buyer's blobs fit on it."""
+    policy, count = subject.provider, subject.offer.count
+    place = subject.home.directory
+    free = shutil.disk_usage(place).free // _MIB
+    # A running job's folder and a copy of what it leaves; beside them the blobs of its buyer.
+    one = 2 * policy.max_disk_mib + subject.gateway.max_blob_mib
+    all_of_them = count * 2 * policy.max_disk_mib + policy.storage_mib
+    words = f"{free:,} MiB are free at {place}"
+    if free < one:
+        return failed(
+            f"{words}, a single job may need {one:,}",
+            "free some, or lower provider.max_disk_mib or gateway.max_blob_mib",
+        )
+    if free < all_of_them:
+        return warning(
+            f"{words}; {count} jobs of provider.max_disk_mib and one buyer's provider.storage_mib "
+            f"may need {all_of_them:,}",
+            "free some, or lower those two",
+        )
+    return ok(f"{words}, {all_of_them:,} may be needed")
+
+
+def memory(subject: Subject) -> Finding:
+    """The jobs' memory fits into the machine's."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
+    needed = subject.offer.count * subject.provider.max_memory_mib
+    if subject.provider.max_memory_mib > total:
+        return failed(
+            f"a job may use {subject.provider.max_memory_mib:,} MiB, the machine has {total:,}",
+            "lower provider.max_memory_mib",
+        )
+    if needed > total:
+        return warning(
+            f"{subject.offer.count} jobs at once may use {needed:,} MiB, the machine has {total:,}",
+            "lower provider.max_memory_mib or offer.count",
+        )
+    return ok(f"{total:,} MiB, {needed:,} may be used by jobs")
+
+
+def sandbox(subject: Subject) -> Finding:
+    """A sandbox can be made, and Python and NumPy start in it."""
+    ProcessExecutor(subject.home.work).check()
+    return ok("bubblewrap makes one, Python and NumPy start in it")
+
+
+def gpu(subject: Subject) -> Finding:  # noqa: PLR0911  # one for each thing that can be found
+    """The machine is what is offered."""
+    offered, here = subject.offer.resource_class, devices.device_class()
+    driver = nvml.look()
+    if offered == devices.CPU_SIM:
+        if here == devices.CPU_SIM:
+            return ok(f"none, and class {offered} needs none ({devices.no_gpu_reason()})")
+        return warning(
+            f"this machine has {devices.device_name()}, but {offered} is offered",
+            f'to sell the GPU, write class = "{here}" in [offer] and run `gpubond provider join`',
+        )
+    if driver.mismatch is not None:
+        return failed(f"the NVIDIA driver does not work: {driver.mismatch}", "reboot, or load the module that fits")
+    if here == devices.CPU_SIM:
+        return failed(
+            f"{offered} is offered, and there is no usable GPU: {devices.no_gpu_reason()}",
+            "install NVIDIA's driver and reboot; `nvidia-smi` must list the GPU",
+        )
+    if here != offered:
+        return failed(
+            f"{offered} is offered, this machine is {here}",
+            f'write class = "{here}" in [offer] and run `gpubond provider join`',
+        )
+    if subject.offer.count > len(driver.devices) > 0:
+        return warning(
+            f"{subject.offer.count} jobs at once are offered, and they share the first GPU", "set offer.count to 1"
+        )
+    version = "" if driver.version is None else f", driver {driver.version}"
+    return ok(f"{devices.device_name()}{version}")

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The moments at which a worker may die: each has a name here, and a test kills a real worker at every one.
+
+In production `boundary` does nothing. A test names one in GPUBOND_TEST_KILL_AT, as `move:before:ready`, or with
+`#2` for the second time; the process that reaches it gets SIGKILL, which is all that can be asked for. Only the
+environment of the worker's start arms it: no setting, no request and no event does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+
+ARM = "GPUBOND_TEST_KILL_AT"
+
+# Where a worker moves a job to: the states of `gpubond.provider.work`, as a test checks. Not `convicted`: jobs that
+# can be are declined, and its move is that of the other ends.
+MOVES = (
+    "hired",
+    "awaiting_inputs",
+    "ready",
+    "running",
+    "cancelling",
+    "executed",
+    "committing",
+    "committed",
+    "settling",
+    "declining",
+    "settled",
+    "declined",
+    "expired",
+    "abandoned",
+)
+# What a worker sends.
+ACTIONS = ("commit", "settle", "decline")
+
+# Name -> the cases in which it is told apart; none: it is one moment.
+BOUNDARIES: dict[str, tuple[str, ...]] = {
+    # The watcher: events were read, stored (but not committed), committed; a reorg is forgotten alike.
+    "watch:seen": (),
+    "watch:in_store": (),
+    "watch:stored": (),
+    "rollback:seen": (),
+    "rollback:in_store": (),
+    "rollback:stored": (),
+    # The worker's own record of a job.
+    "adopt:before": (),
+    "adopt:in_store": (),
+    "adopt:after": (),
+    "move:before": MOVES,
+    "move:after": MOVES,
+    # The run.
+    "inputs:complete": (),
+    "inputs:noted": (),
+    "run:before_start": (),
+    "run:started": (),
+    "run:during": (),
+    "run:ended": (),
+    "run:kept": (),
+    # A transaction: tried, stored, broadcast, its receipt asked for, its outcome stored.
+    "send:tried": ACTIONS,
+    "send:in_store": ACTIONS,
+    "send:stored": ACTIONS,
+    "send:broadcast": ACTIONS,
+    "receipt:before": ACTIONS,
+    "receipt:read": ACTIONS,
+    "mined:in_store": ACTIONS,
+    "mined:stored": ACTIONS,
+    # With confirmations; after a reorg; when fees rise; when somebody else used the nonce, or left one out.
+    "confirmed:before": (),
+    "confirmed:stored": (),
+    "unmined:before": (),
+    "unmined:stored": (),
+    "bump:before": (),
+    "bump:stored": (),
+    "displaced:before": (),
+    "displaced:stored": (),
+    "gap:before": (),
+    "gap:stored": (),
+}
+
+
+def names() -> list[str]:
+    """All boundaries, one for each case."""
+    return [full for name, cases in BOUNDARIES.items() for full in ([f"{name}:{case}" for case in cases] or [name])]
+
+
+def _armed() -> tuple[str, int] | None:
+    text = os.environ.get(ARM)
+    if not text:
+        return None
+    name, _, time = text.partition("#")
+    if name not in names() or not (time or "1").isdigit():
+        raise SystemExit(f"{ARM}: there is no boundary {text!r}")
+    return name, int(time or "1")
+
+
+_ARMED = _armed()
+_passed = itertools.count(1)
+_guard = threading.Lock()
+
+
+def boundary(name: str, case: str | None = None) -> None:
+    """Says that the worker has come to a moment of that name; see `BOUNDARIES`."""
+    if _ARMED is None:
+        return
+    if _ARMED[0] == (name if case is None else f"{name}:{case}"):
+        with _guard:
+            if next(_passed) == _ARMED[1]:
+                os.kill(os.getpid(), signal.SIGKILL)
