@@ -51,6 +51,7 @@ class Place:
         command(
             *("provider", "init", "--home", str(home), "--port", str(free_port())),
             *("--rpc-url", rpc_url or self.devnet.url, "--deployment", str(self.deployment)),
+            *("--ws-url", self.devnet.url.replace("http", "ws", 1)),
             *("--price-per-hour", "3.6", "--collateral", "0.01", "--count", str(slots), "--backed-jobs", "4000"),
             *("--challenge-window", "600", "--delivery-margin", "3600"),
             *("--dev-owner", str(OWNER), "--dev-operator", str(OPERATOR)),

@@ -50,6 +50,11 @@ class ChainSettings(_Section):
     deployment: Path = Field(description="deployments/<chain-id>.json as written by `ape run deploy`")
     confirmations: int = Field(default=0, ge=0, description="blocks to wait before an event counts")
     poll_seconds: float = Field(default=0.5, gt=0, le=60)
+    ws_url: str | None = Field(
+        default=None,
+        pattern=r"^wss?://",
+        description="where the node announces new blocks, which wake the worker; it is asked seldomer then",
+    )
     coin_price: Decimal | None = Field(
         default=None, gt=0, description="whole tokens for one coin of the chain, to show gas in tokens as well"
     )

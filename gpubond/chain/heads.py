@@ -41,7 +41,13 @@ class Heads:
         self._shown = urlsplit(url).hostname or "the node"  # the path may hold an API key
         self._on_head = on_head
         self._ended = threading.Event()
+        self._alive = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="heads", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether heads come now, so that nobody need ask for them often."""
+        return self._alive.is_set()
 
     def __enter__(self) -> Heads:
         self._thread.start()
@@ -63,8 +69,10 @@ class Heads:
                         if told:
                             logger.info("new blocks are announced by %s again", self._shown)
                         pause, told = 1.0, False
+                        self._alive.set()
                         self._on_head()
             except (OSError, TimeoutError, WebSocketException, ValueError) as error:
+                self._alive.clear()
                 if not told and not self._ended.is_set():
                     logger.warning("%s announces no blocks (%s); polling goes on", self._shown, type(error).__name__)
                 told = True

@@ -47,6 +47,7 @@ for _command in (doctor, run, backup, offers, earnings, withdraw, leave):
 
 @group.command()
 @rpc_url_option
+@click.option("--ws-url", help="WebSocket address at which the node announces new blocks, so that jobs start sooner.")
 @deployment_option
 @click.option("--price-per-hour", required=True, type=Decimal, help="Tokens an hour, for instance 1.80.")
 @click.option("--collateral", required=True, type=Decimal, help="Tokens locked for each job.")
@@ -85,6 +86,7 @@ for _command in (doctor, run, backup, offers, earnings, withdraw, leave):
 @reporting
 def init(
     rpc_url: str,
+    ws_url: str | None,
     deployment: Path,
     price_per_hour: Decimal,
     collateral: Decimal,
@@ -126,7 +128,7 @@ def init(
     write_settings(
         folder,
         {
-            "chain": {"rpc_url": rpc_url, "deployment": deployment.absolute()},
+            "chain": {"rpc_url": rpc_url, "ws_url": ws_url, "deployment": deployment.absolute()},
             "key": operator,
             "owner_key": owner,
             "provider": {"address": owner_address},

@@ -13,10 +13,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
+from gpubond.chain.heads import Heads
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session, open_session
@@ -44,6 +46,8 @@ _Answer = TypeVar("_Answer")
 
 # After the runs' grace, for the commitments of those that ended; the unit in packaging/ allows for both.
 COMMIT_SECONDS = 30.0
+# How much seldomer the node is asked while it announces its blocks by itself.
+HEADS_PATIENCE = 10
 # Longest pause between tries while the node does not answer.
 MAX_PAUSE = 30.0
 
@@ -59,6 +63,8 @@ class Daemon:
         # Who has a store has perhaps jobs in it, so a node that is silent now is waited for.
         self._patient = Home(directory).store_file.exists()
         self._stop = threading.Event()
+        # Set by whatever gives the loop something to do: a new head, an input, a run that ended, a signal.
+        self._wake = threading.Event()
         self._hurry = threading.Event()
         self._sparing = Sparing(logger)
         self._session = self._ask(lambda: open_session(directory))
@@ -107,6 +113,7 @@ class Daemon:
                 cancellations=cancellations,
                 now=session.contracts.now,
                 nonces=session.home.directory / "nonces",
+                on_change=self._wake.set,
             )
             server = GatewayServer(gateway, settings.gateway, session.home.resolve)
             dispatcher = Dispatcher(
@@ -122,6 +129,7 @@ class Daemon:
                 gateway=settings.gateway,
                 slots=settings.offer.count,
                 cancellations=cancellations,
+                on_run_ended=self._wake.set,
             )
             answers = DemandAnswers(session, sender, work, stores, settings.provider)
             retention = Retention(
@@ -147,7 +155,9 @@ class Daemon:
             try:
                 gas = GasWatch(session.node, session.address, settings.provider.low_gas_jobs)
                 chores = (answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
-                self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores)
+                url = settings.chain.ws_url
+                with Heads(url, self._wake.set) if url else nullcontext() as heads:
+                    self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores, heads)
                 self._drain(session, dispatcher, sender, settings.provider.grace_seconds)
             finally:
                 answers.stop()
@@ -167,6 +177,7 @@ class Daemon:
         sender: Sender,
         reconcile_seconds: float,
         chores: Sequence[Callable[[], object]],
+        heads: Heads | None,
     ) -> None:
         pause = session.settings.chain.poll_seconds
         failures, reconciled, seen = 0, float("-inf"), None
@@ -194,7 +205,11 @@ class Daemon:
                 # Jobs lose collateral if the worker ends, so it outlives whatever a node answers.
                 failures += 1
                 logger.exception("the step failed; nothing is torn down, trying again")
-            self._stop.wait(min(MAX_PAUSE, pause * 2 ** min(failures, 10)) if failures else pause)
+            if failures:
+                self._stop.wait(min(MAX_PAUSE, pause * 2 ** min(failures, 10)))
+            else:
+                self._wake.wait(pause * (HEADS_PATIENCE if heads is not None and heads.alive else 1))
+                self._wake.clear()
 
     def _poll(self, sender: Sender) -> None:
         """What is wrong with one transaction must not hold up the jobs."""
@@ -256,6 +271,7 @@ class Daemon:
         else:
             logger.info("%s: draining", name)
             self._stop.set()
+            self._wake.set()
 
     def _require_operator(self, session: Session, provider: str) -> None:
         state = session.contracts.provider(provider)

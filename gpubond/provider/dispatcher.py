@@ -10,18 +10,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from gpubond.chain.contracts import Call, Contracts
+from gpubond.chain.contracts import Contracts
 from gpubond.chain.index import JobRecord, MarketIndex
 from gpubond.chain.market import Status
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
-from gpubond.errors import BadInput, GpuBondError, Refused
+from gpubond.errors import BadInput, GpuBondError
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.cancellations import CANCELLABLE, Cancellations, can_decline, decline_margin
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.policy import refusal_of_spec, refusal_of_terms
 from gpubond.provider.runs import Finished, Runs, failed_result
+from gpubond.provider.sending import Sending
 from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import FINAL_STATES, Work, WorkLog, WorkState
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
 # Starts of one job, with those that ended with the worker: a job that kills the worker must not do so for ever.
 MAX_STARTS = 6
+# Steps that a job takes at once at most; from hire to run it takes three.
+MAX_STEPS = 5
 # Blocks after which a hire that a reorg removed is given up; should it come back, so does the job.
 ABSENT_BLOCKS = 64
 
@@ -72,6 +75,7 @@ class Dispatcher:
         provider_address: whose jobs.
         slots: jobs at once.
         cancellations: buyers' wishes to end a job.
+        on_run_ended: called from a run's own thread when its outcome can be taken.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Dispatcher:
         gateway: GatewaySettings,
         slots: int,
         cancellations: Cancellations,
+        on_run_ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._provider_address = provider_address
         self._contracts = contracts
@@ -100,11 +105,12 @@ class Dispatcher:
         self._executor = executor
         self._provider = provider
         self._gateway = gateway
-        self._runs = Runs(executor, slots)
+        self._runs = Runs(executor, slots, on_run_ended)
         self._cancellations = cancellations
         self._absent_since: dict[str, int] = {}
         self._draining = False
         self._sparing = Sparing(logger)
+        self._sending = Sending(contracts, index, sender, work, self._sparing)
         self._steps: dict[WorkState, Step] = {
             WorkState.HIRED: self._check_hire,
             WorkState.AWAITING_INPUTS: self._await_inputs,
@@ -162,15 +168,24 @@ class Dispatcher:
                 self._end(work, _ENDS[known.status], known)
 
     def tick(self) -> None:
-        """One step of every unfinished job; a job whose step fails does not hold up the others."""
+        """Takes every unfinished job as far as it goes without waiting; one whose step fails does not hold up the
+        others."""
         for work in self._work.unfinished():
             try:
-                self._step(work)
+                self._advance(work)
             except GpuBondError as error:
                 key = (work.job, work.state, error.code, error.field)
                 self._sparing.warn(key, "job %s in %s: %s", work.job, work.state, error)
             except Exception:
                 logger.exception("job %s in %s: the step failed and is tried again", work.job, work.state)
+
+    def _advance(self, work: Work) -> None:
+        for _ in range(MAX_STEPS):
+            self._step(work)
+            now = self._work.get(work.job)
+            if now is None or now.state == work.state or now.state in FINAL_STATES:
+                return
+            work = now
 
     def _step(self, work: Work) -> None:
         record = self._index.job(work.job)
@@ -349,7 +364,7 @@ class Dispatcher:
                 seconds_used=result["seconds"],
                 tasks_done=record.terms.tasks if result["exit_code"] == 0 else 0,
             )
-            self._submit(work, "commit", call, WorkState.COMMITTING)
+            self._sending.submit(work, "commit", call, WorkState.COMMITTING)
             return
         if work.attempts < MAX_ATTEMPTS:
             self._work.move(work.job, WorkState.READY, reason="retry")
@@ -361,31 +376,35 @@ class Dispatcher:
             self._work.move(work.job, WorkState.COMMITTED)
             logger.info("job %s: committed", work.job)
             return
-        self._again_if_lost(work, "commit", WorkState.EXECUTED)
+        self._sending.again_if_lost(work, "commit", WorkState.EXECUTED)
 
     def _await_settlement(self, work: Work, record: JobRecord) -> None:
         if record.status == Status.ACTIVE:  # the commitment was reorganised away
             self._work.move(work.job, WorkState.COMMITTING, reason="reorg")
             return
         commitment = record.commitment
-        if record.status != Status.COMMITTED or commitment is None:
+        if commitment is None:
             return
-        if self._contracts.now() >= commitment.committed_at + record.terms.challenge_window:
-            self._submit(work, "settle", self._contracts.settle(record.terms, commitment), WorkState.SETTLING)
+        due = commitment.committed_at + record.terms.challenge_window
+        if record.status == Status.DISPUTED:
+            # An arbiter that does not decide in time has lost its say.
+            due += record.terms.dispute_timeout
+        if self._contracts.now() >= due:
+            self._sending.submit(work, "settle", self._contracts.settle(record.terms, commitment), WorkState.SETTLING)
 
     def _follow_settlement(self, work: Work, record: JobRecord) -> None:
         if record.status == Status.ACTIVE:  # settlement and commitment were reorganised away
             self._work.move(work.job, WorkState.COMMITTING, reason="reorg")
             return
-        self._again_if_lost(work, "settle", WorkState.COMMITTED)
+        self._sending.again_if_lost(work, "settle", WorkState.COMMITTED)
 
     def _follow_decline(self, work: Work, record: JobRecord) -> None:
         entry = self._sender.entry(f"decline:{work.job}")
         if entry is not None and entry.state in (OutboxState.SENT, OutboxState.MINED, OutboxState.CONFIRMED):
-            self._again_if_lost(work, "decline", WorkState.DECLINING)
+            self._sending.again_if_lost(work, "decline", WorkState.DECLINING)
         elif self._contracts.now() <= record.terms.acknowledge_by:
             # The worker died, or the node failed, between noting the decline and sending it; or it reverted.
-            self._submit(work, "decline", self._contracts.decline(record.terms), WorkState.DECLINING)
+            self._sending.submit(work, "decline", self._contracts.decline(record.terms), WorkState.DECLINING)
         elif work.reason == "inputs_missing":
             # Too late to give it back; the inputs may still come in time.
             self._work.move(work.job, WorkState.AWAITING_INPUTS)
@@ -409,39 +428,7 @@ class Dispatcher:
             return
         logger.info("job %s: declining, %s: %s", work.job, reason, detail)
         self._work.move(work.job, WorkState.DECLINING, reason=reason, detail=detail)
-        self._submit(work, "decline", self._contracts.decline(record.terms), WorkState.DECLINING)
-
-    def _submit(self, work: Work, action: str, call: Call, following: WorkState) -> None:
-        try:
-            entry = self._sender.submit(f"{action}:{work.job}", call.to, call.data, retry_reverted=True)
-        except Refused as error:
-            # The contract's state may be newer than the index; if it stays so, the deadline ends the job.
-            self._sparing.warn((work.job, action), "job %s: %s is refused: %s", work.job, action, error.message)
-            record = self._index.job(work.job)
-            if action == "commit" and record is not None and self._contracts.now() > record.terms.deliver_by:
-                self._work.move(work.job, WorkState.ABANDONED, reason="deadline_passed", detail=error.message)
-            return
-        if entry.state == OutboxState.REVERTED:
-            logger.error("job %s: %s was mined and refused again and again: %s", work.job, action, entry.reason)
-            self._work.move(work.job, WorkState.ABANDONED, reason=f"{action}_reverted", detail=entry.reason or "")
-            return
-        logger.info("job %s: %s sent in %s", work.job, action, entry.tx_hash)
-        if work.state != following:
-            self._work.move(work.job, following)
-
-    def _again_if_lost(self, work: Work, action: str, back: WorkState) -> None:
-        """Goes back where a transaction cannot have its effect any more; else the sender looks after it."""
-        purpose = f"{action}:{work.job}"
-        entry = self._sender.entry(purpose)
-        if entry is None or entry.state == OutboxState.DISPLACED:
-            self._work.move(work.job, back)
-        elif entry.state == OutboxState.REVERTED:
-            # The state that it met may be gone, so it is tried again: a static call shows whether that helps.
-            logger.warning("job %s: %s was mined and refused: %s", work.job, action, entry.reason)
-            self._work.move(work.job, back)
-        elif entry.state == OutboxState.CONFIRMED:
-            # The index shows no effect: it lags a moment, or a reorg deeper than the sender watches took it away.
-            self._sender.recheck(purpose)
+        self._sending.submit(work, "decline", self._contracts.decline(record.terms), WorkState.DECLINING)
 
     def _end(self, work: Work, state: WorkState, record: JobRecord) -> None:
         self._runs.cancel(work.job)

@@ -79,6 +79,7 @@ class Gateway:
         cancellations: where wishes to end a job are noted.
         now: the chain's time, Unix seconds.
         nonces: folder in which used nonces are remembered (None: until the process ends).
+        on_change: called when a buyer has brought something that the worker can act on; it must return at once.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Gateway:
         cancellations: Cancellations,
         now: Callable[[], int],
         nonces: Path | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.work = work
         self.stores = stores
@@ -102,6 +104,7 @@ class Gateway:
         self.settings = settings
         self.cancellations = cancellations
         self.now = now
+        self.on_change = on_change
         self.metrics = GatewayMetrics()
         self.door = Door(
             settings.max_connections, settings.max_connections_per_address, settings.trusted_proxies, self.metrics

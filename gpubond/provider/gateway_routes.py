@@ -201,6 +201,8 @@ class _Endpoint:
                 metrics.refused.labels(code).inc()
                 await _drain(request)
             status = response.status_code
+            if status < 300 and request.method not in ("GET", "HEAD"):
+                self._gateway.on_change()
             await response(scope, receive, send)
         except (ClientDisconnect, TimeoutError):
             status = 499  # whoever asked has gone, or was too slow; there is nobody to answer

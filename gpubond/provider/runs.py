@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,9 @@ class Finished:
 class Runs:
     """At most `slots` runs at once. Thread-safe."""
 
-    def __init__(self, executor: Executor, slots: int) -> None:
+    def __init__(self, executor: Executor, slots: int, on_ended: Callable[[], None] = lambda: None) -> None:
         self._executor = executor
+        self._on_ended = on_ended
         self._slots = slots
         self._pool = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="run")
         self._running: dict[str, threading.Event] = {}
@@ -99,6 +101,7 @@ class Runs:
         with self._lock:
             self._finished[job] = outcome
             self._running.pop(job, None)
+        self._on_ended()
 
 
 def failed_result(
