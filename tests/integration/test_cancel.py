@@ -261,7 +261,8 @@ def test_a_settlement_that_the_buyer_was_quicker_with_is_settled(
             assert entry is not None and entry.state == OutboxState.REVERTED
             dispatcher.tick()
             found = work.get(job)
-            assert found is not None and found.state == WorkState.SETTLING
+            # Not given up: it is tried again, unless the index shows that it is done.
+            assert found is not None and found.state in (WorkState.SETTLING, WorkState.COMMITTED)
             session.sync()
             dispatcher.tick()
             found = work.get(job)

@@ -28,7 +28,7 @@ CHECKS = [
     checks.response_schema_conformance,
 ]
 # Schemathesis leaves the description itself out.
-OPERATIONS = ("health", "status", "upload", "parts", "download", "manifest", "logs")
+OPERATIONS = ("health", "status", "upload", "parts", "download", "manifest", "logs", "cancel")
 
 
 @pytest.fixture(scope="module")
