@@ -15,10 +15,10 @@ from eth_abi.encoding import TextStringEncoder
 from eth_abi.exceptions import DecodingError
 from eth_abi.registry import ABIRegistry, BaseEquals, registry
 from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3.types import LogReceipt
 
+from gpubond.chain.addresses import checksummed
 from gpubond.errors import BadSettings
 
 Abi = Sequence[Mapping[str, Any]]
@@ -58,6 +58,18 @@ def _lenient_codec() -> ABICodec:
 _CODEC = _lenient_codec()
 
 
+class _Shape:
+    """An event's arguments, taken apart once: the same events come many thousand times."""
+
+    def __init__(self, entry: Mapping[str, Any]) -> None:
+        inputs: Abi = entry["inputs"]
+        self.name = str(entry["name"])
+        self.names = [part["name"] for part in inputs]
+        self.indexed = [part for part in inputs if part.get("indexed", False)]
+        self.plain = [part for part in inputs if not part.get("indexed", False)]
+        self.kinds = [collapse_if_tuple(dict(part)) for part in self.plain]
+
+
 class EventDecoder:
     """Decodes logs of known contracts.
 
@@ -66,12 +78,12 @@ class EventDecoder:
     """
 
     def __init__(self, contracts: Mapping[str, Abi]) -> None:
-        self._events: dict[tuple[str, bytes], Mapping[str, Any]] = {}
+        self._events: dict[tuple[str, bytes], _Shape] = {}
         for address, abi in contracts.items():
             for entry in abi:
                 if entry.get("type") == "event" and not entry.get("anonymous", False):
                     topic = bytes(event_abi_to_log_topic(entry))  # type: ignore[arg-type]
-                    self._events[(to_checksum_address(address), topic)] = entry
+                    self._events[(checksummed(address), topic)] = _Shape(entry)
         self.addresses = sorted({address for address, _ in self._events})
         self.topics = sorted({"0x" + topic.hex() for _, topic in self._events})
         self._blooms = {_bloom_bits(bytes.fromhex(address[2:])) | _bloom_bits(topic) for address, topic in self._events}
@@ -84,7 +96,7 @@ class EventDecoder:
     def matches(self, log: LogReceipt) -> bool:
         """Whether a log is one of the events."""
         topics = log["topics"]
-        return bool(topics) and (to_checksum_address(log["address"]), bytes(topics[0])) in self._events
+        return bool(topics) and (checksummed(log["address"]), bytes(topics[0])) in self._events
 
     def decode(self, log: LogReceipt) -> Event | None:
         """The event, or None where the contract's ABI does not have it.
@@ -92,17 +104,17 @@ class EventDecoder:
         Raises:
             BadSettings: the log does not fit the ABI, so the ABI is not that of the deployed contract.
         """
-        address = to_checksum_address(log["address"])
+        address = checksummed(log["address"])
         if not log["topics"]:
             return None
         entry = self._events.get((address, bytes(log["topics"][0])))
         if entry is None:
             return None
         try:
-            args = _arguments(entry["inputs"], [bytes(topic) for topic in log["topics"][1:]], bytes(log["data"]))
+            args = _arguments(entry, [bytes(topic) for topic in log["topics"][1:]], bytes(log["data"]))
         except (DecodingError, ValueError) as error:
             raise BadSettings(
-                f"event {entry['name']} in block {log['blockNumber']} does not fit the ABI: {error}",
+                f"event {entry.name} in block {log['blockNumber']} does not fit the ABI: {error}",
                 field="contract",
                 value=address,
                 remedy="use the gpubond release that the contracts were deployed with",
@@ -113,7 +125,7 @@ class EventDecoder:
             log_index=int(log["logIndex"]),
             tx_hash=log["transactionHash"].to_0x_hex(),
             address=address,
-            name=str(entry["name"]),
+            name=entry.name,
             args=args,
         )
 
@@ -127,9 +139,8 @@ def _bloom_bits(value: bytes) -> int:
     return bits
 
 
-def _arguments(inputs: Abi, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
-    indexed = [part for part in inputs if part.get("indexed", False)]
-    plain = [part for part in inputs if not part.get("indexed", False)]
+def _arguments(shape: _Shape, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
+    indexed, plain = shape.indexed, shape.plain
     if len(indexed) != len(topics):
         raise ValueError(f"{len(topics)} indexed arguments, the ABI has {len(indexed)}")
     values: dict[str, Any] = {}
@@ -138,10 +149,10 @@ def _arguments(inputs: Abi, topics: Sequence[bytes], data: bytes) -> dict[str, A
             values[part["name"]] = "0x" + topic.hex()
         else:
             values[part["name"]] = _json_ready(_CODEC.decode([part["type"]], topic)[0], part)
-    decoded = _CODEC.decode([collapse_if_tuple(dict(part)) for part in plain], data)
+    decoded = _CODEC.decode(shape.kinds, data)
     for part, value in zip(plain, decoded, strict=True):
         values[part["name"]] = _json_ready(value, part)
-    return {part["name"]: values[part["name"]] for part in inputs}
+    return {name: values[name] for name in shape.names}
 
 
 def _is_hashed(kind: str) -> bool:
@@ -159,7 +170,7 @@ def _json_ready(value: Any, part: Mapping[str, Any]) -> Any:
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if kind == "address":
-        return to_checksum_address(value)
+        return checksummed(value)
     if kind.startswith(("fixed", "ufixed")):
         return str(value)
     return value

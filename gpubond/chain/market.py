@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Self
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
-from web3 import Web3
 
+from gpubond.chain.addresses import checksummed
 from gpubond.errors import BadInput
 
 BPS = 10_000
@@ -75,7 +75,7 @@ class _Record:
             if kind == "bytes32":
                 value = bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(value)
             elif kind == "address":
-                value = Web3.to_checksum_address(value)
+                value = checksummed(value)
             else:
                 value = int(value)
             values[field.name] = value

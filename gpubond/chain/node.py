@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
+from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
-from web3.exceptions import BlockNotFound
+from web3.exceptions import BlockNotFound, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import RPCEndpoint, RPCResponse
+from web3.types import LogReceipt, RPCEndpoint, RPCResponse
 
+from gpubond.chain.addresses import checksummed
 from gpubond.errors import BadSettings, Unreachable
 
 CONNECT_TIMEOUT = 5.0
@@ -33,6 +35,46 @@ def redact(url: str) -> str:
     port = f":{parts.port}" if parts.port else ""
     hidden = "/…" if parts.path.strip("/") or parts.query else ""
     return f"{parts.scheme}://{host}{port}{hidden}"
+
+
+def raw_logs(node: Web3, query: dict[str, Any]) -> list[LogReceipt]:
+    """`eth_getLogs` without web3's formatters, which take a third of the time of a long history.
+
+    Args:
+        node: from `connect`.
+        query: JSON-ready.
+
+    Raises:
+        Web3RPCError: the node refuses.
+        Unreachable: no answer, or none that is one.
+    """
+    answer = node.provider.make_request(RPCEndpoint("eth_getLogs"), [query])
+    if "error" in answer:
+        raise Web3RPCError(str(answer["error"]), rpc_response=answer)
+    try:
+        return [_log(raw) for raw in answer["result"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unreachable(
+            f"the node answers eth_getLogs with something else ({type(error).__name__})",
+            field="node",
+            remedy="try again, or name another node in [chain]",
+        ) from None
+
+
+def _log(raw: dict[str, Any]) -> LogReceipt:
+    return cast(
+        LogReceipt,
+        {
+            "address": checksummed(raw["address"]),
+            "topics": [HexBytes(topic) for topic in raw["topics"]],
+            "data": HexBytes(raw["data"]),
+            "blockNumber": int(raw["blockNumber"], 16),
+            "blockHash": HexBytes(raw["blockHash"]),
+            "logIndex": int(raw["logIndex"], 16),
+            "transactionHash": HexBytes(raw["transactionHash"]),
+            "removed": bool(raw.get("removed", False)),
+        },
+    )
 
 
 class NodeProvider(HTTPProvider):

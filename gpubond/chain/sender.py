@@ -102,6 +102,7 @@ class Sender:
         self._carrier = Carrier(node, db, account, chain_id, self._outbox)
         self._guard = threading.RLock()
         self._unexplained: Counter[int] = Counter()
+        self._head = 0
         first_block = check_first_block(node, None, str(db.path))
         self._lock = KeyLock(chain_id, account.address, lock_timeout, first_block or "")
         self._lock.acquire()
@@ -205,8 +206,10 @@ class Sender:
             Unreachable: no answer.
         """
         with self._guard:
-            head = self._node.eth.block_number
             connection = self._db.connection
+            if not self.in_flight() and not self._outbox.recent(connection, self._head - RECHECK_DEPTH):
+                return []  # and an idle worker costs its node nothing
+            head = self._head = self._node.eth.block_number
             recent = self._outbox.recent(connection, head - RECHECK_DEPTH)
             # Blocks are chained by their hashes: where the newest still stands, so do all below it.
             newest = max(recent, key=lambda entry: entry.block_number or 0, default=None)

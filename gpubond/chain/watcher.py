@@ -20,7 +20,7 @@ from web3.exceptions import BlockNotFound, Web3RPCError
 from web3.types import BlockData, FilterParams, LogReceipt
 
 from gpubond.chain.events import Abi, Event, EventDecoder, event_row, stored_events
-from gpubond.chain.node import TimedOut, check_first_block
+from gpubond.chain.node import TimedOut, check_first_block, raw_logs
 from gpubond.errors import BadSettings, Unreachable
 from gpubond.store.boundaries import boundary
 from gpubond.store.database import Database, Transaction
@@ -155,18 +155,18 @@ class Watcher:
         stored, attempts = 0, 0
         while attempts < ATTEMPTS:
             try:
-                advanced = self._advance()
+                advanced, more = self._advance()
             except _ViewChangedError as reason:
                 attempts += 1
                 log.info("the chain changed while it was read (%s); reading again", reason)
                 continue
-            if advanced is None:
-                break
             stored += advanced
+            if not more:
+                break
         return stored
 
-    def _advance(self) -> int | None:
-        """One step: walk back, or store one chunk; None when there is nothing to do."""
+    def _advance(self) -> tuple[int, bool]:
+        """One step: walk back, or store one chunk; how many events, and whether there may be more to do."""
         if not self._same_chain:
             self._check_genesis()
         cursor = self.position()
@@ -174,18 +174,18 @@ class Watcher:
         self.behind = self.head < cursor.number
         if self.behind:
             log.warning("the node's head %d is below the last stored block %d", self.head, cursor.number)
-            return None
-        if cursor.hash is not None and self._hash_at(cursor.number) != cursor.hash:
-            self._walk_back(cursor)
-            return 0
+            return 0, False
         target = self.head - self._confirmations
-        if target <= cursor.number:
-            return None
         # Only what lies well below the head is fetched by range.
         deep = min(target, self.head - TAIL)
-        if deep > cursor.number:
-            return self._store_range(cursor, deep)
-        return self._store_tail(cursor, target)
+        if target > cursor.number >= deep:
+            return self._store_tail(cursor, target)  # along the parents' hashes, so the cursor's block is compared
+        if cursor.hash is not None and self._hash_at(cursor.number) != cursor.hash:
+            self._walk_back(cursor)
+            return 0, True
+        if target <= cursor.number:
+            return 0, False
+        return self._store_range(cursor, deep), True
 
     def _store_range(self, cursor: Position, deep: int) -> int:
         first = cursor.number + 1
@@ -209,9 +209,8 @@ class Watcher:
 
     def _range_logs(self, first: int, last: int) -> list[LogReceipt] | None:
         """Logs of blocks first to last; None when the node finds that too much, and the chunk was halved."""
-        query = cast(FilterParams, {"fromBlock": first, "toBlock": last, **self._filter()})
         try:
-            logs = self._node.eth.get_logs(query)
+            logs = raw_logs(self._node, {"fromBlock": hex(first), "toBlock": hex(last), **self._filter()})
         except (Web3RPCError, TimedOut) as error:
             if first == last:
                 if isinstance(error, TimedOut):
@@ -223,13 +222,16 @@ class Watcher:
         self._chunk = min(self._max_chunk, self._chunk + max(1, self._chunk // 8))
         return logs
 
-    def _store_tail(self, cursor: Position, target: int) -> int:
+    def _store_tail(self, cursor: Position, target: int) -> tuple[int, bool]:
         parent = cursor.hash
         trail: dict[int, str] = {}
         logs: list[LogReceipt] = []
         for number in range(cursor.number + 1, target + 1):
             block = self._block(number)
             if parent is not None and block["parentHash"].to_0x_hex() != parent:
+                if number == cursor.number + 1 and self._hash_at(cursor.number) != cursor.hash:
+                    self._walk_back(cursor)
+                    return 0, True
                 raise _ViewChangedError(f"block {number} has another parent than the one stored")
             parent = block["hash"].to_0x_hex()
             trail[number] = parent
@@ -245,7 +247,7 @@ class Watcher:
                 self._doubt_silence(block)
             logs += found
         assert parent is not None  # noqa: S101 - target is above the cursor
-        return self._commit(cursor, Position(target, parent), trail, logs)
+        return self._commit(cursor, Position(target, parent), trail, logs), False
 
     def _doubt_silence(self, block: BlockData) -> None:
         """Nodes answer that a block has no logs while they have not indexed it yet; its receipts tell."""
