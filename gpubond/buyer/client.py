@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gpubond.buyer.boundaries import Boundary, reached
 from gpubond.buyer.cancelling import Cancelled, cancel_job, cancel_submission
 from gpubond.buyer.codes import JobCode, SubmissionCode
 from gpubond.buyer.delivery import Delivery
@@ -40,6 +39,7 @@ from gpubond.jobs.manifest import Manifest
 from gpubond.jobs.spec import JobSpec, load_job_file
 from gpubond.jobs.template import write_job
 from gpubond.jobs.validate import Report, validate_job_file
+from gpubond.store.boundaries import boundary
 
 # What ended without a result and with all money back, so that the next best may be hired.
 _TRY_AGAIN = (JobCode.DECLINED, JobCode.NOT_DELIVERED)
@@ -234,7 +234,7 @@ class Buyer(Demanding):
         if submission.code.open:
             set_code(submission.id, SubmissionCode.OPEN)
         view = self.wait(job, on_log=on_log)
-        reached(Boundary.END_SEEN)
+        boundary("buy:end_seen")
         if view.code not in _TRY_AGAIN:
             ended = SubmissionCode.RUN_FAILED if view.failed else SubmissionCode.DELIVERED
             set_code(submission.id, ended, view.explanation)

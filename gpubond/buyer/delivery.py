@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from gpubond.buyer.boundaries import Boundary, reached
 from gpubond.buyer.codes import JobCode
 from gpubond.buyer.desk import POLL_SECONDS, Desk
 from gpubond.buyer.gateway_client import MAX_LOG_BYTES, Busy, GatewayClient, LogPiece, NotSeenYet
@@ -24,6 +23,7 @@ from gpubond.buyer.provider_answer import checked_answer
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status
 from gpubond.errors import BadInput, Refused, Unreachable
+from gpubond.store.boundaries import boundary
 
 # How often one blob is sent before the gateway is taken at its deeds: it does not want it.
 MAX_SENDS = 3
@@ -104,8 +104,8 @@ class Delivery:
                     what = "the specification" if name == order.spec_hash else path.name
                     desk.say(f"uploading {what} ({_size(path):,} bytes)")
                     self._patiently(partial(gateway.upload, name, path, Meter(desk.say, what)), record)
-                    reached(Boundary.BLOB_SENT)
-        reached(Boundary.UPLOADED)
+                    boundary("buy:blob_sent")
+        boundary("buy:uploaded")
 
     def wait(
         self,

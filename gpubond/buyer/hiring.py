@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gpubond.buyer.boundaries import Boundary, reached
 from gpubond.buyer.codes import SubmissionCode
 from gpubond.buyer.desk import POLL_SECONDS, Desk
 from gpubond.buyer.gateway_client import gateway_answers
@@ -22,6 +21,7 @@ from gpubond.buyer.quotes import Prepared, Quote, choose
 from gpubond.chain.market import Order, Status, Tier
 from gpubond.chain.outbox import OUTBOX, Outbox, OutboxEntry, OutboxState
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
+from gpubond.store.boundaries import boundary
 
 # Seconds that the node may take to show the event of a hire that it has mined.
 FIND_TIMEOUT = 120.0
@@ -69,7 +69,7 @@ class Hiring:
             retries=retries,
             offer=prepared.quote.record.offer,
         )
-        reached(Boundary.SUBMISSION_STORED)
+        boundary("buy:submission_stored")
         return submission
 
     def complete(self, order: OrderRecord, seconds: int) -> str:
@@ -99,14 +99,14 @@ class Hiring:
             self._require_wanted(order)
             self._require_all_back(order)
             self._top_up(order.salt, order.offer.price_per_second * seconds)
-            reached(Boundary.FUNDS_READY)
+            boundary("buy:funds_ready")
         call = desk.contracts.hire(order.offer, _terms(order, seconds))
         try:
             entry = desk.session.send(call, purpose)
         except Refused as error:
             desk.orders.set_refusal(order.salt, error.message)
             raise HireRefused(error.message, field=error.field, value=error.value, remedy=error.remedy) from None
-        reached(Boundary.HIRE_MINED)
+        boundary("buy:hire_mined")
         job = self._await_event(salt)
         desk.say(f"hired: job {job} (transaction {entry.tx_hash})")
         return job
@@ -148,7 +148,7 @@ class Hiring:
             f"{quote.record.offer.class_name} of {quote.record.offer.provider}, {text(quote.most)} at most"
         )
         desk.orders.add_next(last, quote.record.offer)
-        reached(Boundary.NEXT_STORED)
+        boundary("buy:next_stored")
         return None
 
     def _ended(self, submission: Submission, last: OrderRecord) -> SubmissionCode | None:
@@ -242,7 +242,7 @@ class Hiring:
         if record is None:
             return None
         self._desk.orders.set_job(salt, record.job)
-        reached(Boundary.JOB_NOTED)
+        boundary("buy:job_noted")
         return record.job
 
     def _await_event(self, salt: bytes) -> str:

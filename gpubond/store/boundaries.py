@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The moments at which a worker may die: each has a name here, and a test kills a real worker at every one.
+"""The moments at which a worker, or a buyer's program, may die: each has a name here, and a test kills a real one at
+every one.
 
 In production `boundary` does nothing. A test names one in GPUBOND_TEST_KILL_AT, as `move:before:ready`, or with
 `#2` for the second time; the process that reaches it gets SIGKILL, which is all that can be asked for. Only the
-environment of the worker's start arms it: no setting, no request and no event does.
+environment of the process's start arms it: no setting, no request and no event does.
 """
 
 from __future__ import annotations
@@ -81,9 +82,24 @@ BOUNDARIES: dict[str, tuple[str, ...]] = {
     "gap:stored": (),
 }
 
+# The steps of a buyer's submission, in their order. What comes after one is taken again by `gpubond job resume`, and
+# nothing before it a second time.
+BUYER_BOUNDARIES = (
+    "buy:submission_stored",
+    "buy:funds_ready",
+    "buy:hire_mined",
+    "buy:job_noted",
+    "buy:blob_sent",
+    "buy:uploaded",
+    "buy:end_seen",
+    "buy:next_stored",
+)
+# Of the sender's boundaries those that a buyer's transactions make another story of.
+BUYER_SENDS = ("send:stored:deposit", "send:stored:hire", "send:broadcast:hire")
+
 
 def names() -> list[str]:
-    """All boundaries, one for each case."""
+    """All boundaries of a worker, one for each case."""
     return [full for name, cases in BOUNDARIES.items() for full in ([f"{name}:{case}" for case in cases] or [name])]
 
 
@@ -92,7 +108,7 @@ def _armed() -> tuple[str, int] | None:
     if not text:
         return None
     name, _, time = text.partition("#")
-    if name not in names() or not (time or "1").isdigit():
+    if name not in (*names(), *BUYER_SENDS, *BUYER_BOUNDARIES) or not (time or "1").isdigit():
         raise SystemExit(f"{ARM}: there is no boundary {text!r}")
     return name, int(time or "1")
 
@@ -103,7 +119,7 @@ _guard = threading.Lock()
 
 
 def boundary(name: str, case: str | None = None) -> None:
-    """Says that the worker has come to a moment of that name; see `BOUNDARIES`."""
+    """Says that the process has come to a moment of that name; see `BOUNDARIES` and `BUYER_BOUNDARIES`."""
     if _ARMED is None:
         return
     if _ARMED[0] == (name if case is None else f"{name}:{case}"):

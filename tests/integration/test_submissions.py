@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from gpubond.buyer.boundaries import Boundary
 from gpubond.buyer.client import Buyer
 from gpubond.buyer.codes import SubmissionCode
 from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.market import Status
 from gpubond.devnet import Devnet, free_port
+from gpubond.store.boundaries import ARM, BUYER_BOUNDARIES, BUYER_SENDS
 
-from .buyer_child import SENDER_MOMENTS
 from .marketplace import PROGRAM, Marketplace, wait_until
 from .test_jobs import SQUARES, state_of, submit, write_job
 
@@ -102,8 +101,9 @@ def address(accounts: tuple[int, int]) -> str:
 def killed_at(moment: str, *arguments: str) -> str:
     """Runs the command line until it dies at a moment; returns what it said."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.buyer_child", moment, *arguments],
+        [*PROGRAM, *arguments],
         cwd=ROOT,
+        env=os.environ | {ARM: moment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -129,14 +129,14 @@ def unique_job(folder: Path, name: str, sleep: str = "0") -> tuple[Path, bytes]:
 
 
 # The one boundary that is passed only where somebody else is hired has its own test.
-MOMENTS = [*SENDER_MOMENTS, *(moment.value for moment in Boundary if moment != Boundary.NEXT_STORED)]
+MOMENTS = [*BUYER_SENDS, *(moment for moment in BUYER_BOUNDARIES if moment != "buy:next_stored")]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_kill_at_any_moment_hires_once_and_loses_nothing(
     market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path, moment: str
 ) -> None:
-    if moment == "deposit stored":
+    if moment == "send:stored:deposit":
         # A deposit is needed only where the balance does not do.
         with Buyer.open(buyer) as client:
             balance = client.session.contracts.escrow_balance(client.session.address)
@@ -214,7 +214,7 @@ def test_a_kill_before_the_next_hire_hires_it_once(
 ) -> None:
     workers.are("middle", declining=("cheap",))
     job_file, spec_hash = unique_job(tmp_path, "killed before the next")
-    killed_at(Boundary.NEXT_STORED, *submit(buyer, job_file, "--max-price", "2", "--retry", "1"))
+    killed_at("buy:next_stored", *submit(buyer, job_file, "--max-price", "2", "--retry", "1"))
     assert len(jobs_of(market, spec_hash)) == 1
     view = market.ok("job", "resume", "--home", str(buyer))
     assert (view["code"], view["terms"]["provider"]) == ("result_ready", address(MIDDLE))
