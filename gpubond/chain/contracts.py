@@ -184,6 +184,12 @@ class Contracts:
         """Lets a contract decide about the caller's new jobs, or no longer."""
         return self._call(self.escrow, words, "approve_arbiter", arbiter, approved)
 
+    def revoke_offers(self, arbiter: str) -> Call:
+        """Ends all offers that the caller's operators posted so far with this arbiter, or without any (zero)."""
+        which = "without an arbiter" if arbiter == ZERO_ADDRESS else f"with the arbiter {arbiter}"
+        words = f"end all offers {which} that were posted so far, by whatever key"
+        return self._call(self.escrow, words, "revoke_offers", arbiter)
+
     def post_offer(self, offer: Offer) -> Call:
         """Opens an offer."""
         words = f"offer {offer.class_name} at {self.token_info.per_hour_text(offer.price_per_second)}"

@@ -115,11 +115,15 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
     calls: list[Call] = []
 
     known = session.index.provider(owner)
+    # Whoever had the former operator's key may have posted offers that nobody here knows of: they end with it, before
+    # any stake is allowed.
+    replaced = state.registered and state.operator != operator
     if not state.registered:
         calls.append(contracts.register(operator, settings.gateway.url))
     else:
-        if state.operator != operator:
+        if replaced:
             calls.append(contracts.set_operator(operator))
+            calls += [contracts.revoke_offers(arbiter) for arbiter in _arbiters(session)]
         if known is not None and known.endpoint != settings.gateway.url:
             calls.append(contracts.set_endpoint(owner, settings.gateway.url))
 
@@ -145,8 +149,15 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
         calls.append(contracts.allow(total, offer.collateral))
 
     approve, revoke = _arbiter_calls(session, owner, offer)
-    calls += approve + _offer_calls(session, owner, offer) + revoke
+    post = [contracts.post_offer(offer)] if replaced else _offer_calls(session, owner, offer)
+    calls += approve + post + revoke
     return JoinPlan(tuple(calls), offer, total, short)
+
+
+def _arbiters(session: Session) -> list[str]:
+    """Those that an offer of this worker can have."""
+    demands = session.contracts.demands_address
+    return [ZERO_ADDRESS] if demands is None else [ZERO_ADDRESS, demands]
 
 
 def _arbiter_calls(session: Session, owner: str, offer: Offer) -> tuple[list[Call], list[Call]]:
