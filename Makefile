@@ -27,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled modules are kept: without them every start of Ape takes seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-faults-sample test-fuzz test-mutation test-faults bench-gas lint format abis constraints clean system
+.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-faults-sample test-fuzz test-mutation test-faults bench-gas bench-worker lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -79,6 +79,9 @@ test-mutation: $(VENV)/.dev $(VENV)/.contracts ## mutants of the contracts that 
 test-faults: system $(VENV)/.dev $(VENV)/.contracts ## 300 faults that no job may suffer from (half an hour); goes on where it stopped
 	python -m tests.faults.run --faults $(or $(FAULTS),300) --seed $(or $(SEED),1) --note "$(NOTE)" \
 	  --output benchmarks/results/faults.json --page docs/reliability.md
+
+bench-worker: system $(VENV)/.dev $(VENV)/.contracts ## what the worker costs: waiting, overhead, a thousand jobs, idleness
+	python benchmarks/worker.py
 
 bench-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of everything, beside the peers'
 	python benchmarks/gas.py
