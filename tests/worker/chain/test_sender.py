@@ -270,7 +270,8 @@ def test_transaction_that_a_reorg_drops_is_sent_again(
 ) -> None:
     sender = make_sender(confirmations=confirmations)
     entry = bump(sender, emitter)
-    sender.poll()
+    while state(sender, "bump:1") is OutboxState.SENT:
+        sender.poll()
     anvil.automine(False)
     anvil.reorg(1)
     # anvil may keep a dropped transaction in its pool; a real node need not.
