@@ -96,6 +96,11 @@ def test_a_death_in_the_middle_of_a_reorg(world: World) -> None:
     alone(world, "unmined:stored")
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_death_when_the_buyer_cancels(world: World, when: str) -> None:
+    alone(world, f"move:{when}:cancelling")
+
+
 def test_a_program_that_kills_its_worker_is_not_started_for_ever(world: World, tmp_path: Path) -> None:
     if world.worker is not None:
         world.kill_worker()
