@@ -43,7 +43,9 @@ def test_a_wrong_contract_falls(file: str, after: str, operator: str) -> None:
 
 
 def test_every_file_and_operator_has_mutants() -> None:
-    assert {mutant.file for mutant in MUTANTS} == {path.relative_to(CONTRACTS).as_posix() for path in files()}
+    # One statement in its constructor, for which tests/stateful/test_chain_id.py changes the chain.
+    bare = {"modules/ids.vy"}
+    assert {mutant.file for mutant in MUTANTS} | bare == {path.relative_to(CONTRACTS).as_posix() for path in files()}
     assert {mutant.operator for mutant in MUTANTS} >= {
         "drop guard", "negate", "comparison", "logic", "arithmetic", "constant", "drop write", "change write",
         "drop call", "drop event", "swap", "role check", "state", "ignore outcome",
