@@ -293,6 +293,7 @@ class World:
         poll = {
             "GPUBOND_CHAIN__POLL_SECONDS": "0.4",
             "GPUBOND_PROVIDER__RECONCILE_SECONDS": "5",
+            "GPUBOND_PROVIDER__MIN_FREE_MIB": "0",  # its disk is small so that a fault can fill it
             "GPUBOND_OFFER__COUNT": "2",  # slots; expired jobs keep their places of the offer for ever
         }
         with log.open("ab") as output:
