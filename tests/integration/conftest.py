@@ -17,6 +17,8 @@ from eth_account import Account
 from gpubond.chain.node import connect
 from gpubond.devnet import Devnet, find_anvil, free_port
 
+from .marketplace import Marketplace
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ANVIL_CACHE = REPOSITORY / ".cache" / "anvil"
 CHAIN_ID = 31337
@@ -105,3 +107,19 @@ def rpc(chain: Devnet, method: str, *parameters: object) -> object:
     answer = connect(chain.url, chain.chain_id).provider.make_request(method, list(parameters))  # type: ignore[arg-type]
     assert "error" not in answer, answer
     return answer.get("result")
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
+    """A chain with the contracts, for the tests of one file."""
+    directory = tmp_path_factory.mktemp("market")
+    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
+    devnet.up()
+    try:
+        market = Marketplace(directory, devnet, devnet.deploy(REPOSITORY))
+        try:
+            yield market
+        finally:
+            market.close()
+    finally:
+        devnet.down()

@@ -16,7 +16,6 @@ import pytest
 from gpubond.buyer.client import Buyer
 from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.market import Order, Status
-from gpubond.devnet import Devnet, free_port
 from gpubond.jobs.merkle import CHUNK_BYTES
 
 from .marketplace import Marketplace, wait_until
@@ -32,21 +31,6 @@ print("squaring", flush=True)
 time.sleep(float(sys.argv[1]))
 np.save("squares.npy", np.arange(10) ** 2)
 """
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +23,6 @@ from .marketplace import Marketplace
 ROOT = Path(__file__).resolve().parents[2]
 OWNER, OPERATOR = 1, 2
 SICK_OWNER, SICK_OPERATOR = 3, 4
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
 
 
 @pytest.fixture(scope="module")

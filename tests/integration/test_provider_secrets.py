@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from eth_account import Account
 
 from gpubond.buyer.client import Buyer
 from gpubond.chain.keys import load_key_file
-from gpubond.devnet import Devnet, free_port
+from gpubond.devnet import free_port
 
 from .marketplace import PROGRAM, Marketplace, wait_until
 
@@ -37,21 +36,6 @@ for name in glob.glob("/proc/[0-9]*/*"):
 time.sleep(3)
 pathlib.Path("out.txt").write_text("done")
 """
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
 
 
 def made_by_ape(directory: Path) -> Path:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,28 +12,12 @@ from gpubond.chain.contracts import Call
 from gpubond.chain.development import dev_account
 from gpubond.chain.market import Offer, class_bytes
 from gpubond.chain.session import open_session
-from gpubond.devnet import Devnet, free_port
 from gpubond.errors import Refused
 
 from .marketplace import Marketplace
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNER, OPERATOR, NEW_OPERATOR, BUYER = 1, 2, 6, 5
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
 
 
 def test_a_join_with_another_key_ends_what_the_stolen_one_posted(market: Marketplace) -> None:
