@@ -27,7 +27,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled modules are kept: without them every start of Ape takes seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-faults-sample test-fuzz test-mutation test-faults bench-gas bench-worker lint format abis constraints clean system
+# Of tests/integration, those that need no worker: so the two halves of `make test` take the same time.
+DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py deploy.py verify_deployment.py)
+
+.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults bench-gas bench-worker lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -47,6 +50,7 @@ test: system $(VENV)/.dev $(VENV)/.contracts ## lint, then every test, two suite
 test-contracts:
 	@$(MAKE) test-unit
 	@$(MAKE) test-stateful
+	@$(MAKE) test-deployment
 
 test-programs:
 	@$(MAKE) test-worker
@@ -63,7 +67,10 @@ test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, and 
 	python -m pytest -p no:ape_test tests/exact_money tests/stateful tests/mutation
 
 test-integration: system $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
-	python -m pytest -p no:ape_test tests/integration
+	python -m pytest -p no:ape_test tests/integration $(DEPLOYMENT_TESTS:%=--ignore=%)
+
+test-deployment: system $(VENV)/.dev $(VENV)/.contracts ## tests of Ape's commands, the console and the gas benchmark
+	python -m pytest -p no:ape_test $(DEPLOYMENT_TESTS)
 
 test-faults-sample: system $(VENV)/.dev $(VENV)/.contracts ## a few faults of each kind
 	python -m pytest -p no:ape_test --timeout 900 tests/faults
