@@ -85,9 +85,8 @@ class ProcessExecutor:
             )
             log = JobLog(directory / "log.txt", None, 4096)
             try:
-                ending = Supervisor(sandbox, directory, log, Bounds(_CHECK_SECONDS, 1 << 40, 1 << 40)).run(
-                    threading.Event()
-                )
+                bounds = Bounds(_CHECK_SECONDS, 1 << 40, 1 << 40)
+                ending = Supervisor(sandbox, directory, log, bounds, check=True).run(threading.Event())
             finally:
                 log.close()
             if ending.reason is not None or ending.code != 0:

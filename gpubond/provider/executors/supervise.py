@@ -56,13 +56,17 @@ class _Finding(Exception):
 
 
 class Supervisor:
-    """Runs `sandbox` to its end. `directory` receives its plan; what it prints goes to `log`."""
+    """Runs `sandbox` to its end. `directory` receives its plan; what it prints goes to `log`.
 
-    def __init__(self, sandbox: Sandbox, directory: Path, log: JobLog, bounds: Bounds) -> None:
+    `check` says that it is the machine that is tried, no job: such a run passes no boundary.
+    """
+
+    def __init__(self, sandbox: Sandbox, directory: Path, log: JobLog, bounds: Bounds, *, check: bool = False) -> None:
         self._sandbox = sandbox
         self._directory = directory
         self._log = log
         self._bounds = bounds
+        self._check = check
         self._init: int | None = None
         self._init_handle: int | None = None
         self._exit_code: int | None = None
@@ -99,7 +103,8 @@ class Supervisor:
             finally:
                 for handle in (status_write, ready_write, log_write):
                     os.close(handle)
-            boundary("run:started")
+            if not self._check:
+                boundary("run:started")
             self._log.follow(log_read)
             reason, detail = None, ""
             try:
@@ -122,7 +127,7 @@ class Supervisor:
             measured = begin
             while not select.select([handle], [], [], _POLL_SECONDS)[0]:
                 self._read_status(status)
-                if self._init is not None:
+                if self._init is not None and not self._check:
                     boundary("run:during")
                 now = time.monotonic()
                 if cancel.is_set():
