@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from gpubond.buyer.codes import JobCode
 from gpubond.buyer.desk import POLL_SECONDS, Desk
-from gpubond.buyer.gateway_client import MAX_LOG_BYTES, Busy, GatewayClient, LogPiece, NotSeenYet
+from gpubond.buyer.gateway_client import MAX_LOG_BYTES, Busy, GatewayClient, LogPiece, NotSeenYet, Overtaken
 from gpubond.buyer.gateway_parts import Meter
 from gpubond.buyer.job_view import JobView, moment_text, view_job
 from gpubond.buyer.provider_answer import checked_answer
@@ -103,7 +103,10 @@ class Delivery:
                         )
                     what = "the specification" if name == order.spec_hash else path.name
                     desk.say(f"uploading {what} ({_size(path):,} bytes)")
-                    self._patiently(partial(gateway.upload, name, path, Meter(desk.say, what)), record)
+                    try:
+                        self._patiently(partial(gateway.upload, name, path, Meter(desk.say, what)), record)
+                    except Overtaken:
+                        break  # the specification alone was enough to decide on the job: it lacks nothing any more
                     boundary("buy:blob_sent")
         boundary("buy:uploaded")
 

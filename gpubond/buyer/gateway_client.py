@@ -56,6 +56,10 @@ def gateway_answers(url: str) -> bool:
         return False
 
 
+class Overtaken(Refused):
+    """The job has moved on, so that the request has no place any more; its status says where it is."""
+
+
 class NotSeenYet(GpuBondError):
     """The provider has not seen the job on chain yet: ask again in a moment."""
 
@@ -293,6 +297,8 @@ class GatewayClient:
         field = None if field is None else str(field)[:80]
         value = None if value is None else str(value)[:200]
         remedy = None if remedy is None else str(remedy)[:500]
+        if status == httpx.codes.CONFLICT:
+            return Overtaken(text, field=field, value=value, remedy=remedy)
         if status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
             busy = Busy(text, field=field, value=value, remedy=remedy)
             after = response.headers.get("retry-after", "")
