@@ -90,15 +90,15 @@ def submit(home: Path, job_file: Path, *options: str) -> tuple[str, ...]:
     return ("job", "submit", str(job_file), "--home", str(home), "--yes", *options)
 
 
-def test_a_job_is_run_fetched_verified_and_paid(
-    market: Marketplace, worker: Any, buyer: Path, job_file: Path, tmp_path: Path
-) -> None:
+def test_a_job_is_run_fetched_verified_and_paid(market: Marketplace, worker: Any, buyer: Path, tmp_path: Path) -> None:
     before = market.wealth(BUYER), market.wealth(OWNER)
+    job_file = write_job(tmp_path, "2.5")  # else hire and commitment can share a second, in which nothing is earned
     view = market.ok(*submit(buyer, job_file, "--fetch-to", str(tmp_path / "out"), "--release"))
     assert view["status"] == "settled"
     assert np.load(tmp_path / "out" / "squares.npy").tolist() == [n * n for n in range(10)]
     paid = view["outcome"]["to_provider"]
-    assert paid == view["report"]["seconds_used"] * view["terms"]["price_per_second"] > 0
+    elapsed = view["commitment"]["committed_at"] - view["terms"]["matched_at"]
+    assert paid == min(view["report"]["seconds_used"], elapsed) * view["terms"]["price_per_second"] > 0
     assert (market.wealth(BUYER), market.wealth(OWNER)) == (before[0] - paid, before[1] + paid)
     assert market.contracts.provider(str(dev_account(OWNER).address)).locked == 0
 
@@ -118,19 +118,20 @@ def test_a_failing_run_exits_with_an_error_and_pays_the_failure_cap_at_most(
 
 
 def test_a_bag_that_is_done_earns_its_seconds(
-    market: Marketplace, worker: Any, buyer: Path, job_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    market: Marketplace, worker: Any, buyer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gpubond.buyer.hiring.Order", lambda **fields: Order(**{**fields, "tasks": 7}))
     before = market.wealth(BUYER), market.wealth(OWNER)
     with Buyer.open(buyer) as client:
-        job = client.submit(job_file)
+        job = client.submit(write_job(tmp_path, "2.5"))
         record = client.wait(job).record
         manifest = client.fetch(job, tmp_path / "out")
         client.release(job)
     assert record.report is not None and record.commitment is not None
     assert (record.terms.tasks, record.report["exit_status"], record.report["tasks_done"]) == (7, 0, 7)
     assert record.commitment.chunks == -(-manifest.bundle_size // CHUNK_BYTES) > 0
-    paid = record.report["seconds_used"] * record.terms.price_per_second
+    elapsed = record.commitment.committed_at - record.terms.matched_at
+    paid = min(record.report["seconds_used"], elapsed) * record.terms.price_per_second
     assert record.commitment.pay == paid > 0
     assert (market.wealth(BUYER), market.wealth(OWNER)) == (before[0] - paid, before[1] + paid)
 

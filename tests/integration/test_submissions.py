@@ -270,6 +270,8 @@ def test_ctrl_c_says_how_to_go_on(market: Marketplace, workers: Workers, buyer: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs, of which this test may be one, ignore it, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: len(jobs_of(market, spec_hash)) == 1)
     job = jobs_of(market, spec_hash)[0]
