@@ -264,15 +264,18 @@ def test_a_failed_run_is_no_reason_to_hire_again(
 def test_ctrl_c_says_how_to_go_on(market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path) -> None:
     workers.are("cheap")
     job_file, spec_hash = unique_job(tmp_path, "interrupted", sleep="20")
-    process = subprocess.Popen(
-        [*PROGRAM, *submit(buyer, job_file, "--json")],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background jobs, of which this test may be one, ignore it, and so would their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    # A shell's background jobs, of which this test may be one, ignore it, and their children inherit that.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [*PROGRAM, *submit(buyer, job_file, "--json")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, usual)
     wait_until(lambda: len(jobs_of(market, spec_hash)) == 1)
     job = jobs_of(market, spec_hash)[0]
     wait_until(lambda: state_of(market, buyer, job) == "running")
