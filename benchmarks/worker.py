@@ -63,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StepFailed, GpuBondError, RuntimeError) as error:
         print(f"worker: nothing was measured: {error}", file=sys.stderr)
         return 2
+    if options.only and output is not None and output.exists():
+        # Parts that were measured alone replace those of the file.
+        former = json.loads(output.read_text("utf-8"))
+        figures = {name: part for name, part in former.items() if name not in ("environment", "limits")} | figures
     results = {"environment": _environment(), **figures, "limits": _limits(figures)}
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
