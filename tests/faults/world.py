@@ -178,8 +178,11 @@ class World:
 
     def reorg_from(self, block: int, *raw: str) -> None:
         """Replaces that block and all after it; the given transactions come back in the new blocks, one in each."""
-        depth = self.node.eth.block_number - block + 1
-        self.rpc("anvil_reorg", max(1, depth), [[item, min(number, depth - 1)] for number, item in enumerate(raw)])
+        before = self.node.eth.get_block(block)["hash"]
+        # A block that comes between the two calls makes the depth too small by one.
+        while self.node.eth.get_block(block)["hash"] == before:
+            depth = max(1, self.node.eth.block_number - block + 1)
+            self.rpc("anvil_reorg", depth, [[item, min(number, depth - 1)] for number, item in enumerate(raw)])
         # anvil keeps what it dropped in its pool; a node need not.
         self.rpc("anvil_dropAllTransactions")
 
