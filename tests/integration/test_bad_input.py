@@ -20,19 +20,9 @@ BUYER = 5
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        market.provider("provider", 1, 2)
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
+def market(market: Marketplace) -> Marketplace:
+    market.provider("provider", 1, 2)
+    return market
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from gpubond.buyer.client import Buyer
 from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.session import open_session
-from gpubond.devnet import Devnet, free_port
 from gpubond.jobs.requests import sign
 from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.dispatcher import Dispatcher
@@ -36,22 +34,12 @@ CANCELLED_BY_BUYER = 131
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        windows = ("--acknowledge-window", "3600", "--delivery-margin", "600", "--challenge-window", "600")
-        market.provider("provider", OWNER, 2, *windows, "--backed-jobs", "20")
-        market.provider("other", 3, 4, *windows, "--price-per-hour", "72")
-        market.buyer("buyer", BUYER)
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
+def market(market: Marketplace) -> Marketplace:
+    windows = ("--acknowledge-window", "3600", "--delivery-margin", "600", "--challenge-window", "600")
+    market.provider("provider", OWNER, 2, *windows, "--backed-jobs", "20")
+    market.provider("other", 3, 4, *windows, "--price-per-hour", "72")
+    market.buyer("buyer", BUYER)
+    return market
 
 
 @pytest.fixture

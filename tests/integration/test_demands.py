@@ -24,7 +24,7 @@ from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status
 from gpubond.chain.session import Session, open_session
-from gpubond.devnet import Devnet, free_port
+from gpubond.devnet import free_port
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.manifest import Manifest, prove_chunk
 from gpubond.provider.work import WorkLog
@@ -42,21 +42,6 @@ NUMBERS = """
 import numpy as np
 np.save("numbers.npy", np.random.default_rng({seed}).integers(0, 1 << 60, 10_000))
 """
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("demands")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from gpubond.buyer.client import Buyer
 from gpubond.buyer.codes import JobCode
 from gpubond.buyer.patience import bound_patience
 from gpubond.chain.development import advance_time
-from gpubond.devnet import Devnet, free_port
 from gpubond.errors import Refused, Unreachable
 
 from .hostile_gateway import HostileGateway, _Handler, hostile_gateway
@@ -27,19 +26,9 @@ MODES = sorted(set(_Handler.MODES) - {"good", "endless log"})
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        market.buyer("buyer", 5)
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
+def market(market: Marketplace) -> Marketplace:
+    market.buyer("buyer", 5)
+    return market
 
 
 @pytest.fixture(scope="module")

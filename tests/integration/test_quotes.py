@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from gpubond.buyer.client import Buyer
 from gpubond.chain import batch
 from gpubond.chain.development import dev_account
 from gpubond.chain.market import Offer
-from gpubond.devnet import Devnet, free_port
 
 from .marketplace import Marketplace
 
@@ -25,21 +23,11 @@ OFFERS = 250
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        market.provider("provider", 1, 2)
-        market.buyer("buyer", 5)
-        post_offers(market)
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
+def market(market: Marketplace) -> Marketplace:
+    market.provider("provider", 1, 2)
+    market.buyer("buyer", 5)
+    post_offers(market)
+    return market
 
 
 def post_offers(market: Marketplace) -> None:

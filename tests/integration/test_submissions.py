@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from gpubond.buyer.client import Buyer
 from gpubond.buyer.codes import SubmissionCode
 from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.market import Status
-from gpubond.devnet import Devnet, free_port
 from gpubond.store.boundaries import ARM, BUYER_BOUNDARIES, BUYER_SENDS
 
 from .marketplace import PROGRAM, Marketplace, wait_until
@@ -40,21 +38,11 @@ WINDOWS = (
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, anvil_binary: Path) -> Iterator[Marketplace]:
-    directory = tmp_path_factory.mktemp("market")
-    devnet = Devnet(directory / "chain", free_port(), anvil=anvil_binary)
-    devnet.up()
-    try:
-        market = Marketplace(directory, devnet, devnet.deploy(ROOT))
-        for name, accounts, price in (("cheap", CHEAP, "36"), ("middle", MIDDLE, "45"), ("dear", DEAR, "72")):
-            market.provider(name, *accounts, *WINDOWS, "--price-per-hour", price)
-        market.buyer("buyer", BUYER)
-        try:
-            yield market
-        finally:
-            market.close()
-    finally:
-        devnet.down()
+def market(market: Marketplace) -> Marketplace:
+    for name, accounts, price in (("cheap", CHEAP, "36"), ("middle", MIDDLE, "45"), ("dear", DEAR, "72")):
+        market.provider(name, *accounts, *WINDOWS, "--price-per-hour", price)
+    market.buyer("buyer", BUYER)
+    return market
 
 
 @pytest.fixture(scope="module")
