@@ -142,6 +142,9 @@ class Daemon:
                 wipe=executor.wipe,
                 keep_seconds=settings.provider.retention_hours * 3600,
             )
+            left = executor.end_leftovers()
+            if left:
+                logger.info("ended %d processes of sandboxes that a former worker left", left)
             dispatcher.recover()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -189,7 +189,7 @@ def rollback(world: World, rng: random.Random) -> float:
     world.wait_state(job, "running", "executed", "committing", "committed")
     depth = min(rng.randint(1, 3), world.node.eth.block_number - job.block)
     if depth:
-        world.rpc("anvil_rollback", depth)
+        world.roll_back(depth)
     return _since(world, time.monotonic(), job)
 
 

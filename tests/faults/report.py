@@ -70,6 +70,7 @@ def results(
     seed: int,
     units: int,
     worker_starts: int,
+    chains_broken: int,
     seconds: float,
     lanes: int,
     skipped: str | None,
@@ -89,6 +90,7 @@ def results(
         "seconds": round(seconds),
         "worlds_at_once": lanes,
         "worker_starts": worker_starts,
+        "chains_broken_by_anvil": chains_broken,
         "skipped": skipped,
         "faults": len(faults),
         "faults_planned": planned,
@@ -128,6 +130,8 @@ def page(found: dict[str, Any]) -> str:
         f"| command | `{found['command']}`; it writes this page and [the figures](../benchmarks/results/faults.json) |",
         "",
     ]
+    if found["chains_broken_by_anvil"]:
+        lines += [f"anvil lost a chain {found['chains_broken_by_anvil']} times; what ran on it was played anew.", ""]
     if found["skipped"]:
         lines += [f"Skipped: {found['skipped']}.", ""]
     for loss in found["wrong"]:

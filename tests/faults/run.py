@@ -22,10 +22,12 @@ from gpubond.devnet import find_anvil
 
 from . import report
 from .schedule import Fault, Loss, play, units
-from .world import REPOSITORY, WentWrong, World
+from .world import REPOSITORY, ChainBroke, WentWrong, World
 
 # Chains that begin in one second are the same to the lock of a key.
 APART_SECONDS = 2.5
+# Of one lane. What was played on a chain that anvil itself lost says nothing about the worker.
+MAX_BROKEN_CHAINS = 5
 
 
 def small_disk_refusal(directory: Path) -> str | None:
@@ -47,27 +49,41 @@ def _lane(lane: int, directory: str, seed: int, faults: int, tmpfs: bool, todo: 
     """One process with a world of its own; takes units until none is left."""
     time.sleep(lane * APART_SECONDS)
     planned = units(seed, faults, tmpfs=tmpfs)
-    world = World(
-        Path(directory) / f"lane-{lane}", find_anvil(REPOSITORY / ".cache" / "anvil"), seed + lane, mount=tmpfs
-    )
+    anvil = find_anvil(REPOSITORY / ".cache" / "anvil")
+    starts, broken = 0, 0
+
+    def tell(line: str) -> None:
+        results.put(("line", f"[{lane}] {line}"))
+
+    def new_world() -> World:
+        return World(Path(directory) / f"lane-{lane}-{broken}", anvil, seed + lane, mount=tmpfs)
+
+    world = new_world()
     try:
         while (number := todo.get()) is not None:
             _, name, unit = planned[number]
-
-            def tell(line: str) -> None:
-                results.put(("line", f"[{lane}] {line}"))
-
-            found, loss = play(world, number, seed, name, unit, tell)
+            while True:
+                try:
+                    found, loss = play(world, number, seed, name, unit, tell)
+                    break
+                except ChainBroke as error:
+                    broken += 1
+                    if broken > MAX_BROKEN_CHAINS:
+                        raise
+                    tell(f"#{number} {name}: not played: anvil broke: {error}; again on a new chain")
+                    starts += world.starts
+                    world.close()
+                    world = new_world()
             results.put(("done", number, found, loss))
         if world.worker is None:
             world.start_worker()
         try:
             world.judge_all()
-            results.put(("end", lane, world.starts, None))
+            results.put(("end", lane, starts + world.starts, broken, None))
         except WentWrong as error:
-            results.put(("end", lane, world.starts, str(error)))
+            results.put(("end", lane, starts + world.starts, broken, str(error)))
     except BaseException as error:
-        results.put(("end", lane, world.starts, f"{type(error).__name__}: {error}"))
+        results.put(("end", lane, starts + world.starts, broken, f"{type(error).__name__}: {error}"))
         raise
     finally:
         world.close()
@@ -145,7 +161,7 @@ def main(  # noqa: PLR0912  # one loop over messages
     if over:
         click.echo(f"goes on where it stopped: {len(over)} of {len(planned)} units are done")
     left = [number for number in range(len(planned)) if number not in over]
-    ends, starts = 0, 0
+    ends, starts, broken = 0, 0, 0
     given, finished = 0, len(over)
     for number in left[: 2 * jobs]:
         todo.put(number)
@@ -174,9 +190,10 @@ def main(  # noqa: PLR0912  # one loop over messages
                 if not closed and given < len(left):
                     todo.put(left[given])
                     given += 1
-            case ("end", lane, count, wrong):
+            case ("end", lane, count, chains, wrong):
                 ends += 1
                 starts += count
+                broken += chains
                 if wrong:
                     losses.append(report.at_the_end(f"end of lane {lane}", seed, wrong))
                     click.echo(f"[{lane}] WRONG at the end: {wrong}")
@@ -189,6 +206,7 @@ def main(  # noqa: PLR0912  # one loop over messages
         seed=seed,
         units=finished,
         worker_starts=starts,
+        chains_broken=broken,
         seconds=time.monotonic() - began,
         lanes=jobs,
         skipped=refusal,

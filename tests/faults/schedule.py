@@ -12,7 +12,7 @@ from typing import Any
 from .deaths import CHAINS, alone, alone_names, chain
 from .kinds import kinds, through_proxy
 from .proxy import FAULTS
-from .world import Doubled, World
+from .world import ChainBroke, Doubled, World
 
 NODE_FAULTS_A_JOB = 4
 
@@ -105,11 +105,19 @@ class Loss:
 def play(
     world: World, number: int, seed: int, name: str, unit: Unit, report: Callable[[str], None]
 ) -> tuple[list[Fault], Loss | None]:
-    """Plays one unit; what went wrong is told, and the world goes on."""
+    """Plays one unit; what went wrong is told, and the world goes on.
+
+    Raises:
+        ChainBroke: it must be played again, in another world.
+    """
     began = time.monotonic()
     try:
         faults = unit(world, random.Random(seed * 100_003 + number))  # noqa: S311
+    except ChainBroke:
+        raise
     except Exception as error:  # whatever it is, the next unit begins with a calm world
+        if not world.chain_is_whole:
+            raise ChainBroke(f"the contracts are gone ({type(error).__name__})") from error
         report(f"#{number} {name}: WRONG: {type(error).__name__}: {error}")
         world.calm_down()
         return [], Loss(name, seed, (str(error) or type(error).__name__).splitlines()[0], isinstance(error, Doubled))

@@ -62,6 +62,10 @@ class Doubled(WentWrong):
     """A job that was committed to or paid more than once."""
 
 
+class ChainBroke(Exception):
+    """The test's own node has failed, not the worker: nothing can be said about what was played on it."""
+
+
 @dataclass
 class Job:
     """A job as its buyer knows it."""
@@ -94,6 +98,9 @@ class World:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._closing = threading.Event()
         self._mining = threading.Event()
+        self._blocks = threading.Lock()
+        #: Processes of sandboxes that a dead worker left; the next one ends them.
+        self._left: list[int] = []
         self._mining.set()
         self.worker: subprocess.Popen[bytes] | None = None
         self.proxy: FaultProxy | None = None
@@ -147,13 +154,18 @@ class World:
         """One of anvil's own methods, past the proxy."""
         answer = self.node.provider.make_request(RPCEndpoint(method), list(params))
         if "error" in answer:
-            raise WentWrong(f"{method}: {answer['error']}")
+            raise ChainBroke(f"{method}: {answer['error']}")
         return answer.get("result")
+
+    @property
+    def chain_is_whole(self) -> bool:
+        """Whether the contracts are there; anvil has lost all state when a reorg of its own failed."""
+        return bool(self.node.eth.get_code(self.contracts.escrow.address))
 
     def _mine(self) -> None:
         while not self._closing.wait(1.0):
-            if self._mining.is_set():
-                with contextlib.suppress(Exception):  # the chain ends before this thread does
+            with self._blocks, contextlib.suppress(Exception):  # the chain ends before this thread does
+                if self._mining.is_set():
                     self.rpc("evm_mine")
 
     @contextlib.contextmanager
@@ -179,12 +191,18 @@ class World:
     def reorg_from(self, block: int, *raw: str) -> None:
         """Replaces that block and all after it; the given transactions come back in the new blocks, one in each."""
         before = self.node.eth.get_block(block)["hash"]
-        # A block that comes between the two calls makes the depth too small by one.
-        while self.node.eth.get_block(block)["hash"] == before:
-            depth = max(1, self.node.eth.block_number - block + 1)
-            self.rpc("anvil_reorg", depth, [[item, min(number, depth - 1)] for number, item in enumerate(raw)])
+        with self._blocks:
+            # A block of the worker's own that comes between the two calls makes the depth too small by one.
+            while self.node.eth.get_block(block)["hash"] == before:
+                depth = max(1, self.node.eth.block_number - block + 1)
+                self.rpc("anvil_reorg", depth, [[item, min(number, depth - 1)] for number, item in enumerate(raw)])
         # anvil keeps what it dropped in its pool; a node need not.
         self.rpc("anvil_dropAllTransactions")
+
+    def roll_back(self, depth: int) -> None:
+        """Makes the chain so many blocks shorter."""
+        with self._blocks:
+            self.rpc("anvil_rollback", depth)
 
     def status(self, job: Job) -> Status:
         """The chain's own word."""
@@ -314,6 +332,11 @@ class World:
             "the worker's start",
             tend=False,
         )
+        left, self._left = self._left, []
+        if worker.poll() is None:
+            self.wait(
+                lambda: not set(left) & set(self.job_processes()), "the sandbox of a former worker to end", tend=False
+            )
 
     def kill_worker(self, number: int = signal.SIGKILL) -> None:
         """Ends the worker, and sees that nothing of it lives on."""
@@ -352,11 +375,13 @@ class World:
             self.worker = None
 
     def no_orphan(self) -> None:
-        """No process of a job lives longer than its worker; the kernel may take a moment."""
-        self.wait(lambda: not self.job_processes(), "the sandbox of a dead worker to end", tend=False)
+        """No process of a job lives longer than its worker; the kernel may take a moment. A sandbox in which no job
+        has begun yet may stay until the next start."""
+        self.wait(lambda: not self.job_processes(begun=True), "the sandbox of a dead worker to end", tend=False)
+        self._left = self.job_processes()
 
-    def job_processes(self) -> list[int]:
-        """Processes of sandboxes below this world's home."""
+    def job_processes(self, *, begun: bool = False) -> list[int]:
+        """Processes of sandboxes below this world's home; `begun`: but for those that run bubblewrap itself."""
         mark = str(self.home).encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -365,6 +390,8 @@ class World:
             with contextlib.suppress(OSError):
                 mounts = (entry / "mountinfo").read_bytes() if _is_sandboxed(entry) else b""
                 command = (entry / "cmdline").read_bytes()
+                if begun and (entry / "exe").readlink().name == "bwrap":
+                    continue
                 if (
                     (b"launch.py" in command and mark in command)
                     or mark in mounts

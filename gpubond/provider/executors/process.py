@@ -24,6 +24,7 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices, runtimes
 from gpubond.provider.executors.attempt import Attempt
 from gpubond.provider.executors.collect import BadOutput, collect_outputs
+from gpubond.provider.executors.leftovers import end_leftovers
 from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
 from gpubond.provider.executors.sandbox import (
     JOB_DIRECTORY,
@@ -86,7 +87,7 @@ class ProcessExecutor:
             log = JobLog(directory / "log.txt", None, 4096)
             try:
                 bounds = Bounds(_CHECK_SECONDS, 1 << 40, 1 << 40)
-                ending = Supervisor(sandbox, directory, log, bounds, check=True).run(threading.Event())
+                ending = Supervisor(sandbox, directory, self._root, log, bounds, check=True).run(threading.Event())
             finally:
                 log.close()
             if ending.reason is not None or ending.code != 0:
@@ -96,6 +97,10 @@ class ProcessExecutor:
                 )
         finally:
             self.wipe(name)
+
+    def end_leftovers(self) -> int:
+        """Ends sandboxes of a worker that died; returns how many processes there were."""
+        return end_leftovers(self._root)
 
     def log_path(self, job_id: str) -> Path:
         """Where the log of the job's latest attempt lies, or will lie."""
@@ -149,7 +154,7 @@ class ProcessExecutor:
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
                 disk_bytes=spec.limits.disk_mib * _MIB,
             )
-            ending = Supervisor(sandbox, directory, log, bounds).run(cancel)
+            ending = Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)
             outputs: dict[str, Path] = {}
             if ending.reason is None:
                 reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors import usage
+from gpubond.provider.executors.leftovers import MARK, end_sandbox, new_mark
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.sandbox import Sandbox, write_plan
 from gpubond.store.boundaries import boundary
@@ -56,13 +57,17 @@ class _Finding(Exception):
 
 
 class Supervisor:
-    """Runs `sandbox` to its end. `directory` receives its plan; what it prints goes to `log`.
+    """Runs `sandbox` to its end. `directory` receives its plan; what it prints goes to `log`. `root` is where all of
+    this worker's attempts lie: what is left of them by a worker that died is known by it.
 
     `check` says that it is the machine that is tried, no job: such a run passes no boundary.
     """
 
-    def __init__(self, sandbox: Sandbox, directory: Path, log: JobLog, bounds: Bounds, *, check: bool = False) -> None:
+    def __init__(
+        self, sandbox: Sandbox, directory: Path, root: Path, log: JobLog, bounds: Bounds, *, check: bool = False
+    ) -> None:
         self._sandbox = sandbox
+        self._mark = new_mark(root)
         self._directory = directory
         self._log = log
         self._bounds = bounds
@@ -95,7 +100,7 @@ class Supervisor:
                     stderr=log_write,
                     pass_fds=(status_write, ready_write),
                     cwd="/",
-                    env={"LANG": "C.UTF-8"},
+                    env={"LANG": "C.UTF-8", MARK: self._mark},
                 )
             except BaseException:
                 os.close(log_read)
@@ -180,6 +185,9 @@ class Supervisor:
         process.kill()
         process.wait()
         self._read_status(status)
+        if self._init_handle is None:
+            # Its second process may have begun unseen, and then waits for the first for ever.
+            end_sandbox(self._mark)
         gone = True
         if self._init_handle is not None:
             gone = bool(select.select([self._init_handle], [], [], _END_SECONDS)[0])
