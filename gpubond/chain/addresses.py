@@ -10,8 +10,8 @@ from eth_utils.address import to_checksum_address
 
 
 @lru_cache(maxsize=1 << 16)
-def checksummed(address: str) -> ChecksumAddress:
-    """An address as EIP-55 writes it.
+def checksummed(address: str | bytes) -> ChecksumAddress:
+    """An address, as hex or as its 20 bytes, the way EIP-55 writes it.
 
     Raises:
         ValueError: it is none.

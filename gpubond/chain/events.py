@@ -19,6 +19,7 @@ from eth_utils.crypto import keccak
 from web3.types import LogReceipt
 
 from gpubond.chain.addresses import checksummed
+from gpubond.chain.words import WORD, static_reader, word_decoder
 from gpubond.errors import BadSettings
 
 Abi = Sequence[Mapping[str, Any]]
@@ -68,6 +69,8 @@ class _Shape:
         self.indexed = [part for part in inputs if part.get("indexed", False)]
         self.plain = [part for part in inputs if not part.get("indexed", False)]
         self.kinds = [collapse_if_tuple(dict(part)) for part in self.plain]
+        self.words = [word_decoder(part["type"]) for part in self.indexed]
+        self.static = static_reader({"type": "tuple", "components": self.plain})
 
 
 class EventDecoder:
@@ -144,11 +147,19 @@ def _arguments(shape: _Shape, topics: Sequence[bytes], data: bytes) -> dict[str,
     if len(indexed) != len(topics):
         raise ValueError(f"{len(topics)} indexed arguments, the ABI has {len(indexed)}")
     values: dict[str, Any] = {}
-    for part, topic in zip(indexed, topics, strict=True):
-        if _is_hashed(part["type"]):
+    for part, word, topic in zip(indexed, shape.words, topics, strict=True):
+        if word is not None:
+            values[part["name"]] = word(topic)
+        elif _is_hashed(part["type"]):
             values[part["name"]] = "0x" + topic.hex()
         else:
             values[part["name"]] = _json_ready(_CODEC.decode([part["type"]], topic)[0], part)
+    if shape.static is not None:
+        read, words = shape.static
+        if len(data) < words * WORD:
+            raise ValueError(f"{len(data)} bytes of data, the ABI has {words * WORD}")
+        values.update(read(data, 0))
+        return {name: values[name] for name in shape.names}
     decoded = _CODEC.decode(shape.kinds, data)
     for part, value in zip(plain, decoded, strict=True):
         values[part["name"]] = _json_ready(value, part)

@@ -61,6 +61,10 @@ EVENTS = Component(
 
 # Blocks next to the head that are fetched one by one, by hash.
 TAIL = 16
+# Blocks in the first request by range; it grows from there. A busy market has many events in a block.
+FIRST_CHUNK = 256
+# Events that one request should bring at most: all of them are in memory at once, some kilobytes each.
+MANY_LOGS = 8192
 # The trail for walking back keeps every noted block this deep, and one in each span of this length below.
 TRAIL = 1024
 # How often one poll starts over when the chain changes under it.
@@ -96,6 +100,7 @@ class Watcher:
         on_rollback: called when blocks from the given number on turned out orphaned, inside the transaction
             that deletes their events. Events still on the chain are delivered again.
         max_chunk: the most blocks in one request.
+        many_logs: events in one answer after which fewer blocks are asked for, so that memory stays bounded.
 
     Raises:
         BadSettings: the database follows another chain or other contracts.
@@ -112,6 +117,7 @@ class Watcher:
         on_events: OnEvents | None = None,
         on_rollback: OnRollback | None = None,
         max_chunk: int = 2000,
+        many_logs: int = MANY_LOGS,
     ) -> None:
         if start_block < 0 or confirmations < 0 or max_chunk < 1:
             raise ValueError("start_block and confirmations are at least 0, max_chunk at least 1")
@@ -125,7 +131,8 @@ class Watcher:
         self._on_events = on_events
         self._on_rollback = on_rollback
         self._max_chunk = max_chunk
-        self._chunk = max_chunk
+        self._chunk = min(max_chunk, FIRST_CHUNK)
+        self._many_logs = many_logs
         self._same_chain = False
         #: The node's head at the last poll.
         self.head = -1
@@ -219,7 +226,10 @@ class Watcher:
             self._chunk = max(1, (last - first + 1) // 2)
             log.info("the node refuses logs of %d blocks, trying %d: %s", last - first + 1, self._chunk, error)
             return None
-        self._chunk = min(self._max_chunk, self._chunk + max(1, self._chunk // 8))
+        if len(logs) > self._many_logs:
+            self._chunk = max(1, (last - first + 1) * self._many_logs // len(logs))
+        else:
+            self._chunk = min(self._max_chunk, self._chunk + max(1, self._chunk // 8))
         return logs
 
     def _store_tail(self, cursor: Position, target: int) -> tuple[int, bool]:

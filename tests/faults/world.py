@@ -190,14 +190,17 @@ class World:
 
     def reorg_from(self, block: int, *raw: str) -> None:
         """Replaces that block and all after it; the given transactions come back in the new blocks, one in each."""
-        before = self.node.eth.get_block(block)["hash"]
         with self._blocks:
-            # A block of the worker's own that comes between the two calls makes the depth too small by one.
-            while self.node.eth.get_block(block)["hash"] == before:
+            # Nothing is mined meanwhile: neither what anvil puts back into its pool, nor a block that makes the
+            # depth too small.
+            self.rpc("evm_setAutomine", False)
+            try:
                 depth = max(1, self.node.eth.block_number - block + 1)
                 self.rpc("anvil_reorg", depth, [[item, min(number, depth - 1)] for number, item in enumerate(raw)])
-        # anvil keeps what it dropped in its pool; a node need not.
-        self.rpc("anvil_dropAllTransactions")
+                # A node need not keep what a reorg dropped.
+                self.rpc("anvil_dropAllTransactions")
+            finally:
+                self.rpc("evm_setAutomine", True)
 
     def roll_back(self, depth: int) -> None:
         """Makes the chain so many blocks shorter."""

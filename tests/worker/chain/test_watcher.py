@@ -17,7 +17,7 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from gpubond.chain.events import Event, stored_events
 from gpubond.chain.node import NodeProvider, connect
-from gpubond.chain.watcher import TAIL, TRAIL, Watcher
+from gpubond.chain.watcher import FIRST_CHUNK, TAIL, TRAIL, Watcher
 from gpubond.errors import BadSettings, Unreachable
 from gpubond.store.database import Database, Transaction
 from gpubond.store.migrations import Component
@@ -338,6 +338,21 @@ def test_chunk_shrinks_when_the_node_refuses_and_grows_again(
     first_taken = next(index for index, span in enumerate(spans) if span <= limit)
     assert first_taken > 0
     assert max(spans[first_taken + 1 :]) > spans[first_taken]
+
+
+def test_requests_of_a_busy_chain_span_fewer_blocks(
+    anvil: Anvil, emitter: Emitter, db: Database, unsteady: Unsteady
+) -> None:
+    """What is in memory at once does not grow with the events of a block."""
+    provider, watched = unsteady
+    for _ in range(30):
+        emitter.send("bump_many", 60)
+        anvil.mine(20)
+    assert watch(watched, db, many_logs=120).poll_once() == 1800
+    assert stored_logs(db) == chain_logs(emitter)
+    first, *others = provider.spans
+    assert first == FIRST_CHUNK
+    assert max(others) < FIRST_CHUNK // 2
 
 
 def test_node_that_refuses_every_log_is_named_and_nothing_skipped(
