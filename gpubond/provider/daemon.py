@@ -129,6 +129,7 @@ class Daemon:
                 gateway=settings.gateway,
                 slots=settings.offer.count,
                 cancellations=cancellations,
+                position=lambda: session.watcher.position().number,
                 on_run_ended=self._wake.set,
             )
             answers = DemandAnswers(session, sender, work, stores, settings.provider)

@@ -300,4 +300,5 @@ def dispatcher_of(session: Any, sender: Any, work: WorkLog) -> Dispatcher:
         gateway=settings.gateway,
         slots=1,
         cancellations=Cancellations(session.database),
+        position=lambda: session.watcher.position().number,
     )
