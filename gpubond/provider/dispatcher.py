@@ -361,10 +361,19 @@ class Dispatcher:
         elif can_decline(record.terms, self._clock.now()):
             self._giving_back.decline(work, record, Reason.CANCELLED_BY_BUYER, Reason.CANCELLED_BY_BUYER.meaning)
         else:
-            seconds = 0 if attempt is None else self._cancellations.owed(record, attempt.seconds)
+            seconds = self._cancellations.owed(record, self._used(record, outcome))
             blobs = self._stores.of(record.terms.buyer)
             result = failed_result(work.job, blobs, Reason.CANCELLED_BY_BUYER, seconds, attempt)
             self._work.move(work.job, WorkState.EXECUTED, reason=Reason.CANCELLED_BY_BUYER, result=result)
+
+    def _used(self, record: JobRecord, outcome: Finished | BaseException | None) -> int:
+        """Seconds of a run that its buyer stopped; those of one that failed by this machine's fault are not paid."""
+        if outcome is None:  # the run died with the former worker, or never began
+            used = self._cancellations.used(record.job, self._work.history(record.job))
+            return min(used, record.terms.longest_run)
+        if isinstance(outcome, Finished) and outcome.attempt.reason == Reason.CANCELLED:
+            return outcome.attempt.seconds
+        return 0
 
     def _decide(self, work: Work, record: JobRecord) -> None:
         if work.result is not None:
