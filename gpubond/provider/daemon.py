@@ -86,7 +86,7 @@ class Daemon:
                 field=missing,
                 remedy="run `gpubond provider init` in a new folder and copy the section over",
             )
-        executor = ProcessExecutor(session.home.work)
+        executor = ProcessExecutor(session.home.work, floor_bytes=settings.provider.min_free_mib << 20)
         executor.check()
         provider = settings.provider.address
         with self._ask(session.sender) as sender:

@@ -17,6 +17,7 @@ from gpubond.chain.market import Status
 from gpubond.chain.sender import Sender
 from gpubond.errors import BadInput, GpuBondError
 from gpubond.jobs.reasons import Reason
+from gpubond.jobs.spec import JobSpec
 from gpubond.provider.cancellations import CANCELLABLE, Cancellations, can_decline, decline_margin
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.giving_back import GivingBack
@@ -318,11 +319,21 @@ class Dispatcher:
             self._work.move(work.job, WorkState.AWAITING_INPUTS, reason="inputs_lost")
             return
         if not self._executor.has_room(spec):
-            logger.warning("job %s waits: the disk has less room than its limits.disk_mib", work.job)
+            self._wait_for_room(work, record, spec)
             return
         self._work.move(work.job, WorkState.RUNNING, new_attempt=True)
         logger.info("job %s: running %s (%s)", work.job, spec.name, spec.runtime)
         self._runs.start(work.job, spec, self._stores.of(record.terms.buyer), self._runs.claim(work.job))
+
+    def _wait_for_room(self, work: Work, record: JobRecord, spec: JobSpec) -> None:
+        """While the disk is full a job waits; it is given back before that costs the collateral."""
+        terms, now = record.terms, self._clock.now()
+        last_start = terms.deliver_by - spec.limits.seconds
+        if terms.acknowledge_by - decline_margin(terms) <= now <= terms.acknowledge_by or now > last_start:
+            self._giving_back.decline(work, record, Reason.DISK_FULL, Reason.DISK_FULL.meaning)
+            return
+        words = "job %s waits: the disk has less room than its limits.disk_mib"
+        self._sparing.warn((work.job, "room"), words, work.job)
 
     def _take_outcome(self, work: Work) -> None:
         outcome, running = self._runs.take(work.job)

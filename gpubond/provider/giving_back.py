@@ -9,6 +9,7 @@ from gpubond.chain.clock import HeadClock
 from gpubond.chain.index import JobRecord
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
+from gpubond.jobs.reasons import Reason
 from gpubond.provider.runs import failed_result
 from gpubond.provider.sending import Sending
 from gpubond.provider.stores import BuyerStores
@@ -58,5 +59,7 @@ class GivingBack:
         # Else whoever can make this machine fail collects its collateral. A failure of no seconds costs its
         # buyer nothing.
         logger.error("job %s: %s: %s; committing a failed run of no seconds", work.job, reason, why)
-        result = failed_result(work.job, self._stores.of(record.terms.buyer))
+        # The exit status is all that the chain shows of a reason.
+        shown = next((item for item in Reason if item == reason and item.fault == "machine"), Reason.INTERNAL)
+        result = failed_result(work.job, self._stores.of(record.terms.buyer), shown)
         self._work.move(work.job, WorkState.EXECUTED, reason=reason, result=result)
