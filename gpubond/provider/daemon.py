@@ -142,6 +142,7 @@ class Daemon:
                 work_root=session.home.work,
                 wipe=executor.wipe,
                 keep_seconds=settings.provider.retention_hours * 3600,
+                chain_now=session.contracts.now,
             )
             dispatcher.recover()
             server.start()
