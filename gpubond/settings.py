@@ -131,6 +131,9 @@ class ProviderSettings(_Section):
     collect_fees_from: Decimal = Field(
         default=Decimal(1), ge=0, description="fees of answers, in whole tokens, that pay for collecting them"
     )
+    settle_wait_seconds: int = Field(
+        default=0, ge=0, le=86_400, description="that a due payment may wait for others, so that they share the gas"
+    )
     grace_seconds: float = Field(default=30, ge=0, le=86_400, description="that runs may go on after SIGTERM")
     low_gas_jobs: int = Field(default=20, ge=0, description="warn when gas money is left for fewer jobs")
 

@@ -25,7 +25,7 @@ from gpubond.buyer.desk import Desk
 from gpubond.buyer.fetching import fetch_outputs
 from gpubond.buyer.gateway_client import gateway_answers
 from gpubond.buyer.hiring import HireRefused, Hiring, NotWanted
-from gpubond.buyer.job_view import JobView
+from gpubond.buyer.job_view import JobView, failed_for_nothing
 from gpubond.buyer.listing import Listed, list_all
 from gpubond.buyer.orders import OrderRecord, Submission
 from gpubond.buyer.quotes import Prepared, Quote, choose, quote_all
@@ -235,7 +235,11 @@ class Buyer(Demanding):
             set_code(submission.id, SubmissionCode.OPEN)
         view = self.wait(job, on_log=on_log)
         boundary("buy:end_seen")
-        if view.code not in _TRY_AGAIN:
+        for_nothing = submission.retries > 0 and failed_for_nothing(view.record)
+        if for_nothing and view.record.status == Status.COMMITTED:
+            self._session.on_progress("the run failed by the machine's fault and costs nothing: taking the money back")
+            self.release(job)
+        elif view.code not in _TRY_AGAIN and not for_nothing:
             ended = SubmissionCode.RUN_FAILED if view.failed else SubmissionCode.DELIVERED
             set_code(submission.id, ended, view.explanation)
             return view

@@ -18,6 +18,7 @@ from gpubond.buyer.desk import POLL_SECONDS, Desk
 from gpubond.buyer.gateway_client import gateway_answers
 from gpubond.buyer.orders import OrderRecord, Submission
 from gpubond.buyer.quotes import Prepared, Quote, choose
+from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Order, Status, Tier
 from gpubond.chain.outbox import OUTBOX, Outbox, OutboxEntry, OutboxState
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
@@ -227,7 +228,7 @@ class Hiring:
                 continue
             record = index.ordered(self._desk.session.address, bytes.fromhex(earlier.salt))
             gone = record is None and earlier.refusal is None and self.was_sent(earlier)
-            if gone or (record is not None and record.status not in (Status.DECLINED, Status.EXPIRED)):
+            if gone or (record is not None and not _is_back(record)):
                 raise Unreachable(
                     "an earlier hire of this submission may still hold its price, so nobody else is hired",
                     field="job",
@@ -281,6 +282,13 @@ class Hiring:
             value=desk.contracts.escrow_balance(address),
             remedy="end the other program, or add to the balance with `gpubond account deposit`; then resume",
         )
+
+
+def _is_back(record: JobRecord) -> bool:
+    """Whether all that a job escrowed is with its buyer again."""
+    if record.status == Status.SETTLED and record.commitment is not None:
+        return record.commitment.pay == 0
+    return record.status in (Status.DECLINED, Status.EXPIRED)
 
 
 def _terms(order: OrderRecord, seconds: int) -> Order:

@@ -65,7 +65,8 @@ def quote(seconds: int, class_name: str | None, home: Path, as_json: bool) -> No
     type=click.IntRange(0, 100),
     default=0,
     show_default=True,
-    help="If a provider declines or does not deliver, hire the next best, so many times at most.",
+    help="If a provider declines, does not deliver, or fails by its machine's fault and is paid nothing, take the "
+    "money back and hire the next best, so many times at most.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, show the price, send nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before hiring.")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from gpubond.cli.setup import (
 )
 from gpubond.errors import BadInput, BadSettings
 from gpubond.provider.devices import device_class, device_name, no_gpu_reason
+from gpubond.provider.fees import DemandStanding, demand_standing
 from gpubond.provider.gas_money import gas_money
 from gpubond.provider.membership import JoinPlan, join, plan_join
 from gpubond.provider.work import STATES, WorkLog
@@ -215,7 +217,7 @@ def join_command(dry_run: bool, yes: bool, faucet: bool, home: Path, as_json: bo
 @_home
 @reporting
 def status(home: Path, as_json: bool) -> None:
-    """Show stake, allowance, earnings, offer and the latest jobs. Reads only; no key is needed.
+    """Show stake, allowance, earnings, offer, demands for data and the latest jobs. Reads only; no key is needed.
 
     Example: gpubond provider status
     """
@@ -233,6 +235,7 @@ def status(home: Path, as_json: bool) -> None:
         works = WorkLog(session.database).recent()
         offers = [record for record in session.index.open_offers() if record.offer.provider == address]
         lost = sum(session.index.lost_places(record.offer_id) for record in offers)
+        demands = demand_standing(session, address)
         if as_json:
             print_json(
                 {
@@ -240,6 +243,7 @@ def status(home: Path, as_json: bool) -> None:
                     **vars(state),
                     "offers": [record.offer_id for record in offers],
                     "lost_places": lost,
+                    "demands": asdict(demands),
                     "jobs": [
                         {
                             "job": work.job,
@@ -271,6 +275,8 @@ def status(home: Path, as_json: bool) -> None:
                 ("declines", state.declines),
                 ("gas money", gas),
                 ("open offers", len(offers)),
+                ("demands", _demands_text(demands)),
+                ("fees of answers", f"{text(demands.fees)} to collect: the worker, `withdraw` and `leave` do"),
             ]
         )
         if lost:
@@ -283,6 +289,13 @@ def status(home: Path, as_json: bool) -> None:
                     for work in works
                 ],
             )
+
+
+def _demands_text(demands: DemandStanding) -> str:
+    if demands.next_deadline is None:
+        return "none waits for an answer"
+    chunks = "1 chunk waits" if demands.open == 1 else f"{demands.open} chunks wait"
+    return f"{chunks} to be shown by the worker, the first until {moment(demands.next_deadline)}"
 
 
 def _mint_stake(session: Session, settings: Settings) -> None:

@@ -23,6 +23,7 @@ from gpubond.cli.command import home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.errors import BadInput, BadSettings
 from gpubond.provider.earnings import MEANINGS, Amounts, Ledger, ledger
+from gpubond.provider.fees import is_done
 from gpubond.provider.gas_money import coin_text
 from gpubond.provider.leaving import LeavePlan, plan_leave, plan_withdrawal, require_still_possible
 from gpubond.provider.offers import StandingOffer, my_offers
@@ -98,21 +99,31 @@ def earnings(as_csv: bool, home: Path, as_json: bool) -> None:
 def withdraw(
     amount: str | None, stake: bool, receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: bool
 ) -> None:
-    """Take earnings out of the escrow, all of them or AMOUNT tokens, with the owner's key. Prints the contract call.
+    """Take earnings out of the escrow, all of them or AMOUNT tokens, with the owner's key. Prints the contract calls.
+
+    Fees of answers to demands for data are collected first, if provider.collect_fees_from says that they are worth it
+    or AMOUNT needs them.
 
     Example: gpubond provider withdraw 12.50 --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
     with _owner_session(home) as session:
-        call = plan_withdrawal(session, amount, _receiver(receiver, session), stake=stake)
+        plan = plan_withdrawal(session, amount, _receiver(receiver, session), stake=stake)
         if not as_json:
-            show_calls(session, [call])
+            show_calls(session, plan.calls)
+            if plan.fees_left:
+                left = session.contracts.token_info.text(plan.fees_left)
+                click.echo(f"note: fees of {left} stay in DataDemands, see provider.collect_fees_from")
         if dry_run:
-            done = [call_json(call)]
+            done = [call_json(call) for call in plan.calls]
         else:
             ask(yes)
-            done = [send_call(session, call, "withdraw")]
+            done = [
+                send_call(session, call, "withdraw")
+                for call in plan.calls
+                if not is_done(session, _provider(session), call)
+            ]
         if as_json:
-            print_json({"dry_run": dry_run, "calls": done})
+            print_json({"dry_run": dry_run, "calls": done, "fees_left": plan.fees_left})
         elif not dry_run:
             click.echo("Withdrawn.")
 
@@ -125,7 +136,7 @@ def withdraw(
 @reporting
 def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: bool) -> None:
     """Cease to be a provider, with the owner's key: close all offers, and when no job is open any more take the
-    allowance back and withdraw stake and earnings. Prints the contract calls.
+    allowance back and withdraw stake, earnings and the fees of answers to demands. Prints the contract calls.
 
     While jobs are open only the offers are closed; keep the worker running and call it again when it says so. It can
     be called any number of times.
@@ -143,6 +154,8 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
             ask(yes)
             for number, call in enumerate(plan.calls):
                 require_still_possible(session, plan, number)
+                if is_done(session, _provider(session), call):
+                    continue
                 done.append(send_call(session, call, "leave"))
         if as_json:
             print_json(
@@ -151,6 +164,7 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
                     "calls": done,
                     "complete": plan.complete,
                     "waits_for": [record.job for record in plan.live_jobs],
+                    "fees": plan.fees,
                 }
             )
         elif not dry_run and plan.calls:
@@ -304,9 +318,11 @@ def _show_leave(plan: LeavePlan, session: Session) -> None:
     if plan.complete:
         return
     now = session.contracts.now()
+    fees = f", with {token.text(plan.fees)} of fees to collect" if plan.fees else ""
     click.echo(
         f"Open jobs: {len(plan.live_jobs)}. They lock {token.text(plan.locked)}, so stake ({token.text(plan.stake)}) "
-        f"and earnings ({token.text(plan.balance)}) stay for now. Keep the worker running, which delivers and is paid:"
+        f"and earnings ({token.text(plan.balance)}{fees}) stay for now. Keep the worker running, which delivers and is "
+        "paid:"
     )
     for record in plan.live_jobs:
         until = record.terms.deliver_by

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     OUTPUT_INVALID = "output_invalid"
     INPUT_INVALID = "input_invalid"
     LOG_LIMIT = "log_limit"
+    DISK_FULL = "disk_full"
     SANDBOX_FAILURE = "sandbox_failure"
     INTERNAL = "internal"
     CANCELLED = "cancelled"
@@ -124,6 +125,12 @@ _FACTS: dict[Reason, _Facts] = {
     ),
     Reason.LOG_LIMIT: _Facts(
         0, "workload", "The log was longer than what is kept, and was cut.", "Print less; no failure."
+    ),
+    Reason.DISK_FULL: _Facts(
+        116,
+        "machine",
+        "The machine's disk was full, while the job was below its own limit.",
+        "Free disk space, or lower provider.max_disk_mib and storage; the job is tried again or given back.",
     ),
     Reason.SANDBOX_FAILURE: _Facts(
         125,

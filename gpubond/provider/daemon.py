@@ -86,7 +86,7 @@ class Daemon:
                 field=missing,
                 remedy="run `gpubond provider init` in a new folder and copy the section over",
             )
-        executor = ProcessExecutor(session.home.work)
+        executor = ProcessExecutor(session.home.work, floor_bytes=settings.provider.min_free_mib << 20)
         executor.check()
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
@@ -129,6 +129,7 @@ class Daemon:
                 gateway=settings.gateway,
                 slots=settings.offer.count,
                 cancellations=cancellations,
+                position=lambda: session.watcher.position().number,
                 on_run_ended=self._wake.set,
             )
             answers = DemandAnswers(session, sender, work, stores, settings.provider)
@@ -141,6 +142,7 @@ class Daemon:
                 work_root=session.home.work,
                 wipe=executor.wipe,
                 keep_seconds=settings.provider.retention_hours * 3600,
+                chain_now=session.contracts.now,
             )
             left = executor.end_leftovers()
             if left:

@@ -107,6 +107,8 @@ class WorkLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        #: How often `move` was called: whether a step did anything can be told without reading the row again.
+        self.moves = 0
         database.install(WORK_TABLES)
 
     def adopt(self, job: str) -> bool:
@@ -158,6 +160,7 @@ class WorkLog:
                 ),
             )
             _remember(tx, job, now, state, reason)
+        self.moves += 1
         boundary("move:after", state)
 
     def get(self, job: str) -> Work | None:

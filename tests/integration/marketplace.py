@@ -119,7 +119,14 @@ class Marketplace:
         """Starts a worker and waits until it is up."""
         log = home / "worker.log"
         before = log.read_text().count("is up") if log.exists() else 0
-        with log.open("ab") as output:
+        worker = self.spawn_worker(home)
+        wait_until(lambda: log.read_text().count("is up") > before or worker.poll() is not None)
+        assert worker.poll() is None, log.read_text()
+        return worker
+
+    def spawn_worker(self, home: Path) -> subprocess.Popen[bytes]:
+        """Starts a worker; it may die before it is up."""
+        with (home / "worker.log").open("ab") as output:
             worker = subprocess.Popen(
                 [*PROGRAM, "provider", "run", "--home", str(home)],
                 stdin=subprocess.DEVNULL,
@@ -127,8 +134,6 @@ class Marketplace:
                 stderr=output,
             )
         self.workers.append(worker)
-        wait_until(lambda: log.read_text().count("is up") > before or worker.poll() is not None)
-        assert worker.poll() is None, log.read_text()
         return worker
 
     def stop_worker(self, worker: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:

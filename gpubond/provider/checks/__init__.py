@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from gpubond.provider.checks import chain, gateway, machine, setup, standing
+from gpubond.provider.checks import certificate, chain, gateway, machine, setup, standing
 from gpubond.provider.checks.check import Check
 
 # In order; a check comes after those that it needs.
@@ -28,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     Check("stake", "stake", standing.stake, needs=("contracts",)),
     Check("allowance", "allowance", standing.allowance, needs=("registered", "stake")),
     Check("offer", "offer", standing.offer, needs=("registered", "store")),
+    Check("certificate", "gateway's certificate", certificate.certificate, needs=("settings",)),
     Check("port", "gateway's port", gateway.port, needs=("settings",)),
-    Check("gateway", "gateway's announced address", gateway.reachable, needs=("port",)),
+    Check("gateway", "gateway's announced address", gateway.reachable, needs=("port", "certificate")),
 )

@@ -23,6 +23,7 @@ import httpx
 from gpubond.chain.deployment import load_deployment
 from gpubond.chain.keylock import is_held
 from gpubond.errors import GpuBondError
+from gpubond.provider.checks.certificate import server_context
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS
 
@@ -62,7 +63,7 @@ def reachable(subject: Subject) -> Finding:
     if subject.worker_runs:
         return _ask(url, None, _unreachable_by_others(subject))
     token = secrets.token_hex(16)
-    with _listener(subject.gateway.host, subject.gateway.port, token):
+    with _listener(subject, token):
         return _ask(url, token, _unreachable_by_others(subject))
 
 
@@ -70,6 +71,12 @@ def _ask(url: str, token: str | None, private: Finding | None) -> Finding:
     try:
         answer = httpx.get(f"{url}/healthz", timeout=_TIMEOUT, follow_redirects=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            why = str(error).partition("verify failed: ")[2].partition(" (_ssl")[0]
+            return failed(
+                f"buyers' programs do not accept the certificate at {url}: {why}",
+                "use one that browsers accept, with the whole chain in gateway.tls_cert or in your proxy",
+            )
         return failed(
             f"{url}/healthz does not answer ({type(error).__name__})",
             "forward the port to this machine or correct gateway.url; if your router only refuses to loop back, "
@@ -135,14 +142,19 @@ def _is_our_worker(subject: Subject, host: str, number: int) -> bool:
     if operator is None or not is_held(operator):
         return False
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  # what is listened on
+    scheme = "http" if subject.gateway.tls_cert is None else "https"
     try:
-        return _health(httpx.get(f"http://{name}:{number}/healthz", timeout=_TIMEOUT)) is not None
+        # Which machine it is, is known: its certificate is for the announced name, and looked at by itself.
+        answer = httpx.get(f"{scheme}://{name}:{number}/healthz", timeout=_TIMEOUT, verify=False)  # noqa: S501
+        return _health(answer) is not None
     except httpx.HTTPError:
         return False
 
 
 @contextmanager
-def _listener(host: str, number: int, token: str) -> Iterator[None]:
+def _listener(subject: Subject, token: str) -> Iterator[None]:
+    host, number = subject.gateway.host, subject.gateway.port
+
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = token.encode()
@@ -160,6 +172,11 @@ def _listener(host: str, number: int, token: str) -> Iterator[None]:
         daemon_threads = True
 
     server = Server((host, number), Answer)
+    chain, key = subject.gateway.tls_cert, subject.gateway.tls_key
+    if chain is not None and key is not None:
+        context = server_context(subject.home.resolve(chain), subject.home.resolve(key))
+        # The handshake is each connection's own affair, so that one which says nothing does not hold up the others.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -41,6 +41,7 @@ from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
 _MIB = 1 << 20
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _OPEN_FILES = 1024
+_FLOOR_BYTES = 16 * _MIB
 _CHECK_SECONDS = 60
 # What a machine needs inside the sandbox, whatever the job.
 _CHECK_PROGRAM = f"""
@@ -52,11 +53,16 @@ nvrtc_version()
 
 
 class ProcessExecutor:
-    """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`."""
+    """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`.
 
-    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES) -> None:
+    A job that fails while less than `floor_bytes` are free, and less than it may still use, fails by the machine's
+    fault.
+    """
+
+    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES, floor_bytes: int = _FLOOR_BYTES) -> None:
         self._root = work_root.resolve()
         self._max_log_bytes = max_log_bytes
+        self._floor_bytes = max(floor_bytes, _FLOOR_BYTES)
 
     def check(self) -> None:
         """Make a sandbox and start Python with NumPy in it.
@@ -153,6 +159,7 @@ class ProcessExecutor:
                 seconds=spec.limits.seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
                 disk_bytes=spec.limits.disk_mib * _MIB,
+                floor_bytes=self._floor_bytes,
             )
             ending = Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)
             outputs: dict[str, Path] = {}
@@ -164,6 +171,8 @@ class ProcessExecutor:
                         outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", bounds.disk_bytes)
                     except BadOutput as error:
                         reason, detail = error.reason, str(error)
+                if ending.disk_was_full and reason.fault == "workload":
+                    reason, detail = Reason.DISK_FULL, f"{Reason.DISK_FULL.meaning} It ended so: {detail}"
                 ending = Ending(ending.code, reason, detail, ending.seconds)
             return self._attempt(log, ending, plan.device, outputs)
         finally:

@@ -30,11 +30,12 @@ _END_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Bounds:
-    """What all processes of a sandbox may use together."""
+    """What all processes of a sandbox may use together. Below `floor_bytes` of free space the disk counts as full."""
 
     seconds: float
     memory_bytes: int
     disk_bytes: int
+    floor_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class Ending:
     """How a sandbox ended: by itself (`reason` None) with exit code `code`, or for a reason.
 
     seconds: wall clock from start to end, rounded up, at least 1.
+    disk_was_full: the machine had less room than the job might still use; it may be why the job failed.
     """
 
     code: int
     reason: Reason | None
     detail: str
     seconds: int
+    disk_was_full: bool = False
 
 
 class _Finding(Exception):
@@ -76,6 +79,7 @@ class Supervisor:
         self._init_handle: int | None = None
         self._exit_code: int | None = None
         self._status = b""
+        self._disk_was_full = False
 
     def run(self, cancel: threading.Event) -> Ending:
         """Start, watch, end. Not to be called twice."""
@@ -123,7 +127,7 @@ class Supervisor:
                 return Ending(125, Reason.SANDBOX_FAILURE, "the sandbox did not end when killed", seconds)
             if reason is None:
                 reason, detail = self._verdict(process.returncode, _read(ready_read))
-            return Ending(self._exit_code or 0, reason, detail, seconds)
+            return Ending(self._exit_code or 0, reason, detail, seconds, self._disk_was_full)
 
     def _watch(self, process: subprocess.Popen[bytes], status: int, begin: float, cancel: threading.Event) -> None:
         """Return when the process has ended; raise _Finding when it has to be ended."""
@@ -161,6 +165,9 @@ class Supervisor:
             raise _Finding(Reason.DISK_LIMIT, f"wrote {error}") from error
         if disk > self._bounds.disk_bytes:
             raise _Finding(Reason.DISK_LIMIT, f"used {disk >> 20} MiB of disk")
+        room = min(self._bounds.disk_bytes - disk, self._bounds.floor_bytes)
+        if usage.free_bytes(self._sandbox.job_directory) < room:
+            self._disk_was_full = True
 
     def _read_status(self, handle: int) -> None:
         """Take in bubblewrap's messages: first the process id of the sandbox's first process, then its exit."""

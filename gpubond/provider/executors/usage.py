@@ -62,6 +62,12 @@ def deleted_bytes(processes: list[int]) -> int:
     return sum(found.values())
 
 
+def free_bytes(place: Path) -> int:
+    """What a job can still write where its directory lies; 0 if no more files can be made there."""
+    info = os.statvfs(place)
+    return 0 if info.f_files and not info.f_favail else info.f_bavail * info.f_frsize
+
+
 def directory_bytes(root: Path) -> int:
     """Disk used below `root`. Raises TooManyFiles beyond 100,000 entries or 64 levels.
 
