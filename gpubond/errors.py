@@ -106,3 +106,10 @@ class KeyInUse(GpuBondError):
 
     exit_code = 9
     code = "key_in_use"
+
+
+class Interrupted(GpuBondError):
+    """Ended by Ctrl-C, and nothing is lost: `gpubond job resume` goes on with a job; look before you repeat others."""
+
+    exit_code = 130
+    code = "interrupted"

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from gpubond.chain.session import Session, open_session
-from gpubond.cli.command import home_option, reporting
+from gpubond.cli.command import Group, home_option, reporting
 from gpubond.cli.output import facts, print_json, progress
 from gpubond.cli.setup import (
     check_chain,
@@ -25,16 +25,29 @@ from gpubond.settings import Home
 _home = home_option("buyer")
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
-    """Your key, wallet and balance."""
+    """Your key, wallet and balance.
+
+    \b
+    Example: gpubond account show
+    """
 
 
 @group.command()
 @rpc_url_option
 @deployment_option
-@click.option("--keystore", type=click.Path(path_type=Path, dir_okay=False), help="Use this key (geth, Ape).")
-@click.option("--dev-account", type=click.IntRange(0, 9), help="Local chains: use a published development key.")
+@click.option(
+    "--keystore",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Use the key in this file, as geth or Ape wrote it.  [default: make a new one]",
+)
+@click.option(
+    "--dev-account",
+    type=click.IntRange(0, 9),
+    metavar="NUMBER",
+    help="Local chains: use one of the ten published development keys, 0 to 9.",
+)
 @_home
 @reporting
 def init(
@@ -72,7 +85,7 @@ def show(home: Path, as_json: bool) -> None:
 
 
 @group.command()
-@click.option("--amount", default="1000", show_default=True, help="Tokens.")
+@click.option("--amount", metavar="TOKENS", default="1000", show_default=True, help="How many tokens to mint.")
 @_home
 @reporting
 def faucet(amount: str, home: Path, as_json: bool) -> None:
@@ -94,7 +107,7 @@ def faucet(amount: str, home: Path, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("amount")
+@click.argument("amount", metavar="TOKENS")
 @_home
 @reporting
 def deposit(amount: str, home: Path, as_json: bool) -> None:
@@ -114,8 +127,8 @@ def deposit(amount: str, home: Path, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("amount")
-@click.option("--to", "receiver", help="Receiving address.  [default: your own]")
+@click.argument("amount", metavar="TOKENS")
+@click.option("--to", "receiver", metavar="ADDRESS", help="Receiving address.  [default: your own]")
 @_home
 @reporting
 def withdraw(amount: str, receiver: str | None, home: Path, as_json: bool) -> None:

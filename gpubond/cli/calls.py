@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +12,8 @@ import click
 from gpubond.chain.contracts import Call
 from gpubond.chain.outbox import OutboxEntry
 from gpubond.chain.session import Session
+from gpubond.cli.command import require_yes
 from gpubond.cli.output import plain
-from gpubond.errors import BadInput
 
 
 def show_calls(session: Session, calls: Sequence[Call]) -> None:
@@ -28,13 +27,9 @@ def ask(yes: bool) -> None:
     """Asks whether to send them.
 
     Raises:
-        BadInput: nobody is here to answer.
+        BadInput: nobody is here to answer, or the answer is no.
     """
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise BadInput("nobody is here to say yes", field="--yes", remedy="give --yes")
-    click.confirm("Send these calls?", abort=True)
+    require_yes("Send these calls?", yes)
 
 
 def send_call(session: Session, call: Call, action: str) -> dict[str, Any]:

@@ -72,6 +72,10 @@ def status(job: str, home: Path, as_json: bool) -> None:
         show_and_judge(buyer, buyer.status(job), as_json)
 
 
+def _print_log(piece: bytes) -> None:
+    write_log(piece, err=False)
+
+
 @click.command()
 @_job
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run ends.")
@@ -88,7 +92,7 @@ def logs(job: str, follow: bool, home: Path, as_json: bool) -> None:
     with Buyer.open(home, progress) as buyer:
         if follow:
             pieces: list[bytes] = []
-            view = buyer.follow(job, pieces.append if as_json else write_log)
+            view = buyer.follow(job, pieces.append if as_json else _print_log)
             if as_json:
                 log = b"".join(pieces).decode(errors="replace")
                 show_and_judge(buyer, view, as_json, log=log)
@@ -99,4 +103,4 @@ def logs(job: str, follow: bool, home: Path, as_json: bool) -> None:
             print_json({"job": job, "log": text})
         else:
             for piece in buyer.logs(job):
-                write_log(piece)
+                _print_log(piece)

@@ -166,9 +166,9 @@ def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
         click.echo(f"note: {note}")
 
 
-def write_log(piece: bytes) -> None:
-    """A piece of a job's log on standard error."""
+def write_log(piece: bytes, err: bool = True) -> None:
+    """A piece of a job's log, on standard error unless the log is all that is asked for."""
     # A stranger's program wrote this: no escape sequence of it reaches the terminal.
     text = piece.decode(errors="replace")
     shown = "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
-    click.echo(shown, nl=False, err=True)
+    click.echo(shown, nl=False, err=err)

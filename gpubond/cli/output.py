@@ -17,8 +17,6 @@ from rich.table import Table
 
 from gpubond.errors import GpuBondError
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
-
 
 def console() -> Console:
     """The console of this moment's standard output; what is not a terminal gets lines as long as they need be."""

@@ -29,7 +29,7 @@ from gpubond.provider.offers import StandingOffer, my_offers
 from gpubond.settings import Home
 
 _home = home_option("provider")
-_to = click.option("--to", "receiver", help="Receiving address.  [default: the owner's]")
+_to = click.option("--to", "receiver", metavar="ADDRESS", help="Receiving address.  [default: the owner's]")
 _dry_run = click.option("--dry-run", is_flag=True, help="Show the contract calls, send nothing.")
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -88,7 +88,7 @@ def earnings(as_csv: bool, home: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("amount", required=False)
+@click.argument("amount", metavar="[TOKENS]", required=False)
 @click.option("--stake", is_flag=True, help="Free stake, in place of earnings.")
 @_to
 @_dry_run
@@ -98,7 +98,7 @@ def earnings(as_csv: bool, home: Path, as_json: bool) -> None:
 def withdraw(
     amount: str | None, stake: bool, receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: bool
 ) -> None:
-    """Take earnings out of the escrow, all of them or AMOUNT tokens, with the owner's key. Prints the contract call.
+    """Take earnings out of the escrow, all of them or so many TOKENS, with the owner's key. Prints the contract call.
 
     Example: gpubond provider withdraw 12.50 --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """

@@ -81,7 +81,6 @@ def all_codes() -> list[Code]:
     for kind in sorted(kinds, key=lambda kind: kind.exit_code):
         meaning, _, remedy = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].partition(": ")
         codes.append(Code("exit", kind.code, str(kind.exit_code), _sentence(meaning), _sentence(remedy)))
-    codes.append(Code("exit", "interrupted", "130", "Ended by Ctrl-C.", "`gpubond job resume` goes on."))
     return codes
 
 
