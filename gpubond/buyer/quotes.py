@@ -168,6 +168,8 @@ def quote_all(
     if not records:
         raise Refused(
             "nobody offers anything yet",
+            field="offers",
+            value=0,
             remedy="ask a provider to run `gpubond provider join`, or check that this is the right deployment",
         )
     if class_name is not None:

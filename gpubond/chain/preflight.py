@@ -11,7 +11,7 @@ from web3 import Web3
 from web3.exceptions import BlockNotFound, Web3Exception, Web3RPCError
 from web3.types import TxParams, TxReceipt
 
-from gpubond.chain.reverts import is_revert, remedy_of, revert_reason
+from gpubond.chain.reverts import NO_KNOWN_REMEDY, is_revert, remedy_of, revert_reason
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
 
 # A state may change between the estimate and the block: a fifth more gas than estimated.
@@ -56,8 +56,12 @@ def try_call(node: Web3, call: TxParams, purpose: str) -> int:
     except Web3Exception as error:
         if is_revert(error):
             reason = revert_reason(error)
+            # What follows the colon tells purposes of one kind apart, and tells a reader nothing.
             raise Refused(
-                f"the contract refuses {purpose}: {reason}", field="to", value=call["to"], remedy=remedy_of(reason)
+                f"the contract refuses {purpose.partition(':')[0]}: {reason}",
+                field="contract",
+                value=call["to"],
+                remedy=remedy_of(reason) or NO_KNOWN_REMEDY,
             ) from error
         raise Unreachable(
             f"the node cannot try {purpose}: {error}", field="node", remedy="try again, or use another node"

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from gpubond.chain.session import Session, open_session
+from gpubond.cli.calls import receiver_address
 from gpubond.cli.command import Group, home_option, reporting
 from gpubond.cli.output import facts, print_json, progress
 from gpubond.cli.setup import (
@@ -118,7 +119,10 @@ def deposit(amount: str, home: Path, as_json: bool) -> None:
     with open_session(home, on_progress=progress) as session:
         contracts = session.contracts
         units = contracts.token_info.units(amount, "amount")
-        _require(contracts.token_balance(session.address), units, "wallet", session)
+        has = contracts.token_balance(session.address)
+        if has < units:
+            hint = "`gpubond account faucet` mints test tokens" if session.deployment.token.test else "send tokens"
+            raise _not_enough(amount, units, "wallet", has, f"{hint} to {session.address}", session)
         escrow = str(contracts.escrow.address)
         if contracts.token_allowance(session.address, escrow) < units:
             session.send(contracts.approve(escrow, units), _once("approve"))
@@ -138,9 +142,12 @@ def withdraw(amount: str, receiver: str | None, home: Path, as_json: bool) -> No
     """
     with open_session(home, on_progress=progress) as session:
         contracts = session.contracts
+        to = receiver_address(receiver, session)
         units = contracts.token_info.units(amount, "amount")
-        _require(contracts.escrow_balance(session.address), units, "balance", session)
-        session.send(contracts.withdraw(units, receiver or session.address), _once("withdraw"))
+        has = contracts.escrow_balance(session.address)
+        if has < units:
+            raise _not_enough(amount, units, "escrow", has, "what running jobs hold comes back when they end", session)
+        session.send(contracts.withdraw(units, to), _once("withdraw"))
         _show(session, as_json)
 
 
@@ -148,15 +155,14 @@ def _once(action: str) -> str:
     return f"{action}:{secrets.token_hex(8)}"
 
 
-def _require(has: int, needs: int, field: str, session: Session) -> None:
-    if has < needs:
-        text = session.contracts.token_info.text
-        raise NotEnough(
-            f"this needs {text(needs)}, the {field} has {text(has)}",
-            field=field,
-            value=has,
-            remedy=f"give at most {text(has)}",
-        )
+def _not_enough(amount: str, units: int, where: str, has: int, else_do: str, session: Session) -> NotEnough:
+    text = session.contracts.token_info.text
+    return NotEnough(
+        f"this needs {text(units)}, and there are {text(has)} in the {where}",
+        field="amount",
+        value=amount,
+        remedy=f"{f'ask for at most {text(has)}; ' if has else ''}{else_do}",
+    )
 
 
 def _show(session: Session, as_json: bool) -> None:

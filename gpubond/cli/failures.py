@@ -86,6 +86,9 @@ def _usage(error: click.UsageError, arguments: Sequence[str]) -> BadInput:
     if isinstance(error, click.BadParameter) and error.param is not None:
         name = _name(error.param)
         return BadInput(error.message.rstrip("."), field=name, value=_given(error.param, arguments), remedy=remedy)
+    if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
+        given = next((word for word in arguments if word.startswith(error.option_name)), error.option_name)
+        return BadInput("a negative number is not possible here", field="arguments", value=given, remedy=remedy)
     if isinstance(error, click.NoSuchOption):
         if error.possibilities:
             remedy = f"perhaps you mean {' or '.join(sorted(error.possibilities))}; {remedy}"

@@ -29,6 +29,9 @@ def list_jobs(home: Path, as_json: bool) -> None:
         if as_json:
             print_json(found.as_dict())
             return
+        if not found.jobs and not found.submissions:
+            click.echo("No job so far: `gpubond job submit` hires one.")
+            return
         text = buyer.session.contracts.token_info.text
         table(
             ("job", "name", "state", "hired", "at stake", "spent", "your turn"),
@@ -56,7 +59,7 @@ def list_jobs(home: Path, as_json: bool) -> None:
         waiting = sum(job.action is not None for job in found.jobs) + len(found.submissions)
         compensated = "" if not found.compensation else f", {text(found.compensation)} from providers that vanished"
         click.echo(f"{len(found.jobs)} jobs: {text(found.at_stake)} at stake, {text(found.spent)} spent{compensated}.")
-        click.echo("Nothing needs your action." if not waiting else f"{waiting} need your action.")
+        click.echo("Nothing needs your action." if not waiting else f"Waiting for you: {waiting}.")
 
 
 @click.command()

@@ -201,9 +201,15 @@ def init(
     )
     try:
         settings = folder.load()
-    except BadSettings:
+    except BadSettings as error:
         folder.settings_file.unlink()
-        raise
+        option = (error.field or "").rpartition(".")[2].replace("_", "-")
+        raise BadInput(
+            error.message,
+            field=f"--{option}" if "." in (error.field or "") else "options",
+            value=error.value,
+            remedy="correct it; no settings were written",
+        ) from None
     assert settings.offer is not None  # noqa: S101  # written above
     stake = collateral * settings.offer.stake_jobs
     shown = {

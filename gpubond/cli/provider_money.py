@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from eth_utils.address import is_address, to_checksum_address
 
 from gpubond.chain.market import Tier
 from gpubond.chain.money import Token
 from gpubond.chain.outbox import gas_costs
 from gpubond.chain.session import Session, open_session
-from gpubond.cli.calls import ask, call_json, send_call, show_calls
+from gpubond.cli.calls import ask, call_json, receiver_address, send_call, show_calls
 from gpubond.cli.command import home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.errors import BadInput, BadSettings
@@ -103,7 +102,7 @@ def withdraw(
     Example: gpubond provider withdraw 12.50 --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
     with _owner_session(home) as session:
-        call = plan_withdrawal(session, amount, _receiver(receiver, session), stake=stake)
+        call = plan_withdrawal(session, amount, receiver_address(receiver, session), stake=stake)
         if not as_json:
             show_calls(session, [call])
         if dry_run:
@@ -133,7 +132,7 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
     Example: gpubond provider leave --dry-run
     """
     with _owner_session(home) as session:
-        plan = plan_leave(session, _receiver(receiver, session))
+        plan = plan_leave(session, receiver_address(receiver, session))
         if not as_json:
             _show_leave(plan, session)
         done: list[dict[str, Any]] = []
@@ -169,18 +168,6 @@ def _owner_session(home: Path) -> Session:
     folder = Home(home)
     settings = folder.load()
     return Session(folder, settings, settings.owner_key or settings.key, progress)
-
-
-def _receiver(given: str | None, session: Session) -> str:
-    if given is None:
-        return session.address
-    if not is_address(given) or int(given, 16) == 0:
-        raise BadInput("not an address", field="--to", value=given, remedy="give 20 bytes as 0x-hex")
-    if given not in (given.lower(), to_checksum_address(given)):
-        raise BadInput(
-            "the checksum of this address is wrong", field="--to", value=given, remedy="check it digit by digit"
-        )
-    return str(to_checksum_address(given))
 
 
 def _offer_json(item: StandingOffer) -> dict[str, Any]:
@@ -300,7 +287,9 @@ def _show_leave(plan: LeavePlan, session: Session) -> None:
     if plan.calls:
         show_calls(session, plan.calls)
     elif plan.complete:
-        click.echo("Nothing of this provider is left in the contracts but its registration, which costs nothing.")
+        click.echo(
+            "Nothing of this provider is in the contracts but its registration, if it has one, which costs nothing."
+        )
     if plan.complete:
         return
     now = session.contracts.now()
