@@ -6,7 +6,8 @@ The command line prints them and exits with `exit_code`; programs read `as_dict(
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 
 class GpuBondError(Exception):
@@ -39,6 +40,12 @@ class GpuBondError(Exception):
         if self.remedy is not None:
             parts.append(f"  remedy: {self.remedy}")
         return "\n".join(parts)
+
+    def naming(self, field: str | None) -> Self:
+        """The same error with another name for the field."""
+        other = copy.copy(self)
+        other.field = field
+        return other
 
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-ready data: code, message, field, value, remedy."""

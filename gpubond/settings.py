@@ -253,14 +253,16 @@ _FORMS = {"^https?://": "must begin with http:// or https://", "^wss?://": "must
 
 def _wrong(error: ValidationError, path: Path) -> BadSettings:
     """The first thing that is wrong, where it stands, and what it was meant to be."""
-    first = error.errors()[0]
+    # A misspelt name first: what it was meant to be is then missing as well.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     names = [str(part) for part in first["loc"]]
     where, value, words = ".".join(names), first.get("input"), first["msg"].removeprefix("Value error, ")
+    words = words.replace("Input should be", "must be")
     variable = "GPUBOND_" + "__".join(names).upper()
     place = f"the environment's {variable}" if variable in os.environ else str(path)
     remedy = f"correct it in {place}"
     if first["type"] == "missing":
-        words = "is missing"
+        words = "is missing" if len(names) > 1 else "the section is missing"
         remedy = f"add it to {path}; `init` writes a whole file into a new folder, to copy from"
     elif first["type"] == "extra_forbidden":
         words, value = "there is no such setting", None
@@ -298,10 +300,12 @@ def _check_names(path: Path) -> None:
         ) from None
     unknown = sorted(set(document) - set(Settings.model_fields))
     if unknown:
+        near = difflib.get_close_matches(unknown[0], Settings.model_fields, 1)
         raise BadSettings(
             "there is no such section" if isinstance(document[unknown[0]], dict) else "it stands outside any section",
             field=unknown[0],
-            remedy=f"correct it in {path}; sections are: {', '.join(Settings.model_fields)}",
+            remedy=f"correct it in {path}{f': perhaps [{near[0]}] is meant' if near else ''}; sections are: "
+            + ", ".join(Settings.model_fields),
         )
 
 

@@ -149,6 +149,7 @@ class Buyer(Demanding):
             provider=provider,
             max_price=units,
             answers=gateway_answers,
+            text=self._contracts.token_info.text,
         )
         self._require_funds(quote.most)
         pinned = offer is not None or provider is not None

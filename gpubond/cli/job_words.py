@@ -110,19 +110,16 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
     ]
     seconds = quotes[0].seconds
     click.echo(f"Offers for a run of at most {seconds} s, the cheapest that is free first.")
-    click.echo("'at most' is all that can be spent, beside gas (in the chain's coin); unused seconds come back.")
-    click.echo("'fee' is the protocol's share of it, paid by the provider. 'overhead' is fee")
-    click.echo(
-        "and gas" if quotes[0].gas_tokens is not None else "without gas, as the settings name no chain.coin_price",
-        nl=False,
+    gas = "and gas" if quotes[0].gas_tokens is not None else "without gas, as the settings name no chain.coin_price"
+    words = (
+        "'at most' is all that can be spent, beside gas (in the chain's coin); unused seconds come back. 'fee' is the "
+        f"protocol's share of it, paid by the provider. 'overhead' is fee {gas}, in percent of the price. 'worst case' "
+        "comes back if the provider vanishes: all, and a share of its collateral. A hire pays for a run within 'runs'; "
+        "its result is due within 'due' of it. The record counts its jobs: paid/declined/expired. 'demands' says "
+        "whether a result that is withheld can be demanded on chain; an unknown arbiter, which the provider chose, can "
+        "hold your refund up until the dispute times out."
     )
-    click.echo(", in percent of the price. 'worst case' comes back if the provider vanishes: all, and a share of its")
-    click.echo("collateral. A hire pays for a run within 'runs'; its result is due within 'due' of it.")
-    click.echo("The record counts its jobs: paid/declined/expired.")
-    click.echo(
-        "'demands' says whether a result that is withheld can be demanded on chain; an unknown arbiter, which the"
-    )
-    click.echo("provider chose, can hold your refund up until the dispute times out.")
+    click.echo(click.wrap_text(words, 100))
     columns = ("class", "price", "at most", "gas", "fee", "overhead", "worst case", "runs", "due", "record", "demands")
     table((*columns, "free", "offer"), rows)
 
@@ -144,7 +141,7 @@ def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
             "protocol fee",
             f"{token.text(quote.fee)} of it at most ({quote.fee_percent:.2f} %), paid by the provider",
         ),
-        ("gas", f"about {gas_text(token, quote)}"),
+        ("gas", f"about {gas_text(token, quote)}, in the chain's coin"),
         ("overhead", f"{quote.overhead_percent:.2f} % of the price ({what})"),
         ("due", f"{quote.due_after} s after the hire at latest"),
         ("if it vanishes", f"all comes back, with {token.text(quote.compensation)} from its collateral"),

@@ -283,7 +283,7 @@ def status(home: Path, as_json: bool) -> None:
             raise BadSettings(
                 "the settings have no section [provider]",
                 field="provider",
-                remedy="run `gpubond provider init`",
+                remedy="name the provider's home folder with --home, or make one with `gpubond provider init`",
             )
         session.sync()
         address = settings.provider.address

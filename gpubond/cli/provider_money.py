@@ -159,7 +159,9 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
 def _provider(session: Session) -> str:
     if session.settings.provider is None:
         raise BadSettings(
-            "the settings have no section [provider]", field="provider", remedy="run `gpubond provider init`"
+            "the settings have no section [provider]",
+            field="provider",
+            remedy="name the provider's home folder with --home, or make one with `gpubond provider init`",
         )
     return session.settings.provider.address
 
