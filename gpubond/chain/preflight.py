@@ -114,10 +114,11 @@ def nonce_user(node: Web3, address: ChecksumAddress, nonce: int, since_block: in
 def not_enough_gas_money(address: str, purpose: str, balance: int, need: int) -> NotEnough:
     """The error for an account that cannot pay; amounts in wei."""
     return NotEnough(
-        f"{address} has {_coin(balance)} of the chain's coin for gas, {purpose} may need {_coin(need)}",
+        f"{address} has {_coin(balance)} of the chain's coin for gas, and {purpose.partition(':')[0]} may need "
+        f"{_coin(need)}",
         field="gas money",
-        value=balance,
-        remedy=f"send it at least {_coin(need - balance)} more",
+        value=_coin(balance),
+        remedy=f"send it at least {_coin(need - balance)} of the coin more",
     )
 
 

@@ -104,7 +104,7 @@ def down(directory: Path, port: int, as_json: bool) -> None:
     if as_json:
         print_json({"stopped": stopped})
     else:
-        click.echo("stopped" if stopped else "it was not running")
+        click.echo("Stopped." if stopped else f"No local chain of {directory} runs.")
 
 
 @group.command()
@@ -120,5 +120,7 @@ def status(directory: Path, port: int, as_json: bool) -> None:
     result = {"running": known.running, "url": known.url, "chain_id": known.chain_id, "block": known.block}
     if as_json:
         print_json(result)
+    elif not known.running:
+        click.echo(f"No local chain of {directory} runs: `gpubond devnet up` starts one.")
     else:
         facts(list(result.items()))

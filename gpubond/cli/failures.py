@@ -12,6 +12,7 @@ import errno
 import inspect
 import logging
 import os
+import re
 import sqlite3
 import sys
 import traceback
@@ -49,7 +50,7 @@ def in_words(error: Exception, arguments: Sequence[str]) -> GpuBondError:  # noq
     if isinstance(error, click.Abort):
         return _aborted(error)
     if isinstance(error, click.ClickException):
-        return BadInput(error.format_message(), remedy="correct it and call again")
+        return BadInput(error.format_message(), field="arguments", remedy="correct it and call again")
     if isinstance(error, OSError) and error.strerror is not None:
         return _system(error)
     if isinstance(error, sqlite3.DatabaseError):
@@ -85,7 +86,7 @@ def _usage(error: click.UsageError, arguments: Sequence[str]) -> BadInput:
         return BadInput(f"{name} is missing", field=name, remedy=remedy)
     if isinstance(error, click.BadParameter) and error.param is not None:
         name = _name(error.param)
-        return BadInput(error.message.rstrip("."), field=name, value=_given(error.param, arguments), remedy=remedy)
+        return BadInput(_plainly(error.message), field=name, value=_given(error, error.param, arguments), remedy=remedy)
     if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
         given = next((word for word in arguments if word.startswith(error.option_name)), error.option_name)
         return BadInput("a negative number is not possible here", field="arguments", value=given, remedy=remedy)
@@ -115,15 +116,21 @@ def _name(parameter: click.Parameter) -> str:
     return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar().strip("[].")
 
 
-def _given(parameter: click.Parameter, arguments: Sequence[str]) -> str | None:
-    """What the command line gives for an option; None if that cannot be told."""
+def _plainly(message: str) -> str:
+    return message.rstrip(".").replace("integer range", "whole number").replace("integer", "whole number")
+
+
+def _given(error: click.BadParameter, parameter: click.Parameter, arguments: Sequence[str]) -> str | None:
+    """What was given for a parameter; None if that cannot be told."""
     for number, word in enumerate(arguments):
         for option in parameter.opts:
             if word == option and number + 1 < len(arguments):
                 return arguments[number + 1]
             if word.startswith(f"{option}="):
                 return word.partition("=")[2]
-    return None
+    # From the environment, or an argument: click's own words quote it.
+    quoted = re.search("'(.+)'", error.message)
+    return None if quoted is None else quoted[1]
 
 
 def _aborted(error: click.Abort) -> GpuBondError:

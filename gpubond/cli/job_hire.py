@@ -11,6 +11,7 @@ import click
 
 from gpubond.buyer.client import Buyer
 from gpubond.buyer.job_view import JobView
+from gpubond.buyer.outputs import require_places
 from gpubond.chain.market import Status
 from gpubond.cli.command import home_option, reporting, require_yes
 from gpubond.cli.failures import interrupted
@@ -111,6 +112,9 @@ def submit(
             again=again or dry_run,
         )
         buyer.check_retry(prepared, retry)
+        if fetch_to is not None:
+            # Now, and not when the run is paid for and its outputs have no place.
+            require_places(fetch_to, prepared.spec.outputs)
         if not as_json:
             show_prepared(buyer, prepared, retry)
         if dry_run:

@@ -58,7 +58,7 @@ def list_jobs(home: Path, as_json: bool) -> None:
             )
         waiting = sum(job.action is not None for job in found.jobs) + len(found.submissions)
         compensated = "" if not found.compensation else f", {text(found.compensation)} from providers that vanished"
-        click.echo(f"{len(found.jobs)} jobs: {text(found.at_stake)} at stake, {text(found.spent)} spent{compensated}.")
+        click.echo(f"Jobs: {len(found.jobs)}. {text(found.at_stake)} at stake, {text(found.spent)} spent{compensated}.")
         click.echo("Nothing needs your action." if not waiting else f"Waiting for you: {waiting}.")
 
 

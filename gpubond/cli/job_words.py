@@ -23,7 +23,7 @@ def show(buyer: Buyer, view: JobView, as_json: bool, **more: object) -> None:
     if as_json:
         print_json(view.as_dict() | more)
     else:
-        _show_view(buyer.session.contracts.token_info, view)
+        _show_view(buyer.session.contracts.token_info, view, view.record.terms.buyer == buyer.session.address)
 
 
 def show_and_judge(buyer: Buyer, view: JobView, as_json: bool, **more: object) -> None:
@@ -49,10 +49,11 @@ def failure_of(view: JobView) -> JobFailed | None:
     return JobFailed(message, field="job", value=view.record.job, remedy=view.remedy)
 
 
-def _show_view(token: Token, view: JobView) -> None:
+def _show_view(token: Token, view: JobView, mine: bool) -> None:
     record = view.record
     lines: list[tuple[str, Any]] = [
         ("job", record.job),
+        *([] if mine else [("buyer", f"{record.terms.buyer}, not you: only it can fetch, cancel and release")]),
         ("status", f"{record.status.name.lower()} ({view.code.value})"),
         ("", view.explanation),
     ]
@@ -76,7 +77,7 @@ def _show_view(token: Token, view: JobView) -> None:
     if record.commitment is not None:
         lines.append(("result root", "0x" + record.commitment.result_root.hex()))
     lines += [(name.replace("_", " "), token.text(value)) for name, value in (record.outcome or {}).items()]
-    if not view.failed and view.code.kind != "good end" and view.code != JobCode.ACTIVE:
+    if mine and not view.failed and view.code.kind != "good end" and view.code != JobCode.ACTIVE:
         lines.append(("next", view.remedy))
     facts(lines)
 

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +13,7 @@ import click
 
 from gpubond import __version__
 from gpubond.cli.failures import in_words
-from gpubond.cli.output import fail
+from gpubond.cli.output import fail, hush
 
 # Loaded when they are asked for, so that `--help` is quick.
 _GROUPS = {
@@ -47,12 +45,10 @@ class _Program(click.Group):
         try:
             sys.exit(super().main(arguments, standalone_mode=False, **extra))
         except BrokenPipeError:
-            _hush()
+            # Who reads has gone away, as `| head` does.
+            hush()
             sys.exit(1)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                _hush()
-                sys.exit(1)
             fail(in_words(error, arguments), "--json" in arguments)
 
 
@@ -61,14 +57,6 @@ def _print_whatever_the_locale() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-
-
-def _hush() -> None:
-    """Who reads has gone away (`| head`): what is still in the buffers must not complain at the end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            os.dup2(nowhere, stream.fileno())
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

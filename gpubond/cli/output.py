@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -67,12 +69,24 @@ def progress(message: str) -> None:
     click.echo(f"  {plain(message)}", err=True)
 
 
+def hush() -> None:
+    """What is still in the buffers goes nowhere, so that it does not complain when the program ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            os.dup2(nowhere, stream.fileno())
+
+
 def fail(error: GpuBondError, as_json: bool) -> None:
     """Prints an error and ends the program with its exit code."""
-    if as_json:
-        print_json({"error": error.as_dict()})
-    else:
-        click.echo(f"error: {plain(str(error.naming(_as_typed(error.field))))}", err=True)
+    try:
+        if as_json:
+            print_json({"error": error.as_dict()})
+        else:
+            click.echo(f"error: {plain(str(error.naming(_as_typed(error.field))))}", err=True)
+    except OSError:
+        # Nobody can be told, as the output is full or closed; the exit code still says it.
+        hush()
     sys.exit(error.exit_code)
 
 

@@ -16,7 +16,7 @@ from gpubond.chain.deployment import Deployment, load_deployment
 from gpubond.chain.development import dev_account
 from gpubond.chain.keys import create_key_file, key_address, read_passphrase
 from gpubond.chain.node import connect
-from gpubond.errors import BadInput
+from gpubond.errors import BadInput, BadSettings
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS, Home
 
 
@@ -91,9 +91,18 @@ def write_settings(home: Home, sections: Sections) -> None:
 
     Raises:
         BadInput: there is one already.
+        BadSettings: the folder cannot be made.
     """
     refuse_existing(home)
-    home.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        home.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(
+            f"the home folder cannot be made: {error.strerror}",
+            field="--home",
+            value=str(home.directory),
+            remedy="name a folder that this user may make and write, with --home or GPUBOND_HOME",
+        ) from None
     lines = ["# GpuBond settings. GPUBOND_<SECTION>__<NAME> in the environment overrides a line.\n"]
     for section, values in sections.items():
         lines.append(f"[{section}]")
