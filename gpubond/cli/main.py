@@ -65,9 +65,9 @@ def main() -> None:
     """Rent GPU time from strangers and hold them to account.
 
     \b
-    A local chain to try it on:   gpubond devnet up
-    Buy:                          gpubond account init, gpubond job submit job.json
-    Sell:                         gpubond provider init, join, run
+    A local chain to try it on:  gpubond devnet up
+    Buy:                         gpubond account init, gpubond job submit FILE
+    Sell:                        gpubond provider init, doctor, join, run
 
     \b
     Example: gpubond job reasons timeout

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from dataclasses import asdict, dataclass
 
@@ -115,7 +116,9 @@ def reasons(code: str | None, markdown: bool, as_json: bool) -> None:
     """
     found = [item for item in all_codes() if code in (None, item.code)]
     if not found:
-        raise BadInput("there is no such code", field="CODE", value=code, remedy="leave it out to see all codes")
+        near = difflib.get_close_matches(code or "", [item.code for item in all_codes()], 1)
+        hint = f"perhaps you mean {near[0]}; " if near else ""
+        raise BadInput("there is no such code", field="CODE", value=code, remedy=f"{hint}leave it out to see all codes")
     if markdown:
         click.echo(page(), nl=False)
     elif as_json:
