@@ -43,7 +43,7 @@ class _Program(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         _print_whatever_the_locale()
         try:
-            sys.exit(super().main(arguments, standalone_mode=False, **extra))
+            sys.exit(super().main(arguments, standalone_mode=False, **extra) or 0)
         except BrokenPipeError:
             # Who reads has gone away, as `| head` does.
             hush()
