@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of tests/integration, those that need no worker: so the two halves of `make test` take the same time.
 DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py deploy.py verify_deployment.py)
 
-.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults bench-gas bench-worker lint format abis constraints clean system
+.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour bench-gas bench-worker lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -86,6 +86,9 @@ test-mutation: $(VENV)/.dev $(VENV)/.contracts ## mutants of the contracts that 
 test-faults: system $(VENV)/.dev $(VENV)/.contracts ## 300 faults that no job may suffer from (half an hour); goes on where it stopped
 	python -m tests.faults.run --faults $(or $(FAULTS),300) --seed $(or $(SEED),1) --note "$(NOTE)" \
 	  --output benchmarks/results/faults.json --page docs/reliability.md
+
+tour: system $(VENV)/.dev $(VENV)/.contracts ## try every command as a newcomer would, and write docs/commands.md
+	python -m tests.integration.tour docs/commands.md
 
 bench-worker: system $(VENV)/.dev $(VENV)/.contracts ## what the worker costs: waiting, overhead, a thousand jobs, idleness
 	python benchmarks/worker.py

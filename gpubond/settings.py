@@ -8,7 +8,9 @@ keystore comes from `GPUBOND_PASSPHRASE`, `GPUBOND_PASSPHRASE_FILE` or a prompt.
 
 from __future__ import annotations
 
+import difflib
 import os
+import typing
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -245,14 +247,45 @@ class Home:
         try:
             return Settings()  # type: ignore[call-arg]  # the sources supply the fields
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadSettings(
-                f"{self.settings_file}: {where}: {first['msg']}",
-                field=where,
-                value=first.get("input"),
-                remedy=f"correct it in {self.settings_file}, or in GPUBOND_{where.upper().replace('.', '__')}",
-            ) from None
+            raise _wrong(error, self.settings_file) from None
+
+
+# What pydantic says, as a person would.
+_FORMS = {"^https?://": "must begin with http:// or https://", "^wss?://": "must begin with ws:// or wss://"}
+
+
+def _wrong(error: ValidationError, path: Path) -> BadSettings:
+    """The first thing that is wrong, where it stands, and what it was meant to be."""
+    # A misspelt name first: what it was meant to be is then missing as well.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    names = [str(part) for part in first["loc"]]
+    where, value, words = ".".join(names), first.get("input"), first["msg"].removeprefix("Value error, ")
+    words = words.replace("Input should be", "must be")
+    variable = "GPUBOND_" + "__".join(names).upper()
+    place = f"the environment's {variable}" if variable in os.environ else str(path)
+    remedy = f"correct it in {place}"
+    if first["type"] == "missing":
+        words = "is missing" if len(names) > 1 else "the section is missing"
+        remedy = f"add it to {path}; `init` writes a whole file into a new folder, to copy from"
+    elif first["type"] == "extra_forbidden":
+        words, value = "there is no such setting", None
+        near = difflib.get_close_matches(names[-1], _setting_names(names[0]), 1)
+        remedy += f": perhaps {names[0]}.{near[0]} is meant" if near else ", or remove it"
+    elif first["type"] == "string_pattern_mismatch":
+        pattern = str(first.get("ctx", {}).get("pattern"))
+        words = _FORMS.get(pattern, f"is not of the form {pattern}")
+    scalar = value if isinstance(value, str | int | float | bool) else None
+    return BadSettings(f"{where}: {words}", field=where, value=scalar, remedy=remedy)
+
+
+def _setting_names(section: str) -> list[str]:
+    kinds = typing.get_args(Settings.model_fields[section].annotation) or (Settings.model_fields[section].annotation,)
+    return [
+        field.alias or name
+        for kind in kinds
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
+        for name, field in kind.model_fields.items()
+    ]
 
 
 def _check_names(path: Path) -> None:
@@ -263,14 +296,19 @@ def _check_names(path: Path) -> None:
         document: dict[str, Any] = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettings(
-            f"{path} is not TOML: {error}", field="settings file", value=str(path), remedy="correct that line"
+            f"the settings are not TOML: {error}",
+            field="settings file",
+            value=str(path),
+            remedy="correct that line; text stands in quotes, a section's name in brackets",
         ) from None
-    unknown = set(document) - set(Settings.model_fields)
+    unknown = sorted(set(document) - set(Settings.model_fields))
     if unknown:
+        near = difflib.get_close_matches(unknown[0], Settings.model_fields, 1)
         raise BadSettings(
-            f"{path}: unknown section {sorted(unknown)[0]!r}",
-            field=sorted(unknown)[0],
-            remedy=f"sections are: {', '.join(Settings.model_fields)}",
+            "there is no such section" if isinstance(document[unknown[0]], dict) else "it stands outside any section",
+            field=unknown[0],
+            remedy=f"correct it in {path}{f': perhaps [{near[0]}] is meant' if near else ''}; sections are: "
+            + ", ".join(Settings.model_fields),
         )
 
 

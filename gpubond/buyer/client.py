@@ -149,6 +149,7 @@ class Buyer(Demanding):
             provider=provider,
             max_price=units,
             answers=gateway_answers,
+            text=self._contracts.token_info.text,
         )
         self._require_funds(quote.most)
         pinned = offer is not None or provider is not None
@@ -296,6 +297,7 @@ class Buyer(Demanding):
 
     def follow(self, job: str, on_log: Callable[[bytes], None]) -> JobView:
         """The job's log as it comes, until the run ends; it goes on where it was if the gateway was away."""
+        self._desk.own(job)
         return self._delivery.wait(job, on_log=on_log)
 
     def logs(self, job: str, offset: int = 0) -> Iterator[bytes]:
@@ -313,6 +315,7 @@ class Buyer(Demanding):
             if isinstance(ended, Cancelled):
                 return ended
             job = ended
+        self._desk.own(job)
         return cancel_job(self._desk, self.status(job))
 
     def release(self, job: str) -> JobRecord:
@@ -339,7 +342,7 @@ class Buyer(Demanding):
                 + (f", and due in {left} s" if record.status == Status.ACTIVE else ""),
                 field="job",
                 value=job,
-                remedy="a job expires when nothing was committed by its deadline",
+                remedy="a job expires when nothing was committed by its deadline: see `gpubond job status`",
             )
         return self._end(self._contracts.expire(record.terms), "expire", record, Status.EXPIRED)
 
@@ -383,7 +386,7 @@ class Buyer(Demanding):
                 f"the job can cost {text(most)}; you have {text(balance)} in the escrow and {text(wallet)} "
                 "in your wallet",
                 field="balance",
-                value=balance + wallet,
+                value=text(balance + wallet),
                 remedy=f"add {text(most - balance - wallet)} to {address}"
                 + (" (`gpubond account faucet` mints test tokens)" if self._session.deployment.token.test else ""),
             )

@@ -159,7 +159,7 @@ class Delivery:
 
     def logs(self, job: str, offset: int = 0) -> Iterator[bytes]:
         """The job's log from a byte offset to its present end, at most `MAX_LOG_BYTES` of it."""
-        with self._desk.gateway(self._desk.record(job)) as gateway:
+        with self._desk.gateway(self._desk.own(job)) as gateway:
             for piece in _pieces(gateway, offset, MAX_LOG_BYTES, wait=0):
                 yield piece.data
 

@@ -51,6 +51,22 @@ class Desk:
             )
         return found[0]
 
+    def own(self, job: str) -> JobRecord:
+        """As `record`, of a job that this key hired: its gateway answers to nobody else.
+
+        Raises:
+            BadInput: also if it is another buyer's.
+        """
+        record = self.record(job)
+        if record.terms.buyer != self.session.address:
+            raise BadInput(
+                "this job is another buyer's",
+                field="job",
+                value=record.job,
+                remedy=f"use the home folder of {record.terms.buyer}, which hired it",
+            )
+        return record
+
     def _latest(self, identifier: str) -> JobRecord:
         submission = self.orders.submission(identifier)
         if submission is None:

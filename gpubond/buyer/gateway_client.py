@@ -294,9 +294,9 @@ class GatewayClient:
         if status == httpx.codes.NOT_FOUND and field == "job":
             return NotSeenYet(message, field="job", value="0x" + self._job.hex())
         text = f"the provider's gateway refuses: {message}"
-        field = None if field is None else str(field)[:80]
-        value = None if value is None else str(value)[:200]
-        remedy = None if remedy is None else str(remedy)[:500]
+        value = (self._url if field is None else None) if value is None else str(value)[:200]
+        field = "gateway" if field is None else str(field)[:80]
+        remedy = "`gpubond job status` says what is possible until when" if remedy is None else str(remedy)[:500]
         if status == httpx.codes.CONFLICT:
             return Overtaken(text, field=field, value=value, remedy=remedy)
         if status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):

@@ -168,6 +168,8 @@ def quote_all(
     if not records:
         raise Refused(
             "nobody offers anything yet",
+            field="offers",
+            value=0,
             remedy="ask a provider to run `gpubond provider join`, or check that this is the right deployment",
         )
     if class_name is not None:
@@ -247,6 +249,7 @@ def choose(
     max_price: int | None,
     answers: Callable[[str], bool],
     without: frozenset[str] = frozenset(),
+    text: Callable[[int], str] = "{:,} base units".format,
 ) -> Quote:
     """The offer to hire: of those named, the cheapest that can be hired now and whose gateway answers.
 
@@ -257,6 +260,7 @@ def choose(
         max_price: base units that may be spent at most.
         answers: whether the gateway at a URL answers.
         without: providers (owners' addresses) that were tried already.
+        text: how an amount is shown.
 
     Raises:
         BadInput: the named offer is not among them.
@@ -290,8 +294,8 @@ def choose(
         raise NotEnough(
             "every offer is above the highest price you allow",
             field="max_price",
-            value=max_price,
-            remedy=f"the cheapest can cost {available[0].most:,} base units: raise it or run shorter",
+            value=None if max_price is None else text(max_price),
+            remedy=f"the cheapest can cost {text(available[0].most)}: raise it or run shorter",
         )
     found = _first_that_answers(affordable, answers)
     if found is not None:
@@ -300,7 +304,8 @@ def choose(
         "no gateway of the providers that could be hired answers",
         field="gateway",
         value=", ".join(quote.endpoint for quote in affordable[:3]),
-        remedy="nothing was spent: try again later, or raise --max-price to reach other providers",
+        remedy="nothing was spent: try again later"
+        + ("" if len(affordable) == len(available) else ", or raise --max-price to reach other providers"),
     )
 
 

@@ -11,7 +11,7 @@ from web3 import Web3
 from web3.exceptions import BlockNotFound, Web3Exception, Web3RPCError
 from web3.types import TxParams, TxReceipt
 
-from gpubond.chain.reverts import is_revert, remedy_of, revert_reason
+from gpubond.chain.reverts import NO_KNOWN_REMEDY, is_revert, remedy_of, revert_reason
 from gpubond.errors import BadInput, KeyInUse, NotEnough, Refused, Unreachable
 
 # A state may change between the estimate and the block: a fifth more gas than estimated.
@@ -68,8 +68,12 @@ def try_call(node: Web3, call: TxParams, purpose: str) -> int:
 def _why_not(error: Web3Exception, call: TxParams, purpose: str) -> Refused | Unreachable:
     if is_revert(error):
         reason = revert_reason(error)
+        # What follows the colon tells purposes of one kind apart, and tells a reader nothing.
         return Refused(
-            f"the contract refuses {purpose}: {reason}", field="to", value=call["to"], remedy=remedy_of(reason)
+            f"the contract refuses {purpose.partition(':')[0]}: {reason}",
+            field="contract",
+            value=call["to"],
+            remedy=remedy_of(reason) or NO_KNOWN_REMEDY,
         )
     return Unreachable(f"the node cannot try {purpose}: {error}", field="node", remedy="try again, or use another node")
 
@@ -120,10 +124,11 @@ def nonce_user(node: Web3, address: ChecksumAddress, nonce: int, since_block: in
 def not_enough_gas_money(address: str, purpose: str, balance: int, need: int) -> NotEnough:
     """The error for an account that cannot pay; amounts in wei."""
     return NotEnough(
-        f"{address} has {_coin(balance)} of the chain's coin for gas, {purpose} may need {_coin(need)}",
+        f"{address} has {_coin(balance)} of the chain's coin for gas, and {purpose.partition(':')[0]} may need "
+        f"{_coin(need)}",
         field="gas money",
-        value=balance,
-        remedy=f"send it at least {_coin(need - balance)} more",
+        value=_coin(balance),
+        remedy=f"send it at least {_coin(need - balance)} of the coin more",
     )
 
 

@@ -14,12 +14,13 @@ from gpubond.chain.contracts import Call
 from gpubond.chain.outbox import OutboxEntry
 from gpubond.chain.session import Session, open_session, unlock_key
 from gpubond.cli.calls import ask, call_json, show_calls
-from gpubond.cli.command import home_option, reporting
+from gpubond.cli.command import Group, home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.cli.provider_doctor import doctor
 from gpubond.cli.provider_money import earnings, leave, offers, withdraw
 from gpubond.cli.provider_run import backup, run
 from gpubond.cli.setup import (
+    TOKENS,
     check_chain,
     deployment_option,
     make_key,
@@ -38,52 +39,103 @@ from gpubond.settings import Home, Settings
 _home = home_option("provider")
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
-    """Sell GPU time: set up, join and run the worker."""
+    """Sell GPU time: set up, join and run the worker.
+
+    \b
+    Example: gpubond provider doctor
+    """
 
 
-for _command in (doctor, run, backup, offers, earnings, withdraw, leave):
-    group.add_command(_command)
-
-
-@group.command()
+@click.command()
 @rpc_url_option
-@click.option("--ws-url", help="WebSocket address at which the node announces new blocks, so that jobs start sooner.")
+@click.option(
+    "--ws-url",
+    metavar="URL",
+    help="WebSocket address at which the node announces new blocks: jobs start sooner then.",
+)
 @deployment_option
-@click.option("--price-per-hour", required=True, type=Decimal, help="Tokens an hour, for instance 1.80.")
-@click.option("--collateral", required=True, type=Decimal, help="Tokens locked for each job.")
-@click.option("--class", "class_name", help="Resource class.  [default: what this machine's driver says]")
-@click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="Jobs at once.")
+@click.option("--price-per-hour", required=True, type=TOKENS, help="Tokens an hour, for instance 1.80.")
+@click.option(
+    "--collateral", required=True, type=TOKENS, help="Tokens locked for each job, and lost if you take it and vanish."
+)
+@click.option(
+    "--class", "class_name", metavar="CLASS", help="Resource class.  [default: what this machine's driver says]"
+)
+@click.option(
+    "--count", type=click.IntRange(1, 1024), metavar="NUMBER", default=1, show_default=True, help="Jobs at once."
+)
 @click.option(
     "--backed-jobs",
     type=click.IntRange(1),
+    metavar="NUMBER",
     help="Jobs that the stake covers, running or not settled yet.  [default: 4 times --count]",
 )
 @click.option(
     "--shortest-run",
     type=click.IntRange(0),
+    metavar="SECONDS",
     default=60,
     show_default=True,
     help="Seconds that each hire pays for at least.",
 )
-@click.option("--longest-run", type=click.IntRange(1), default=3600, show_default=True, help="Seconds.")
+@click.option(
+    "--longest-run",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    default=3600,
+    show_default=True,
+    help="Seconds that a hire pays for at most; then the run is stopped.",
+)
 @click.option(
     "--acknowledge-window",
     type=click.IntRange(60, 86_400),
+    metavar="SECONDS",
     default=900,
     show_default=True,
-    help="Seconds in which a hire may be declined.",
+    help="Seconds from the hire in which the inputs must come and the job may be declined.",
 )
-@click.option("--delivery-margin", type=click.IntRange(1), default=600, show_default=True, help="Seconds.")
-@click.option("--challenge-window", type=click.IntRange(1), default=3600, show_default=True, help="Seconds.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the gateway listens on.")
-@click.option("--port", type=click.IntRange(1, 65_535), default=8700, show_default=True, help="Gateway port.")
-@click.option("--url", help="How buyers reach the gateway.  [default: http://<host>:<port>]")
-@click.option("--owner-keystore", type=click.Path(path_type=Path, dir_okay=False), help="The cold key.")
-@click.option("--operator-keystore", type=click.Path(path_type=Path, dir_okay=False), help="The hot key.")
-@click.option("--dev-owner", type=click.IntRange(0, 9), help="Local chains: a published development key.")
-@click.option("--dev-operator", type=click.IntRange(0, 9), help="Local chains: a published development key.")
+@click.option(
+    "--delivery-margin",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    default=600,
+    show_default=True,
+    help="Seconds beyond that window and the run until the result is due.",
+)
+@click.option(
+    "--challenge-window",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    default=3600,
+    show_default=True,
+    help="Seconds from the result to the payment, unless the buyer releases it earlier.",
+)
+@click.option(
+    "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address that the gateway listens on."
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), metavar="PORT", default=8700, show_default=True, help="Gateway port."
+)
+@click.option("--url", metavar="URL", help="How buyers reach the gateway.  [default: http://<host>:<port>]")
+@click.option(
+    "--owner-keystore",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the cold key.  [default: make a new one]",
+)
+@click.option(
+    "--operator-keystore",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the hot key.  [default: make a new one]",
+)
+@click.option(
+    "--dev-owner",
+    type=click.IntRange(0, 9),
+    metavar="NUMBER",
+    help="Local chains: one of the ten published development keys, 0 to 9.",
+)
+@click.option("--dev-operator", type=click.IntRange(0, 9), metavar="NUMBER", help="Local chains: another of them.")
 @_home
 @reporting
 def init(
@@ -151,9 +203,15 @@ def init(
     )
     try:
         settings = folder.load()
-    except BadSettings:
+    except BadSettings as error:
         folder.settings_file.unlink()
-        raise
+        option = (error.field or "").rpartition(".")[2].replace("_", "-")
+        raise BadInput(
+            error.message,
+            field=f"--{option}" if "." in (error.field or "") else "options",
+            value=error.value,
+            remedy="correct it; no settings were written",
+        ) from None
     assert settings.offer is not None  # noqa: S101  # written above
     stake = collateral * settings.offer.stake_jobs
     shown = {
@@ -173,7 +231,7 @@ def init(
     )
 
 
-@group.command("join")
+@click.command("join")
 @click.option("--dry-run", is_flag=True, help="Show the contract calls, send nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--faucet", is_flag=True, help="Deployments with a test token: mint the stake first.")
@@ -213,7 +271,7 @@ def join_command(dry_run: bool, yes: bool, faucet: bool, home: Path, as_json: bo
             click.echo("Joined. Next: `gpubond provider run`.")
 
 
-@group.command()
+@click.command()
 @_home
 @reporting
 def status(home: Path, as_json: bool) -> None:
@@ -227,7 +285,7 @@ def status(home: Path, as_json: bool) -> None:
             raise BadSettings(
                 "the settings have no section [provider]",
                 field="provider",
-                remedy="run `gpubond provider init`",
+                remedy="name the provider's home folder with --home, or make one with `gpubond provider init`",
             )
         session.sync()
         address = settings.provider.address
@@ -318,3 +376,7 @@ def _show_plan(session: Session, plan: JoinPlan) -> None:
         f"At risk: at most {token.text(plan.stake_needed)}, {token.text(plan.offer.collateral)} a job, "
         "if the worker takes a job and does not deliver."
     )
+
+
+for _command in (init, doctor, join_command, run, status, offers, earnings, withdraw, backup, leave):
+    group.add_command(_command)

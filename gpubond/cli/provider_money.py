@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from eth_utils.address import is_address, to_checksum_address
 
 from gpubond.chain.market import Tier
 from gpubond.chain.money import Token
 from gpubond.chain.outbox import gas_costs
 from gpubond.chain.session import Session, open_session
-from gpubond.cli.calls import ask, call_json, send_call, show_calls
+from gpubond.cli.calls import ask, call_json, receiver_address, send_call, show_calls
 from gpubond.cli.command import home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.errors import BadInput, BadSettings
@@ -30,7 +29,7 @@ from gpubond.provider.offers import StandingOffer, my_offers
 from gpubond.settings import Home
 
 _home = home_option("provider")
-_to = click.option("--to", "receiver", help="Receiving address.  [default: the owner's]")
+_to = click.option("--to", "receiver", metavar="ADDRESS", help="Receiving address.  [default: the owner's]")
 _dry_run = click.option("--dry-run", is_flag=True, help="Show the contract calls, send nothing.")
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -89,7 +88,7 @@ def earnings(as_csv: bool, home: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("amount", required=False)
+@click.argument("amount", metavar="[TOKENS]", required=False)
 @click.option("--stake", is_flag=True, help="Free stake, in place of earnings.")
 @_to
 @_dry_run
@@ -99,15 +98,15 @@ def earnings(as_csv: bool, home: Path, as_json: bool) -> None:
 def withdraw(
     amount: str | None, stake: bool, receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: bool
 ) -> None:
-    """Take earnings out of the escrow, all of them or AMOUNT tokens, with the owner's key. Prints the contract calls.
+    """Take earnings out of the escrow, all of them or so many TOKENS, with the owner's key. Prints the contract calls.
 
     Fees of answers to demands for data are collected first, if provider.collect_fees_from says that they are worth it
-    or AMOUNT needs them.
+    or TOKENS need them.
 
     Example: gpubond provider withdraw 12.50 --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
     with _owner_session(home) as session:
-        plan = plan_withdrawal(session, amount, _receiver(receiver, session), stake=stake)
+        plan = plan_withdrawal(session, amount, receiver_address(receiver, session), stake=stake)
         if not as_json:
             show_calls(session, plan.calls)
             if plan.fees_left:
@@ -144,7 +143,7 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
     Example: gpubond provider leave --dry-run
     """
     with _owner_session(home) as session:
-        plan = plan_leave(session, _receiver(receiver, session))
+        plan = plan_leave(session, receiver_address(receiver, session))
         if not as_json:
             _show_leave(plan, session)
         done: list[dict[str, Any]] = []
@@ -174,7 +173,9 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
 def _provider(session: Session) -> str:
     if session.settings.provider is None:
         raise BadSettings(
-            "the settings have no section [provider]", field="provider", remedy="run `gpubond provider init`"
+            "the settings have no section [provider]",
+            field="provider",
+            remedy="name the provider's home folder with --home, or make one with `gpubond provider init`",
         )
     return session.settings.provider.address
 
@@ -183,18 +184,6 @@ def _owner_session(home: Path) -> Session:
     folder = Home(home)
     settings = folder.load()
     return Session(folder, settings, settings.owner_key or settings.key, progress)
-
-
-def _receiver(given: str | None, session: Session) -> str:
-    if given is None:
-        return session.address
-    if not is_address(given) or int(given, 16) == 0:
-        raise BadInput("not an address", field="--to", value=given, remedy="give 20 bytes as 0x-hex")
-    if given not in (given.lower(), to_checksum_address(given)):
-        raise BadInput(
-            "the checksum of this address is wrong", field="--to", value=given, remedy="check it digit by digit"
-        )
-    return str(to_checksum_address(given))
 
 
 def _offer_json(item: StandingOffer) -> dict[str, Any]:
@@ -314,7 +303,9 @@ def _show_leave(plan: LeavePlan, session: Session) -> None:
     if plan.calls:
         show_calls(session, plan.calls)
     elif plan.complete:
-        click.echo("Nothing of this provider is left in the contracts but its registration, which costs nothing.")
+        click.echo(
+            "Nothing of this provider is in the contracts but its registration, if it has one, which costs nothing."
+        )
     if plan.complete:
         return
     now = session.contracts.now()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,13 +18,16 @@ from gpubond.settings import Home
 from gpubond.store.backup import back_up
 
 _home = home_option("provider")
+_logging = partial(
+    reporting, json_help="Log one JSON document a line; with --dry-run, print one JSON document instead of text."
+)
 
 
 @click.command()
 @click.option("--verbose", is_flag=True, help="Log more.")
 @click.option("--dry-run", is_flag=True, help="Show what it would do with each job now, and end. Needs no key.")
 @_home
-@reporting
+@_logging
 def run(verbose: bool, dry_run: bool, home: Path, as_json: bool) -> None:
     """Run the worker until it is told to end.
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from dataclasses import asdict, dataclass
 
@@ -81,7 +82,6 @@ def all_codes() -> list[Code]:
     for kind in sorted(kinds, key=lambda kind: kind.exit_code):
         meaning, _, remedy = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].partition(": ")
         codes.append(Code("exit", kind.code, str(kind.exit_code), _sentence(meaning), _sentence(remedy)))
-    codes.append(Code("exit", "interrupted", "130", "Ended by Ctrl-C.", "`gpubond job resume` goes on."))
     return codes
 
 
@@ -116,7 +116,9 @@ def reasons(code: str | None, markdown: bool, as_json: bool) -> None:
     """
     found = [item for item in all_codes() if code in (None, item.code)]
     if not found:
-        raise BadInput("there is no such code", field="CODE", value=code, remedy="leave it out to see all codes")
+        near = difflib.get_close_matches(code or "", [item.code for item in all_codes()], 1)
+        hint = f"perhaps you mean {near[0]}; " if near else ""
+        raise BadInput("there is no such code", field="CODE", value=code, remedy=f"{hint}leave it out to see all codes")
     if markdown:
         click.echo(page(), nl=False)
     elif as_json:

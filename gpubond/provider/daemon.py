@@ -282,10 +282,12 @@ class Daemon:
         state = session.contracts.provider(provider)
         if session.address not in (state.operator, provider):
             raise BadSettings(
-                f"{session.address} is not the operator of {provider}",
-                field="key",
-                value=session.address,
+                f"{session.address} is not the operator of {provider}"
+                if state.registered
+                else f"{provider} is not registered yet, so nobody can hire it",
+                field="key" if state.registered else "provider.address",
+                value=session.address if state.registered else provider,
                 remedy="run `gpubond provider join`, or name the operator's key in [key]"
                 if state.registered
-                else "run `gpubond provider join` first: this provider is not registered",
+                else "run `gpubond provider join` first",
             )

@@ -123,7 +123,9 @@ def _owner(session: Session) -> str:
     provider = session.settings.provider
     if provider is None:
         raise BadSettings(
-            "the settings have no section [provider]", field="provider", remedy="run `gpubond provider init`"
+            "the settings have no section [provider]",
+            field="provider",
+            remedy="name the provider's home folder with --home, or make one with `gpubond provider init`",
         )
     if session.address != provider.address:
         raise BadSettings(

@@ -137,9 +137,10 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
                 f"the stake lacks {contracts.token_info.text(short)}, the owner's wallet has "
                 f"{contracts.token_info.text(wallet)}",
                 field="stake",
-                value=wallet,
-                remedy=f"add {contracts.token_info.text(short - wallet)} to {owner}, "
-                "or lower offer.collateral or offer.backed_jobs",
+                value=contracts.token_info.text(wallet),
+                remedy=f"add {contracts.token_info.text(short - wallet)} to {owner}"
+                + (" (--faucet mints test tokens)" if session.deployment.token.test else "")
+                + ", or lower offer.collateral or offer.backed_jobs",
             )
         staking = str(contracts.staking.address)
         if contracts.token_allowance(owner, staking) < short:

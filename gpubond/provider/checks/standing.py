@@ -32,7 +32,10 @@ def stake(subject: Subject) -> Finding:
     wanted = collateral * subject.offer.stake_jobs
     words = f"{token.text(state.stake)} staked"
     if state.stake < collateral:
-        return failed(f"{words}; a single job needs a collateral of {token.text(collateral)}", _JOIN)
+        wallet = subject.contracts.token_balance(subject.provider.address)
+        missing = wanted - state.stake - wallet
+        pay = f"send {token.text(missing)} to {subject.provider.address}, then " if missing > 0 else ""
+        return failed(f"{words}; a single job needs a collateral of {token.text(collateral)}", pay + _JOIN)
     if state.stake < wanted:
         return warning(
             f"{words}, enough for {state.stake // collateral} jobs at once, running or not settled yet; "
