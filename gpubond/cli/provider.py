@@ -27,9 +27,11 @@ from gpubond.cli.setup import (
     write_settings,
 )
 from gpubond.errors import BadInput, BadSettings
+from gpubond.jobs.note import is_recipient
 from gpubond.provider.devices import device_class, device_name, no_gpu_reason
 from gpubond.provider.gas_money import gas_money
 from gpubond.provider.membership import JoinPlan, join, plan_join
+from gpubond.provider.note_key import make_note_key
 from gpubond.provider.work import STATES, WorkLog
 from gpubond.settings import Home, Settings
 
@@ -78,6 +80,11 @@ for _command in (doctor, run, backup, offers, earnings, withdraw, leave):
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the gateway listens on.")
 @click.option("--port", type=click.IntRange(1, 65_535), default=8700, show_default=True, help="Gateway port.")
 @click.option("--url", help="How buyers reach the gateway.  [default: http://<host>:<port>]")
+@click.option(
+    "--no-gateway",
+    is_flag=True,
+    help="Open no port: jobs come and go through their buyers' own stores, for machines behind NAT.",
+)
 @click.option("--owner-keystore", type=click.Path(path_type=Path, dir_okay=False), help="The cold key.")
 @click.option("--operator-keystore", type=click.Path(path_type=Path, dir_okay=False), help="The hot key.")
 @click.option("--dev-owner", type=click.IntRange(0, 9), help="Local chains: a published development key.")
@@ -101,6 +108,7 @@ def init(
     host: str,
     port: int,
     url: str | None,
+    no_gateway: bool,
     owner_keystore: Path | None,
     operator_keystore: Path | None,
     dev_owner: int | None,
@@ -114,6 +122,8 @@ def init(
     """
     folder = Home(home)
     refuse_existing(folder)
+    if no_gateway and url is not None:
+        raise BadInput("two ways to be reached", field="--url", value=url, remedy="give --url or --no-gateway")
     found = check_chain(rpc_url, deployment)
     here = device_class()
     if class_name is not None and class_name != here:
@@ -132,7 +142,9 @@ def init(
             "key": operator,
             "owner_key": owner,
             "provider": {"address": owner_address},
-            "gateway": {"host": host, "port": port, "url": url or f"http://{host}:{port}"},
+            "gateway": {"listen": False}
+            if no_gateway
+            else {"host": host, "port": port, "url": url or f"http://{host}:{port}"},
             "offer": {
                 "class": here,
                 "count": count,
@@ -153,6 +165,7 @@ def init(
         folder.settings_file.unlink()
         raise
     assert settings.offer is not None  # noqa: S101  # written above
+    note_key = make_note_key(folder)
     stake = collateral * settings.offer.stake_jobs
     shown = {
         "home": str(folder.directory),
@@ -160,6 +173,7 @@ def init(
         "operator": operator_address,
         "class": here,
         "device": device_name(),
+        "note_key": note_key.recipient,
     }
     if as_json:
         print_json(shown)
@@ -191,6 +205,7 @@ def join_command(dry_run: bool, yes: bool, faucet: bool, home: Path, as_json: bo
         if faucet and not dry_run:
             _mint_stake(session, settings)
         operator = str(unlock_key(folder, settings.key, session.deployment.chain_id).address)
+        make_note_key(folder)
         plan = plan_join(session, operator)
         if not as_json:
             _show_plan(session, plan)
@@ -232,12 +247,15 @@ def status(home: Path, as_json: bool) -> None:
         state = session.contracts.provider(address)
         works = WorkLog(session.database).recent()
         offers = [record for record in session.index.open_offers() if record.offer.provider == address]
+        known = session.index.provider(address)
+        endpoint = "" if known is None else known.endpoint
         lost = sum(session.index.lost_places(record.offer_id) for record in offers)
         if as_json:
             print_json(
                 {
                     "provider": address,
                     **vars(state),
+                    "endpoint": endpoint,
                     "offers": [record.offer_id for record in offers],
                     "lost_places": lost,
                     "jobs": [
@@ -264,6 +282,7 @@ def status(home: Path, as_json: bool) -> None:
                     "operator",
                     state.operator if state.registered else "not registered: `gpubond provider join`",
                 ),
+                ("reached", _reached(endpoint)),
                 ("stake", f"{text(state.stake)}, {text(state.free_stake)} of it free"),
                 ("allowed", f"{text(state.allowed)}, {text(state.allowed_per_job)} a job"),
                 ("locked", text(state.locked)),
@@ -283,6 +302,12 @@ def status(home: Path, as_json: bool) -> None:
                     for work in works
                 ],
             )
+
+
+def _reached(endpoint: str) -> str:
+    if is_recipient(endpoint):
+        return f"through buyers' own stores; notes are sealed to {endpoint}"
+    return endpoint or "not announced yet"
 
 
 def _mint_stake(session: Session, settings: Settings) -> None:

@@ -34,11 +34,15 @@ from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
 from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
+from gpubond.provider.note_key import NoteKey, announced, make_note_key
+from gpubond.provider.note_reader import NoteReader
+from gpubond.provider.notes import Notes
 from gpubond.provider.retention import Retention
 from gpubond.provider.sparing import Sparing
+from gpubond.provider.store_delivery import StoreDelivery
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
-from gpubond.settings import Home
+from gpubond.settings import GatewaySettings, Home
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +90,7 @@ class Daemon:
                 field=missing,
                 remedy="run `gpubond provider init` in a new folder and copy the section over",
             )
+        note_key = _note_key(session.home, settings.gateway)
         executor = ProcessExecutor(session.home.work)
         executor.check()
         provider = settings.provider.address
@@ -100,10 +105,12 @@ class Daemon:
             )
             http = GuardedHttp(allow_private=settings.gateway.fetch_from_private_addresses)
             fetcher = UrlFetcher(stores, http, settings.gateway.s3_endpoint)
-            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher)
+            escrow = str(session.contracts.escrow.address)
+            notes = Notes(session.database, session.deployment.chain_id, escrow)
+            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher, notes)
             cancellations = Cancellations(session.database)
             gateway = Gateway(
-                domain=Domain(session.deployment.chain_id, str(session.contracts.escrow.address)),
+                domain=Domain(session.deployment.chain_id, escrow),
                 index=session.index,
                 work=work,
                 stores=stores,
@@ -112,6 +119,7 @@ class Daemon:
                 settings=settings.gateway,
                 cancellations=cancellations,
                 now=session.contracts.now,
+                note_key=note_key.recipient,
                 nonces=session.home.directory / "nonces",
                 on_change=self._wake.set,
             )
@@ -130,6 +138,29 @@ class Daemon:
                 slots=settings.offer.count,
                 cancellations=cancellations,
                 on_run_ended=self._wake.set,
+            )
+            reader = NoteReader(
+                notes=notes,
+                index=session.index,
+                node=session.node,
+                escrow=escrow,
+                key=note_key,
+                stores=stores,
+                http=http,
+                on_change=self._wake.set,
+            )
+            delivery = StoreDelivery(
+                notes=notes,
+                index=session.index,
+                work=work,
+                stores=stores,
+                inputs=inputs,
+                log_path=executor.log_path,
+                http=http,
+                cancellations=cancellations,
+                now=session.contracts.now,
+                keep_seconds=settings.provider.retention_hours * 3600,
+                on_change=self._wake.set,
             )
             answers = DemandAnswers(session, sender, work, stores, settings.provider)
             retention = Retention(
@@ -150,11 +181,11 @@ class Daemon:
                 "worker of %s is up: operator %s, gateway %s",
                 settings.provider.address,
                 session.address,
-                settings.gateway.url,
+                settings.gateway.url if settings.gateway.listen else f"none: reached by {note_key.recipient}",
             )
             try:
                 gas = GasWatch(session.node, session.address, settings.provider.low_gas_jobs)
-                chores = (answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
+                chores = (reader.tick, delivery.tick, answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
                 url = settings.chain.ws_url
                 with Heads(url, self._wake.set) if url else nullcontext() as heads:
                     self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores, heads)
@@ -163,7 +194,8 @@ class Daemon:
                 answers.stop()
                 dispatcher.stop()
                 server.stop()
-                fetcher.stop()
+                for part in (delivery, reader, fetcher):  # the last one closes what they fetch with
+                    part.stop()
                 in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
                 if in_flight:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
@@ -284,3 +316,13 @@ class Daemon:
                 if state.registered
                 else "run `gpubond provider join` first: this provider is not registered",
             )
+
+
+def _note_key(home: Home, gateway: GatewaySettings) -> NoteKey:
+    """The key for buyers' notes. Without a gateway it is announced on chain, so it is not made here.
+
+    Raises:
+        BadSettings: there is none, or its file is damaged.
+    """
+    announced(home, gateway)
+    return make_note_key(home)
