@@ -96,6 +96,8 @@ class Daemon:
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
             self._ask(lambda: self._require_operator(session, provider))
+            if not settings.gateway.listen:
+                self._ask(lambda: self._warn_of_another_key(session, provider, note_key.recipient))
             work = WorkLog(session.database)
             stores = BuyerStores(
                 session.home.blobs,
@@ -304,6 +306,16 @@ class Daemon:
             logger.info("%s: draining", name)
             self._stop.set()
             self._wake.set()
+
+    def _warn_of_another_key(self, session: Session, provider: str, wanted: str) -> None:
+        """Notes that are sealed to another key cannot be read; jobs that are open go on all the same."""
+        session.sync()
+        known = session.index.provider(provider)
+        if known is not None and known.endpoint != wanted:
+            logger.error(
+                "what is announced on chain is not the key of this worker, so it must decline every new job: "
+                "run `gpubond provider join`"
+            )
 
     def _require_operator(self, session: Session, provider: str) -> None:
         state = session.contracts.provider(provider)
