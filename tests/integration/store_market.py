@@ -28,13 +28,14 @@ class WebStore:
     """A web server that takes PUT on names that nobody can guess. A test may make it ill.
 
     refuses: (method, beginning of the path) -> the HTTP status that it answers with. away: it closes connections
-    without an answer. objects: what lies there, by path.
+    without an answer. objects: what lies there, by path. refuses_bytes: it answers PUTs of what begins so with 403.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.asked: list[tuple[str, str]] = []
         self.refuses: dict[tuple[str, str], int] = {}
+        self.refuses_bytes: bytes | None = None
         self.away = False
         self._lock = threading.Lock()
         store = self
@@ -51,6 +52,9 @@ class WebStore:
             def do_PUT(self) -> None:
                 data = self.rfile.read(int(self.headers["Content-Length"]))
                 if self._refused():
+                    return
+                if store.refuses_bytes is not None and data.startswith(store.refuses_bytes):
+                    self._send(403, b"no")
                     return
                 with store._lock:
                     store.objects[self.path] = data
@@ -71,7 +75,8 @@ class WebStore:
                     first = int(wanted[1])
                     self._send(206, data[first:], f"bytes {first}-{len(data) - 1}/{len(data)}")
 
-            do_HEAD = do_GET
+            def do_HEAD(self) -> None:
+                self.do_GET()
 
             def do_DELETE(self) -> None:
                 if not self._refused():

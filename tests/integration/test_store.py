@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A provider that listens nowhere works for buyers through their own stores; all of it real: servers, workers, chain."""
+"""A provider that listens nowhere works for buyers through their own stores: real servers, workers and chain."""
 
 from __future__ import annotations
 
