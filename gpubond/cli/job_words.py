@@ -119,10 +119,8 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
     )
     click.echo(", in percent of the price. 'worst case' comes back if the provider vanishes: all, and a share of its")
     click.echo("collateral. A hire pays for a run within 'runs'; its result is due within 'due' of it.")
-    click.echo(
-        "The record counts its jobs: paid/declined/expired. One that is 'reached by' store has no gateway: your own"
-    )
-    click.echo("store ([store] in gpubond.toml, docs/store.md) takes its place.")
+    click.echo("The record counts its jobs: paid/declined/expired. One that is 'reached by' store has no gateway:")
+    click.echo("your own store ([store] in gpubond.toml, docs/store.md) takes its place.")
     click.echo(
         "'demands' says whether a result that is withheld can be demanded on chain; an unknown arbiter, which the"
     )
