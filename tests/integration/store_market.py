@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +37,7 @@ class WebStore:
         self.refuses: dict[tuple[str, str], int] = {}
         self.refuses_bytes: bytes | None = None
         self.away = False
+        self.on_request: Callable[[Any], None] = lambda headers: None
         self._lock = threading.Lock()
         store = self
 
@@ -86,6 +87,7 @@ class WebStore:
 
             def _refused(self) -> bool:
                 path = self.path
+                store.on_request(self.headers)
                 with store._lock:
                     store.asked.append((self.command, path))
                 if not NAME.fullmatch(path):
