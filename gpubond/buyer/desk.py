@@ -25,6 +25,7 @@ class Desk:
         self.contracts = session.contracts
         self.orders = Orders(session.database)
         self.blobs = BlobStore(session.home.blobs)
+        self._clients: dict[str, StoreClient] = {}
         self.reach = Reach(session.settings.store)
         self.domain = Domain(session.deployment.chain_id, str(session.contracts.escrow.address))
 
@@ -91,7 +92,10 @@ class Desk:
         """
         order = self.order_of(record)
         if order is not None and order.box is not None:
-            return StoreClient(self.reach.store(order.box.root), order.box)
+            # One for all of an order's requests, which remembers what it saw a moment ago.
+            if order.salt not in self._clients:
+                self._clients[order.salt] = StoreClient(self.reach.store(order.box.root), order.box)
+            return self._clients[order.salt]
         provider = self.session.index.provider(record.terms.provider)
         if provider is None or not provider.endpoint.startswith(("http://", "https://")):
             raise Unreachable(

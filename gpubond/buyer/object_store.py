@@ -7,6 +7,7 @@ the buyer's own reads and writes use the buyer's credentials, which never leave 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,7 +176,7 @@ class S3Store:
 class HttpStore:
     """Objects on a web server: whoever knows an object's name may read and write it there. Thread-safe.
 
-    Where the server wants a password for what only the buyer writes, it comes from ~/.netrc.
+    Where the server wants a password for what only the buyer writes, it comes from ~/.netrc, or the file in NETRC.
     """
 
     longest: int | None = None
@@ -185,7 +186,7 @@ class HttpStore:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         try:
-            login: httpx.Auth | None = httpx.NetRCAuth()
+            login: httpx.Auth | None = httpx.NetRCAuth(os.environ.get("NETRC"))
         except (OSError, SyntaxError):  # none there, or netrc.NetrcParseError
             login = None
         self._client = bound_patience(

@@ -45,6 +45,7 @@ class StoreClient:
         self._store = store
         self._box = box
         self._outputs: dict[str, str] = {}
+        self._seen: tuple[float, dict[str, Any]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +56,9 @@ class StoreClient:
         return
 
     def status(self) -> dict[str, Any]:
-        """Where the job stood when the worker wrote last."""
+        """Where the job stood when the worker wrote last; looked at every two seconds at most."""
+        if self._seen is not None and time.monotonic() - self._seen[0] < LOOK_SECONDS:
+            return dict(self._seen[1])
         try:
             found = read_json(self._whole(self._box.status, MAX_STATUS_BYTES), "status")
         except Absent:
@@ -64,7 +67,8 @@ class StoreClient:
             raise self._nonsense("status") from None
         if not isinstance(found, dict):
             raise self._nonsense("status")
-        return found
+        self._seen = (time.monotonic(), found)
+        return dict(found)
 
     def cancel(self) -> dict[str, Any]:
         """Writes the wish to end the job, and waits a while for the worker to take note of it. May be repeated."""

@@ -35,11 +35,10 @@ from gpubond.provider.gateway_server import GatewayServer
 from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.note_key import NoteKey, announced, make_note_key
-from gpubond.provider.note_reader import NoteReader
 from gpubond.provider.notes import Notes
 from gpubond.provider.retention import Retention
 from gpubond.provider.sparing import Sparing
-from gpubond.provider.store_delivery import StoreDelivery
+from gpubond.provider.store_jobs import StoreJobs
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
 from gpubond.settings import GatewaySettings, Home
@@ -141,26 +140,16 @@ class Daemon:
                 cancellations=cancellations,
                 on_run_ended=self._wake.set,
             )
-            reader = NoteReader(
+            store_jobs = StoreJobs(
+                session,
                 notes=notes,
-                index=session.index,
-                node=session.node,
-                escrow=escrow,
                 key=note_key,
-                stores=stores,
-                http=http,
-                on_change=self._wake.set,
-            )
-            delivery = StoreDelivery(
-                notes=notes,
-                index=session.index,
                 work=work,
                 stores=stores,
                 inputs=inputs,
+                cancellations=cancellations,
                 log_path=executor.log_path,
                 http=http,
-                cancellations=cancellations,
-                now=session.contracts.now,
                 keep_seconds=settings.provider.retention_hours * 3600,
                 on_change=self._wake.set,
             )
@@ -187,7 +176,7 @@ class Daemon:
             )
             try:
                 gas = GasWatch(session.node, session.address, settings.provider.low_gas_jobs)
-                chores = (reader.tick, delivery.tick, answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
+                chores = (store_jobs.tick, answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
                 url = settings.chain.ws_url
                 with Heads(url, self._wake.set) if url else nullcontext() as heads:
                     self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores, heads)
@@ -196,8 +185,8 @@ class Daemon:
                 answers.stop()
                 dispatcher.stop()
                 server.stop()
-                for part in (delivery, reader, fetcher):  # the last one closes what they fetch with
-                    part.stop()
+                store_jobs.stop()
+                fetcher.stop()
                 in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
                 if in_flight:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))

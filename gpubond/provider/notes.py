@@ -16,7 +16,7 @@ from gpubond.chain.market import JobTerms
 from gpubond.chain.trailer import Trailer
 from gpubond.errors import BadInput
 from gpubond.jobs.note import Note, parse_note
-from gpubond.provider.work import FINAL_STATES
+from gpubond.provider.work import FINAL_STATES, WorkState
 from gpubond.store.database import Database
 from gpubond.store.migrations import Component
 
@@ -33,6 +33,7 @@ NOTE_TABLES = Component(
             problem TEXT,
             closed REAL
         ) STRICT;
+        CREATE INDEX notes_open ON notes (state) WHERE closed IS NULL;
         CREATE TABLE note_deliveries (
             job TEXT NOT NULL,
             item TEXT NOT NULL,
@@ -43,6 +44,8 @@ NOTE_TABLES = Component(
     ),
 )
 
+# For queries that must not look through all jobs that ever were.
+_OPEN_STATES = ", ".join(f"'{state}'" for state in WorkState if state not in FINAL_STATES)
 # Parsed notes that are kept in memory.
 _REMEMBERED = 64
 
@@ -125,15 +128,21 @@ class Notes:
 
     def unseen(self) -> list[str]:
         """Unfinished jobs whose hires were not looked at yet, oldest first."""
-        return self._jobs("n.job IS NULL AND w.state NOT IN ({finals})")
+        return self._jobs(f"n.job IS NULL AND w.state IN ({_OPEN_STATES})")
 
     def awaited(self) -> list[str]:
         """Unfinished jobs whose notes are not here yet, oldest first."""
-        return self._jobs("n.state = 'found' AND w.state NOT IN ({finals})")
+        return self._jobs(f"n.state = 'found' AND w.state IN ({_OPEN_STATES})")
 
     def open(self) -> list[str]:
         """Jobs of which something may have to be put into their buyers' stores, oldest first."""
-        return self._jobs("n.state = 'read' AND (n.closed IS NULL OR w.updated > n.closed)")
+        # What was closed opens again with its job, which a reorg may do.
+        reopened = f"n.state = 'read' AND n.closed < w.updated AND w.state IN ({_OPEN_STATES})"
+        rows = self._database.connection.execute(
+            "SELECT n.job AS job FROM notes n JOIN work w ON w.job = n.job WHERE n.state = 'read' AND n.closed IS NULL"
+            " ORDER BY w.created"
+        )
+        return [*(row["job"] for row in rows.fetchall()), *self._jobs(reopened)]
 
     def found(self, job: str, trailer: Trailer | None) -> None:
         """Notes what the hire of a job carries."""
@@ -191,10 +200,7 @@ class Notes:
         return "0x" + terms.job_id(*self._domain).hex()
 
     def _jobs(self, condition: str) -> list[str]:
-        finals = ", ".join(f"'{state}'" for state in FINAL_STATES)
         rows = self._database.connection.execute(
-            "SELECT w.job AS job FROM work w LEFT JOIN notes n ON n.job = w.job WHERE "  # noqa: S608  # our own states
-            + condition.format(finals=finals)
-            + " ORDER BY w.created"
+            f"SELECT w.job AS job FROM work w LEFT JOIN notes n ON n.job = w.job WHERE {condition} ORDER BY w.created"  # noqa: S608
         )
         return [row["job"] for row in rows.fetchall()]

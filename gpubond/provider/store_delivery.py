@@ -40,6 +40,8 @@ MOST_OF_ONE = 2
 LIVE_SECONDS = 10.0
 # Seconds between tries: this, doubled each time up to the other.
 PAUSE_SECONDS, LONGEST_PAUSE = 4.0, 600.0
+# Seconds between two looks for notes that are of no use any more.
+DROP_SECONDS = 600.0
 MAX_PROOF_BYTES = 1024
 _CHUNK = 1 << 20
 
@@ -92,6 +94,7 @@ class StoreDelivery:
         self._now = now
         self._keep_seconds = keep_seconds
         self._on_change = on_change
+        self._next_drop = 0.0
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._busy: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
@@ -118,7 +121,9 @@ class StoreDelivery:
             self._want("live", work, record)
             if work.result is not None:
                 self._want("result", work, record)
-        self._notes.drop(time.time() - self._keep_seconds)
+        if time.monotonic() >= self._next_drop:
+            self._next_drop = time.monotonic() + DROP_SECONDS
+            self._notes.drop(time.time() - self._keep_seconds)
 
     def stop(self) -> None:
         """Breaks off what is under way; it is done at the next start."""

@@ -200,7 +200,17 @@ def test_the_password_of_a_web_server_comes_from_netrc(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "bucket", "s3://", "s3://B", "ftp://x/y", "http://store.example/x", "https://x/?a=b", "https://u:p@x/", "https://"],
+    [
+        "",
+        "bucket",
+        "s3://",
+        "s3://B",
+        "ftp://x/y",
+        "http://store.example/x",
+        "https://x/?a=b",
+        "https://u:p@x/",
+        "https://",
+    ],
 )
 def test_addresses_that_are_no_store(url: str) -> None:
     with pytest.raises(ValidationError):
