@@ -16,7 +16,7 @@ import pyrage
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from gpubond.errors import BadInput
-from gpubond.jobs.model import Model, bad_input, read_json
+from gpubond.jobs.model import Model, read_json
 from gpubond.jobs.paths import JobPath
 from gpubond.jobs.spec import MAX_SPEC_BYTES, Sha256Hex, Version
 
@@ -124,9 +124,10 @@ def parse_note(data: bytes) -> Note:
     try:
         return Note.model_validate(read_json(data, "note"))
     except ValidationError as error:
-        fields = sorted({found.field or "note" for found in (bad_input(error, "note"),)})
+        first = str((error.errors(include_url=False)[0]["loc"] or ("",))[0])
+        where = first if first in Note.model_fields else "a field that is not known"
         raise BadInput(
-            f"the note is not valid: {fields[0]}", field="note", remedy="submit with this release of gpubond"
+            f"the note is not valid: {where}", field="note", remedy="submit with this release of gpubond"
         ) from None
-    except BadInput as error:
-        raise BadInput(f"the note is not valid: {error.field or 'JSON'}", field="note", remedy="submit again") from None
+    except (BadInput, ValueError):
+        raise BadInput("the note is not valid: it is no JSON", field="note", remedy="submit again") from None
