@@ -32,6 +32,10 @@ _FOOT_BYTES = _DIGEST_BYTES + 2 + len(MAGIC)
 _URL = re.compile(rb"https?://[!-~]+")
 
 
+class HireNotShown(Unreachable):
+    """The node answers, and does not know the transaction of a hire: it lags, or has forgotten it."""
+
+
 @dataclass(frozen=True)
 class Trailer:
     """The address of a note, and the SHA-256 (32 bytes) of its bytes there."""
@@ -77,12 +81,13 @@ def trailer_of_hire(node: Web3, escrow: str, record: JobRecord) -> Trailer | Non
     """The trailer of the transaction that made a job: one that its buyer sent to the escrow itself.
 
     Raises:
-        Unreachable: the node does not show the transaction (yet).
+        HireNotShown: the node does not show the transaction (yet).
+        Unreachable: it does not answer.
     """
     try:
         transaction = node.eth.get_transaction(record.created_tx)  # type: ignore[arg-type]
     except TransactionNotFound:
-        raise Unreachable(
+        raise HireNotShown(
             "the node does not show the transaction of a hire", field="node", value=record.created_tx, remedy="wait"
         ) from None
     # A contract in between, or another sender, could attach what the buyer never wrote.

@@ -64,7 +64,7 @@ def _show_view(token: Token, view: JobView) -> None:
     if provider.get("detail"):
         lines.append(("detail", provider["detail"]))
     if view.provider_error:
-        lines.append(("gateway", view.provider_error))
+        lines.append(("provider", view.provider_error))
     if view.cancelled:
         lines.append(("cancelled", "you asked for its end"))
     if view.waits_for:

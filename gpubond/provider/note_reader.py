@@ -14,8 +14,8 @@ from web3 import Web3
 
 from gpubond.chain.index import JobRecord, MarketIndex
 from gpubond.chain.market import Status
-from gpubond.chain.trailer import trailer_of_hire
-from gpubond.errors import BadInput, GpuBondError, Refused
+from gpubond.chain.trailer import HireNotShown, trailer_of_hire
+from gpubond.errors import BadInput, GpuBondError, Refused, Unreachable
 from gpubond.jobs.note import MAX_NOTE_BYTES, Note
 from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.note_key import NoteKey
@@ -81,9 +81,12 @@ class NoteReader:
                 active = record.status == Status.ACTIVE
                 found = trailer_of_hire(self._node, self._escrow, record) if active else None
             except Exception as error:
-                # A node that lags, or answers nonsense, about one hire must not hold up the others.
+                # A node that lags, or answers nonsense, about one hire must not hold up the others; one that does not
+                # answer would keep the loop waiting for each.
                 words = error.message if isinstance(error, GpuBondError) else type(error).__name__
                 self._sparing.warn(job, "job %s: its hire cannot be read yet: %s", job, words)
+                if isinstance(error, Unreachable) and not isinstance(error, HireNotShown):
+                    break
                 continue
             self._notes.found(job, found)
             if found is not None:
@@ -136,6 +139,8 @@ class NoteReader:
 
     def _fetch(self, row: NoteRow, record: JobRecord) -> None:
         assert row.url is not None  # noqa: S101  # it was found
+        if self._stores.disk.low:
+            raise Refused("this machine's disk has no room for it now")
         sealed = self._http.read(row.url, MAX_NOTE_BYTES)
         if hashlib.sha256(sealed).hexdigest() != row.sha256:
             raise Refused("other bytes lie there than the hire names")

@@ -158,7 +158,7 @@ class Notes:
         """Keeps what a job's note says."""
         with self._database.transaction() as tx:
             tx.execute(
-                "UPDATE notes SET state = ?, note = ?, problem = NULL WHERE job = ?",
+                "UPDATE notes SET state = ?, note = ?, problem = NULL, closed = NULL WHERE job = ?",
                 (NoteState.READ, note.canonical(), job),
             )
 
@@ -178,10 +178,19 @@ class Notes:
         with self._database.transaction() as tx:
             tx.execute("INSERT OR REPLACE INTO note_deliveries VALUES (?, ?, ?)", (job, item, digest))
 
-    def close(self, job: str) -> None:
-        """All of a job is delivered, or nothing more can be. If it is opened again later, so is this."""
+    def close(self, job: str, *, forget: bool = False) -> None:
+        """All of a job is delivered, or nothing more can be. If it is opened again later, so is this.
+
+        Args:
+            forget: drop what the note says; should the job come back, it is fetched again.
+        """
         with self._database.transaction() as tx:
             tx.execute("UPDATE notes SET closed = ? WHERE job = ?", (time.time(), job))
+            if forget:
+                tx.execute("UPDATE notes SET state = ?, note = NULL WHERE job = ?", (NoteState.FOUND, job))
+        if forget:
+            with self._lock:
+                self._parsed.pop(job, None)
 
     def drop(self, ended_before: float) -> int:
         """Forgets the notes of jobs that ended before then (Unix seconds): their data is gone here."""

@@ -40,6 +40,8 @@ MOST_OF_ONE = 2
 LIVE_SECONDS = 10.0
 # Seconds between tries: this, doubled each time up to the other.
 PAUSE_SECONDS, LONGEST_PAUSE = 4.0, 600.0
+# Seconds for which the status of a job that ended without a result is tried to be delivered.
+NO_RESULT_SECONDS = 3600.0
 # Seconds between two looks for notes that are of no use any more.
 DROP_SECONDS = 600.0
 MAX_PROOF_BYTES = 1024
@@ -114,9 +116,11 @@ class StoreDelivery:
             work, record = self._work.get(job), self._index.job(job)
             if work is None or record is None:
                 continue
-            if work.state in FINAL_STATES and time.time() > work.updated + self._keep_seconds:
-                logger.warning("job %s: not everything could be put into its buyer's store, and is deleted here", job)
-                self._notes.close(job)
+            # Where there is no result, only the last status is owed, and many such notes would be cheap to send here.
+            keep = self._keep_seconds if work.result is not None else min(self._keep_seconds, NO_RESULT_SECONDS)
+            if work.state in FINAL_STATES and time.time() > work.updated + keep:
+                logger.warning("job %s: not everything could be put into its buyer's store, and it is given up", job)
+                self._notes.close(job, forget=True)
                 continue
             self._want("live", work, record)
             if work.result is not None:
@@ -286,7 +290,7 @@ class StoreDelivery:
             return
         progress = self._progress(record)
         if progress["wanted"] is None or progress["done"] == progress["wanted"]:
-            self._notes.close(work.job)
+            self._notes.close(work.job, forget=True)
 
     def _pieces(self, path: Path, size: int) -> Iterator[bytes]:
         """The first `size` bytes of a file that may grow meanwhile."""

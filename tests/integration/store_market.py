@@ -29,6 +29,7 @@ class WebStore:
 
     refuses: (method, beginning of the path) -> the HTTP status that it answers with. away: it closes connections
     without an answer. objects: what lies there, by path. refuses_bytes: it answers PUTs of what begins so with 403.
+    hides: it answers the workers' GETs below that path with 503, not its owner's HEAD and PUT.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class WebStore:
         self.asked: list[tuple[str, str]] = []
         self.refuses: dict[tuple[str, str], int] = {}
         self.refuses_bytes: bytes | None = None
+        self.hides: str | None = None
         self.away = False
         self.on_request: Callable[[Any], None] = lambda headers: None
         self._lock = threading.Lock()
@@ -90,6 +92,10 @@ class WebStore:
                 store.on_request(self.headers)
                 with store._lock:
                     store.asked.append((self.command, path))
+                of_a_worker = self.headers.get("User-Agent") == "gpubond"
+                if store.hides is not None and of_a_worker and self.command == "GET" and path.startswith(store.hides):
+                    self._send(503, b"no")
+                    return True
                 if not NAME.fullmatch(path):
                     self._send(404, b"no")
                     return True

@@ -27,6 +27,7 @@ from .test_jobs import SQUARES, submit, write_job
 from .test_submissions import killed_at
 
 OWNER, OPERATOR, BUYER, OTHER_BUYER, DOOR_OWNER, DOOR_OPERATOR = 1, 2, 5, 6, 3, 4
+NEXT = (7, 8)
 SQUARED = [n * n for n in range(10)]
 
 
@@ -203,6 +204,21 @@ def test_a_worker_that_is_killed_between_run_and_delivery_delivers_after_its_res
     market.ok(*fetch)
     assert squares_of(tmp_path / "out") == SQUARED
     assert len(market.events("JobCommitted", view["job"])) == 1
+
+
+def test_a_worker_that_is_killed_before_it_has_the_note_reads_it_after_its_restart(
+    market: Marketplace, provider: Path, worker: Any, buyer: Path, store: WebStore, tmp_path: Path
+) -> None:
+    store.hides = "/note/"
+    detached = market.ok(*submit(buyer, write_job(tmp_path, "0", f"{SQUARES}# unread\n"), "--detach"))
+    wait_until(logged(provider, f"job {detached['job']}: its note cannot be fetched yet"))
+    market.stop_worker(worker, signal.SIGKILL)
+    store.hides = None
+    market.start_worker(provider, "--verbose")
+    out = ("--fetch-to", str(tmp_path / "out"), "--release")
+    view = market.ok("job", "resume", detached["job"], "--home", str(buyer), *out)
+    assert (view["status"], squares_of(tmp_path / "out")) == ("settled", SQUARED)
+    wait_until(lambda: status_in(store)["state"] == "settled")
 
 
 def test_a_store_that_is_away_for_a_while_gets_all_when_it_is_back(
@@ -433,6 +449,27 @@ def test_the_owner_sees_and_keeps_the_key(market: Marketplace, provider: Path, t
     assert found("endpoint")["outcome"] == "failed"
     market.ok("provider", "join", "--home", str(provider), "--yes")
     assert found("endpoint")["outcome"] == "ok"
+
+
+def test_the_next_best_is_handed_a_note_of_its_own(
+    market: Marketplace, provider: Path, buyer: Path, store: WebStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dearer = doorless(market, "dearer", *NEXT, "--acknowledge-window", "200", "--backed-jobs", "8")
+    with monkeypatch.context() as patch:
+        patch.setenv("GPUBOND_PROVIDER__MAX_MEMORY_MIB", "64")  # so it declines jobs of this size
+        market.start_worker(provider, "--verbose")
+    settings = dearer / "gpubond.toml"
+    settings.write_text(settings.read_text().replace('price_per_hour = "36"', 'price_per_hour = "40"'))
+    market.ok("provider", "join", "--home", str(dearer), "--yes")
+    market.start_worker(dearer)
+    job_file = write_job(tmp_path, "0", f"{SQUARES}# next\n")
+    options = ("--max-price", "2", "--retry", "1", "--fetch-to", str(tmp_path / "out"), "--release")
+    view = market.ok(*submit(buyer, job_file, *options))
+    assert (view["status"], view["terms"]["provider"]) == ("settled", _address(NEXT[0]))
+    assert squares_of(tmp_path / "out") == SQUARED
+    with Buyer.open(buyer) as client:
+        boxes = [order.box for order in client._desk.orders.of_submission(view["submission"])]
+    assert len({box.recipient for box in boxes if box} | {box.secret for box in boxes if box}) == 4
 
 
 def _address(account: int) -> str:
