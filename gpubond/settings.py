@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import typing
 from decimal import Decimal
 from pathlib import Path
@@ -141,11 +142,14 @@ class ProviderSettings(_Section):
 
 
 class GatewaySettings(_Section):
-    """Where buyers deliver inputs and fetch outputs."""
+    """Where buyers deliver inputs and fetch outputs; or without a listening port, how buyers' stores are reached."""
 
+    listen: bool = Field(default=True, description="false: no port; jobs come and go through their buyers' stores")
     host: str = "127.0.0.1"
     port: int = Field(default=8700, ge=1, le=65_535)
-    url: str = Field(pattern=r"^https?://", max_length=128, description="how buyers reach it")
+    url: str | None = Field(
+        default=None, pattern=r"^https?://", max_length=128, description="how buyers reach it; needed if it listens"
+    )
     max_blob_mib: int = Field(default=1024, ge=1)
     max_connections: int = Field(default=256, ge=8, le=8192, description="at once, from all addresses")
     max_connections_per_address: int = Field(default=32, ge=1, description="at once, from one IPv4 or IPv6/64")
@@ -166,6 +170,35 @@ class GatewaySettings(_Section):
             raise ValueError("give both tls_cert and tls_key, or neither")
         return self
 
+    @model_validator(mode="after")
+    def _listens_somewhere(self) -> GatewaySettings:
+        if self.listen and self.url is None:
+            raise ValueError("give url, how buyers reach it; or listen = false, for a provider without a gateway")
+        return self
+
+
+class StoreSettings(_Section):
+    """A buyer's own store: how jobs reach providers without a gateway. Credentials of S3 come from where AWS' own tools
+    take them, those of a web server from ~/.netrc."""
+
+    url: str = Field(
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|https?://[^\s?#@]+)$",
+        description="s3://bucket/prefix, or the address of a web server that takes PUT",
+    )
+    endpoint_url: str | None = Field(default=None, pattern=r"^https?://", description="of another S3 than Amazon's")
+    public_notes: bool = Field(
+        default=False, description="S3: anybody may read <prefix>/note/, so that a hire names a shorter address"
+    )
+    always: bool = Field(default=False, description="use the store also with providers that have a gateway")
+
+    @model_validator(mode="after")
+    def _https(self) -> StoreSettings:
+        for name in ("url", "endpoint_url"):
+            value = f"{getattr(self, name) or ''}/"
+            if value.startswith("http://") and not re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", value):
+                raise ValueError(f"{name} must be https: what is read and written is a job's data")
+        return self
+
 
 class Settings(BaseSettings):
     """All settings of one home folder."""
@@ -178,6 +211,7 @@ class Settings(BaseSettings):
     provider: ProviderSettings | None = None
     gateway: GatewaySettings | None = None
     offer: OfferSettings | None = None
+    store: StoreSettings | None = None
 
     @classmethod
     def settings_customise_sources(

@@ -7,8 +7,8 @@ A call is data for the sender; nothing is sent here. Amounts are token base unit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from eth_abi.abi import decode
 from web3 import Web3
@@ -37,6 +37,10 @@ class Call:
     words: str
     to: str
     data: str
+
+    def followed_by(self, trailer: bytes) -> Self:
+        """The same call with bytes behind its arguments, which the contract ignores; see `gpubond.chain.trailer`."""
+        return replace(self, data=self.data + trailer.hex())
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,10 @@ class Contracts:
         return self._call(self.staking, f"replace the operator by {operator}", "set_operator", operator)
 
     def set_endpoint(self, provider: str, endpoint: str) -> Call:
-        """Announces another gateway."""
+        """Announces another gateway, or the key of a provider without one."""
         words = f"announce the gateway at {endpoint}"
+        if not endpoint.startswith("http"):
+            words = f"announce no gateway, but the key for buyers' notes {endpoint}"
         return self._call(self.staking, words, "set_endpoint", provider, endpoint)
 
     def stake(self, amount: int, provider: str) -> Call:

@@ -20,6 +20,7 @@ _COMMANDS = (
     job_watch.logs,
     job_end.upload,
     job_end.fetch,
+    job_end.clean,
     job_demand.command,
     job_end.release,
     job_end.cancel,

@@ -65,7 +65,7 @@ def _show_view(token: Token, view: JobView, mine: bool) -> None:
     if provider.get("detail"):
         lines.append(("detail", provider["detail"]))
     if view.provider_error:
-        lines.append(("gateway", view.provider_error))
+        lines.append(("provider", view.provider_error))
     if view.cancelled:
         lines.append(("cancelled", "you asked for its end"))
     if view.waits_for:
@@ -102,9 +102,10 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
             token.text(item.worst_refund),
             f"{max(1, item.record.offer.shortest_run)} to {item.record.offer.longest_run} s",
             f"{item.due_after} s",
+            item.reached_by,
             f"{item.jobs_settled}/{item.jobs_declined}/{item.jobs_expired}",
             {"none": "no", "demands": "yes", "unknown": "unknown arbiter"}[item.arbiter_kind],
-            ("yes, low collateral" if item.collateral_is_low else "yes") if item.available else item.refusal,
+            _free(item),
             shortened(item.record.offer_id),
         )
         for item in quotes
@@ -116,13 +117,22 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
         "'at most' is all that can be spent, beside gas (in the chain's coin); unused seconds come back. 'fee' is the "
         f"protocol's share of it, paid by the provider. 'overhead' is fee {gas}, in percent of the price. 'worst case' "
         "comes back if the provider vanishes: all, and a share of its collateral. A hire pays for a run within 'runs'; "
-        "its result is due within 'due' of it. The record counts its jobs: paid/declined/expired. 'demands' says "
-        "whether a result that is withheld can be demanded on chain; an unknown arbiter, which the provider chose, can "
-        "hold your refund up until the dispute times out."
+        "its result is due within 'due' of it. One that is 'reached by' store has no gateway: your own store ([store] "
+        "in gpubond.toml, docs/store.md) takes its place. The record counts its jobs: paid/declined/expired. "
+        "'demands' says whether a result that is withheld can be demanded on chain; an unknown arbiter, which the "
+        "provider chose, can hold your refund up until the dispute times out."
     )
     click.echo(click.wrap_text(words, 100))
-    columns = ("class", "price", "at most", "gas", "fee", "overhead", "worst case", "runs", "due", "record", "demands")
-    table((*columns, "free", "offer"), rows)
+    columns = ("class", "price", "at most", "gas", "fee", "overhead", "worst case", "runs", "due", "reached by")
+    table((*columns, "record", "demands", "free", "offer"), rows)
+
+
+def _free(item: Quote) -> str:
+    if not item.available:
+        return item.refusal
+    if item.obstacle:
+        return "no: it needs [store]" if item.reached_by == "store" else "no"
+    return "yes, low collateral" if item.collateral_is_low else "yes"
 
 
 def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
@@ -135,6 +145,7 @@ def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
     rows: list[tuple[str, object]] = [
         ("provider", offer.provider),
         ("its record", f"{quote.jobs_settled} paid, {quote.jobs_declined} declined, {quote.jobs_expired} expired"),
+        ("reached by", _reached(prepared)),
         ("class", offer.class_name),
         ("price", f"{token.per_hour_text(offer.price_per_second)}, unused seconds come back"),
         ("at most", f"{token.text(quote.most)} for {prepared.seconds} s"),
@@ -162,6 +173,12 @@ def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
         click.echo(f"note: its collateral, {token.text(offer.collateral)}, is less than a fifth of the price")
     for note in prepared.notes:
         click.echo(f"note: {note}")
+
+
+def _reached(prepared: Prepared) -> str:
+    if prepared.recipient is None:
+        return f"its gateway, {prepared.quote.endpoint}"
+    return "your own store: inputs and a sealed note are put there before the hire"
 
 
 def write_log(piece: bytes, err: bool = True) -> None:

@@ -29,10 +29,12 @@ from gpubond.cli.setup import (
     write_settings,
 )
 from gpubond.errors import BadInput, BadSettings
+from gpubond.jobs.note import is_recipient
 from gpubond.provider.devices import device_class, device_name, no_gpu_reason
 from gpubond.provider.fees import DemandStanding, demand_standing
 from gpubond.provider.gas_money import gas_money
 from gpubond.provider.membership import JoinPlan, join, plan_join
+from gpubond.provider.note_key import make_note_key
 from gpubond.provider.work import STATES, WorkLog
 from gpubond.settings import Home, Settings
 
@@ -120,6 +122,11 @@ def group() -> None:
 )
 @click.option("--url", metavar="URL", help="How buyers reach the gateway.  [default: http://<host>:<port>]")
 @click.option(
+    "--no-gateway",
+    is_flag=True,
+    help="Open no port: jobs come and go through their buyers' own stores, for machines behind NAT.",
+)
+@click.option(
     "--owner-keystore",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File of the cold key.  [default: make a new one]",
@@ -155,6 +162,7 @@ def init(
     host: str,
     port: int,
     url: str | None,
+    no_gateway: bool,
     owner_keystore: Path | None,
     operator_keystore: Path | None,
     dev_owner: int | None,
@@ -168,6 +176,8 @@ def init(
     """
     folder = Home(home)
     refuse_existing(folder)
+    if no_gateway and url is not None:
+        raise BadInput("two ways to be reached", field="--url", value=url, remedy="give --url or --no-gateway")
     found = check_chain(rpc_url, deployment)
     here = device_class()
     if class_name is not None and class_name != here:
@@ -186,7 +196,9 @@ def init(
             "key": operator,
             "owner_key": owner,
             "provider": {"address": owner_address},
-            "gateway": {"host": host, "port": port, "url": url or f"http://{host}:{port}"},
+            "gateway": {"listen": False}
+            if no_gateway
+            else {"host": host, "port": port, "url": url or f"http://{host}:{port}"},
             "offer": {
                 "class": here,
                 "count": count,
@@ -213,6 +225,7 @@ def init(
             remedy="correct it; no settings were written",
         ) from None
     assert settings.offer is not None  # noqa: S101  # written above
+    note_key = make_note_key(folder)
     stake = collateral * settings.offer.stake_jobs
     shown = {
         "home": str(folder.directory),
@@ -220,6 +233,7 @@ def init(
         "operator": operator_address,
         "class": here,
         "device": device_name(),
+        "note_key": note_key.recipient,
     }
     if as_json:
         print_json(shown)
@@ -251,6 +265,7 @@ def join_command(dry_run: bool, yes: bool, faucet: bool, home: Path, as_json: bo
         if faucet and not dry_run:
             _mint_stake(session, settings)
         operator = str(unlock_key(folder, settings.key, session.deployment.chain_id).address)
+        make_note_key(folder)
         plan = plan_join(session, operator)
         if not as_json:
             _show_plan(session, plan)
@@ -292,6 +307,8 @@ def status(home: Path, as_json: bool) -> None:
         state = session.contracts.provider(address)
         works = WorkLog(session.database).recent()
         offers = [record for record in session.index.open_offers() if record.offer.provider == address]
+        known = session.index.provider(address)
+        endpoint = "" if known is None else known.endpoint
         lost = sum(session.index.lost_places(record.offer_id) for record in offers)
         demands = demand_standing(session, address)
         if as_json:
@@ -299,6 +316,7 @@ def status(home: Path, as_json: bool) -> None:
                 {
                     "provider": address,
                     **vars(state),
+                    "endpoint": endpoint,
                     "offers": [record.offer_id for record in offers],
                     "lost_places": lost,
                     "demands": asdict(demands),
@@ -326,6 +344,7 @@ def status(home: Path, as_json: bool) -> None:
                     "operator",
                     state.operator if state.registered else "not registered: `gpubond provider join`",
                 ),
+                ("reached", _reached(endpoint)),
                 ("stake", f"{text(state.stake)}, {text(state.free_stake)} of it free"),
                 ("allowed", f"{text(state.allowed)}, {text(state.allowed_per_job)} a job"),
                 ("locked", text(state.locked)),
@@ -354,6 +373,12 @@ def _demands_text(demands: DemandStanding) -> str:
         return "none waits for an answer"
     chunks = "1 chunk waits" if demands.open == 1 else f"{demands.open} chunks wait"
     return f"{chunks} to be shown by the worker, the first until {moment(demands.next_deadline)}"
+
+
+def _reached(endpoint: str) -> str:
+    if is_recipient(endpoint):
+        return f"through buyers' own stores; notes are sealed to {endpoint}"
+    return endpoint or "not announced yet"
 
 
 def _mint_stake(session: Session, settings: Settings) -> None:

@@ -40,7 +40,7 @@ _WORDS: dict[WorkerCode, tuple[str, str]] = {
         "Lower the job's limits, or hire another provider.",
     ),
     WorkerCode.SPEC_INVALID: (
-        "What was uploaded as the specification is not valid.",
+        "What was handed over as the specification, or the note that holds it, is not valid.",
         "Submit with this release of gpubond; `gpubond job validate` checks the file.",
     ),
     WorkerCode.INPUTS_MISSING: (

@@ -148,6 +148,9 @@ class Dispatcher:
 
     def recover(self) -> None:
         """After a start: runs of the former process died with it; they are taken up again from the beginning."""
+        left = self._executor.end_leftovers()
+        if left:
+            logger.info("ended %d processes of sandboxes that a former worker left", left)
         for work in self._work.unfinished():
             if work.state != WorkState.RUNNING:
                 continue

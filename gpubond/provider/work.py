@@ -87,6 +87,9 @@ FINAL_STATES = frozenset(
     {WorkState.SETTLED, WorkState.DECLINED, WorkState.EXPIRED, WorkState.CONVICTED, WorkState.ABANDONED}
 )
 
+# States in which a run may print more.
+BEFORE_THE_END = (WorkState.HIRED, WorkState.AWAITING_INPUTS, WorkState.READY, WorkState.RUNNING, WorkState.CANCELLING)
+
 
 @dataclass(frozen=True)
 class Work:

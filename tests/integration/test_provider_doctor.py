@@ -107,6 +107,7 @@ def test_four_things_wrong_are_seen_and_no_others(market: Marketplace) -> None:
         "sandbox": "not checked: it needs store",
         "allowance": "not checked: it needs stake",
         "offer": "not checked: it needs store",
+        "endpoint": "not checked: it needs store",
         "gateway": "not checked: it needs port",
     }
     assert findings(document, "warning").keys() <= {"disk", "memory"}

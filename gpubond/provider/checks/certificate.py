@@ -84,7 +84,7 @@ def _held_now(shown: x509.Certificate, now: datetime) -> Finding | None:
 
 
 def _named(shown: x509.Certificate, subject: Subject) -> Finding | None:
-    host = urlsplit(subject.gateway.url).hostname or ""
+    host = urlsplit(subject.gateway.url or "").hostname or ""
     names = _names(shown)
     if any(_fits(host, name) for name in names):
         return None

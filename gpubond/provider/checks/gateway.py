@@ -33,6 +33,9 @@ _JOIN = "run `gpubond provider join`"
 
 def port(subject: Subject) -> Finding:
     """It can be listened on, or this provider's worker does."""
+    if not subject.gateway.listen:
+        subject.worker_runs = _worker_runs(subject)
+        return ok("none is listened on: jobs come and go through buyers' own stores")
     host, number = subject.gateway.host, subject.gateway.port
     shown = f"{host}:{number}"
     subject.worker_runs = False
@@ -59,7 +62,9 @@ def port(subject: Subject) -> Finding:
 
 def reachable(subject: Subject) -> Finding:
     """What buyers are told leads to this machine."""
-    url = subject.gateway.url.rstrip("/")
+    if not subject.gateway.listen:
+        return ok("there is none; buyers seal their notes to the key above")
+    url = _url(subject).rstrip("/")
     if subject.worker_runs:
         return _ask(url, None, _unreachable_by_others(subject))
     token = secrets.token_hex(16)
@@ -110,7 +115,7 @@ def _unreachable_by_others(subject: Subject) -> Finding | None:
         return None  # the check of that file says so
     if deployment.chain_id in DEVELOPMENT_CHAIN_IDS:
         return None
-    host = urlsplit(subject.gateway.url).hostname or ""
+    host = urlsplit(_url(subject)).hostname or ""
     try:
         private = not ipaddress.ip_address(host).is_global
     except ValueError:
@@ -136,10 +141,20 @@ def _bind_problem(host: str, number: int) -> OSError | None:
     return None
 
 
+def _url(subject: Subject) -> str:
+    url = subject.gateway.url
+    assert url is not None  # noqa: S101  # it listens, so validation wants one
+    return url
+
+
+def _worker_runs(subject: Subject) -> bool:
+    operator = getattr(subject, "operator", None)
+    return operator is not None and is_held(operator)
+
+
 def _is_our_worker(subject: Subject, host: str, number: int) -> bool:
     """Whether a worker with the operator's key runs here, and a gateway answers at the port."""
-    operator = getattr(subject, "operator", None)
-    if operator is None or not is_held(operator):
+    if not _worker_runs(subject):
         return False
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  # what is listened on
     scheme = "http" if subject.gateway.tls_cert is None else "https"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from gpubond.chain.session import Session
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
+from gpubond.provider.note_key import announced
 from gpubond.provider.offers import my_offers
 
 _JOIN = "run `gpubond provider join`"
@@ -22,6 +23,20 @@ def registered(subject: Subject) -> Finding:
             f"{_JOIN} to replace the operator, or name the right key file in [key]",
         )
     return ok(f"{subject.provider.address}, operator {state.operator}")
+
+
+def endpoint(subject: Subject) -> Finding:
+    """What buyers read on chain is what the settings say."""
+    wanted = announced(subject.home, subject.gateway)
+    with Session(subject.home, subject.settings) as session:
+        session.sync()
+        known = session.index.provider(subject.provider.address)
+    if known is None or known.endpoint != wanted:
+        shown = "nothing" if known is None else repr(known.endpoint)
+        words = f"{shown} is announced, the settings say {wanted!r}"
+        # Notes that are sealed to another key cannot be read; an older address may still lead here.
+        return warning(words, _JOIN) if subject.gateway.listen else failed(words, _JOIN)
+    return ok(wanted)
 
 
 def stake(subject: Subject) -> Finding:
