@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts bubblewrap: `python -I -S launch.py PLAN`, where PLAN is a JSON file written by `sandbox.write_plan`.
+"""Starts bubblewrap: `python -I -S launch.py PLAN`, where PLAN is a file that `sandbox.write_plan` wrote by `marshal`.
 
 Where the worker is root, the job must not be: root's own number is exempt from the limit on processes, and owns
 too much. So bubblewrap then starts under a number that owns nothing. That number may not be able to
 reach what the sandbox shows (a store below /root, say), hence each source is first bound, by root,
 to a place that it can reach, in a mount namespace that nobody else sees.
+
+Each job waits for this program, so it imports little: json, signal and typing would cost more than all that it does.
 """
 
 import ctypes
 import fcntl
-import json
+import marshal
 import os
 import resource
-import signal
 import stat
 import sys
-from typing import Any
 
 CLONE_NEWNS = 0x00020000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, SIGKILL = 1, 9
 # Always there and open to all. Sources below it stay reachable: they are opened before it is covered.
 STAGE = "/tmp"  # noqa: S108 - covered by a private file system first
 
@@ -68,9 +68,25 @@ def _stage(sources: list[str]) -> list[str]:
     return staged
 
 
+def _in_memory(name: str, content: bytes) -> int:
+    """A handle to read `content` from, which bubblewrap inherits."""
+    handle = os.memfd_create(f"bwrap-{name}", 0)
+    os.write(handle, content)
+    os.lseek(handle, 0, os.SEEK_SET)
+    fcntl.fcntl(handle, fcntl.F_SETFD, 0)
+    return handle
+
+
 def main() -> None:
     with open(sys.argv[1], "rb") as stream:  # noqa: PTH123 - see above
-        plan: dict[str, Any] = json.load(stream)
+        plan = marshal.load(stream)  # noqa: S302 - the worker's own
+    # First of all, so that whatever follows counts; entered as the worker, who made them.
+    for entrance in plan["entrances"]:
+        try:
+            with open(entrance, "w") as stream:  # noqa: PTH123
+                stream.write(str(os.getpid()))
+        except OSError as error:
+            sys.exit(f"join {entrance}: {error.strerror}")
     binds: list[list[str]] = plan["binds"]
     sources = [source for _, source, _ in binds]
     program: str = plan["bwrap"]
@@ -85,19 +101,18 @@ def main() -> None:
         os.setresgid(plan["user"], plan["user"], plan["user"])
         os.setresuid(plan["user"], plan["user"], plan["user"])
     # After the change of user, which clears it. The worker may have died in between.
-    _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
     if os.getppid() != plan["parent"]:
         sys.exit("the worker has gone")
 
     arguments: list[str] = list(plan["before"])
+    if plan["filter"] is not None:
+        arguments += ["--seccomp", str(_in_memory("filter", plan["filter"]))]
     for (option, _, target), source in zip(binds, sources, strict=True):
         arguments += [option, source, target]
     arguments += plan["after"]
     # By a file handle: a thousand inputs do not fit on a command line.
-    handle = os.memfd_create("bwrap-arguments", 0)
-    os.write(handle, b"".join(os.fsencode(item) + b"\0" for item in arguments))
-    os.lseek(handle, 0, os.SEEK_SET)
-    fcntl.fcntl(handle, fcntl.F_SETFD, 0)
+    handle = _in_memory("arguments", b"".join(os.fsencode(item) + b"\0" for item in arguments))
     command = [program, "--args", str(handle), "--", *plan["command"]]
     os.execv(command[0], command)  # noqa: S606 - the whole point
 

@@ -41,6 +41,7 @@ from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
 _MIB = 1 << 20
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _OPEN_FILES = 1024
+_SIGKILLED = 128 + 9
 _CHECK_SECONDS = 60
 # What a machine needs inside the sandbox, whatever the job.
 _CHECK_PROGRAM = f"""
@@ -153,11 +154,14 @@ class ProcessExecutor:
                 seconds=spec.limits.seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
                 disk_bytes=spec.limits.disk_mib * _MIB,
+                processes=spec.limits.processes,
             )
             ending = Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)
             outputs: dict[str, Path] = {}
             if ending.reason is None:
                 reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
+                if reason is Reason.NONZERO_EXIT and ending.code == _SIGKILLED and not ending.memory_known:
+                    reason = Reason.KILLED
                 detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
                 if reason is Reason.OK:
                     try:

@@ -4,21 +4,24 @@
 Own namespaces for users, processes, network (nothing but an unused loopback), IPC, host name and cgroups. The root is
 an empty read-only file system with /usr, the few files of /etc that a compiler and a dynamic linker need, and
 the worker's Python environment, all read-only. The job's directory is the only place that is writable on disk;
-its inputs are bound into it read-only. No capabilities, no new user namespaces, no environment of the worker.
+its inputs are bound into it read-only. No capabilities, no new user namespaces, no environment of the worker, and a
+filter of system calls (seccomp.py).
 """
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import gpubond
 from gpubond.errors import BadSettings, MissingTool
+from gpubond.provider.executors import seccomp
 
 JOB_DIRECTORY = "/job"
 SUPPORT_DIRECTORY = "/run/gpubond"
@@ -124,10 +127,12 @@ def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
     return binds
 
 
-def write_plan(sandbox: Sandbox, plan: Path, *, json_status_fd: int, ready_fd: int) -> list[str]:
+def write_plan(
+    sandbox: Sandbox, plan: Path, *, json_status_fd: int, ready_fd: int, entrances: Sequence[str] = ()
+) -> list[str]:
     """Write the plan for `launch.py` and return the command that starts the sandbox.
 
-    json_status_fd, ready_fd: write ends of pipes, inherited by that command.
+    json_status_fd, ready_fd: write ends of pipes, inherited by that command. entrances: of control groups to join.
     """
     size = str(sandbox.tmp_bytes)
     before = [
@@ -156,6 +161,8 @@ def write_plan(sandbox: Sandbox, plan: Path, *, json_status_fd: int, ready_fd: i
     enter = [sys.executable, "-I", "-S", f"{SUPPORT_DIRECTORY}/enter.py", str(ready_fd), limits]
     content = {
         "bwrap": find_bwrap(),
+        "entrances": list(entrances),
+        "filter": seccomp.program(),
         "user": outer_user(),
         "parent": os.getpid(),
         "before": before,
@@ -163,7 +170,7 @@ def write_plan(sandbox: Sandbox, plan: Path, *, json_status_fd: int, ready_fd: i
         "after": after,
         "command": [*enter, *sandbox.command],
     }
-    plan.write_text(json.dumps(content))
+    plan.write_bytes(marshal.dumps(content))
     return [sys.executable, "-I", "-S", str(_LAUNCH), str(plan)]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors import usage
+from gpubond.provider.executors.cgroups import Group
 from gpubond.provider.executors.leftovers import MARK, end_sandbox, new_mark
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.sandbox import Sandbox, write_plan
@@ -35,6 +36,7 @@ class Bounds:
     seconds: float
     memory_bytes: int
     disk_bytes: int
+    processes: int = 1024
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Ending:
     """How a sandbox ended: by itself (`reason` None) with exit code `code`, or for a reason.
 
     seconds: wall clock from start to end, rounded up, at least 1.
+    memory_known: whether a lack of memory would have been noticed, so that a SIGKILL was none.
     """
 
     code: int
     reason: Reason | None
     detail: str
     seconds: int
+    memory_known: bool = False
 
 
 class _Finding(Exception):
@@ -72,6 +76,7 @@ class Supervisor:
         self._log = log
         self._bounds = bounds
         self._check = check
+        self._group: Group | None = None
         self._init: int | None = None
         self._init_handle: int | None = None
         self._exit_code: int | None = None
@@ -81,6 +86,11 @@ class Supervisor:
         """Start, watch, end. Not to be called twice."""
         begin = time.monotonic()
         with contextlib.ExitStack() as stack:
+            self._group = Group.make(
+                self._mark, memory_bytes=self._bounds.memory_bytes, processes=self._bounds.processes
+            )
+            if self._group is not None:
+                stack.callback(self._group.remove)
             status_read, status_write = os.pipe()
             ready_read, ready_write = os.pipe()
             log_read, log_write = os.pipe()
@@ -94,6 +104,7 @@ class Supervisor:
                         self._directory / "plan.json",
                         json_status_fd=status_write,
                         ready_fd=ready_write,
+                        entrances=() if self._group is None else self._group.entrances,
                     ),
                     stdin=subprocess.DEVNULL,
                     stdout=log_write,
@@ -123,7 +134,8 @@ class Supervisor:
                 return Ending(125, Reason.SANDBOX_FAILURE, "the sandbox did not end when killed", seconds)
             if reason is None:
                 reason, detail = self._verdict(process.returncode, _read(ready_read))
-            return Ending(self._exit_code or 0, reason, detail, seconds)
+            known = self._group is not None and self._group.limits_memory
+            return Ending(self._exit_code or 0, reason, detail, seconds, known)
 
     def _watch(self, process: subprocess.Popen[bytes], status: int, begin: float, cancel: threading.Event) -> None:
         """Return when the process has ended; raise _Finding when it has to be ended."""
@@ -148,11 +160,22 @@ class Supervisor:
     def _measure(self) -> None:
         if self._init is None:
             return
-        processes = usage.processes_of(self._init)
-        memory = usage.memory_bytes(processes, self._init)
-        if memory > self._bounds.memory_bytes:
-            raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
+        processes = usage.processes_of(self._init) if self._group is None else self._group.processes()
+        if self._group is not None and self._group.limits_memory:
+            self._check_killed()
+        else:
+            memory = usage.memory_bytes(processes, self._init)
+            if memory > self._bounds.memory_bytes:
+                raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
         self._check_disk(usage.deleted_bytes(processes))
+
+    def _check_killed(self) -> None:
+        """The kernel ends one process when memory runs out; the rest of the job goes with it."""
+        whose = None if self._group is None else self._group.killed_for_memory()
+        if whose == "job":
+            raise _Finding(Reason.OUT_OF_MEMORY, f"used more than {self._bounds.memory_bytes >> 20} MiB of memory")
+        if whose == "machine":
+            raise _Finding(Reason.MACHINE_OUT_OF_MEMORY, "the machine's memory ran out, not the job's own limit")
 
     def _check_disk(self, deleted: int) -> None:
         try:
@@ -182,6 +205,8 @@ class Supervisor:
         if self._init_handle is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init_handle, signal.SIGKILL)
+        if self._group is not None:
+            self._group.kill()
         process.kill()
         process.wait()
         self._read_status(status)
@@ -197,6 +222,10 @@ class Supervisor:
         return self._log.join(_END_SECONDS) and gone
 
     def _verdict(self, returncode: int, ready: bytes) -> tuple[Reason | None, str]:
+        try:
+            self._check_killed()
+        except _Finding as finding:
+            return finding.reason, str(finding)
         if not ready:
             return Reason.SANDBOX_FAILURE, f"the sandbox could not be set up (exit {returncode})"
         if b"x" in ready:
