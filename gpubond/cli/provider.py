@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from gpubond.cli.setup import (
 )
 from gpubond.errors import BadInput, BadSettings
 from gpubond.provider.devices import device_class, device_name, no_gpu_reason
+from gpubond.provider.executors.defences import noted
 from gpubond.provider.gas_money import gas_money
 from gpubond.provider.membership import JoinPlan, join, plan_join
 from gpubond.provider.work import STATES, WorkLog
@@ -232,6 +234,7 @@ def status(home: Path, as_json: bool) -> None:
         state = session.contracts.provider(address)
         works = WorkLog(session.database).recent()
         offers = [record for record in session.index.open_offers() if record.offer.provider == address]
+        sandbox = noted(session.home.directory)
         lost = sum(session.index.lost_places(record.offer_id) for record in offers)
         if as_json:
             print_json(
@@ -240,6 +243,7 @@ def status(home: Path, as_json: bool) -> None:
                     **vars(state),
                     "offers": [record.offer_id for record in offers],
                     "lost_places": lost,
+                    "sandbox": None if sandbox is None else asdict(sandbox),
                     "jobs": [
                         {
                             "job": work.job,
@@ -271,6 +275,7 @@ def status(home: Path, as_json: bool) -> None:
                 ("declines", state.declines),
                 ("gas money", gas),
                 ("open offers", len(offers)),
+                ("sandbox", "not known: no worker has started here" if sandbox is None else sandbox.words),
             ]
         )
         if lost:

@@ -27,6 +27,7 @@ from gpubond.jobs.requests import Domain
 from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
+from gpubond.provider.executors import defences
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gas_money import GasWatch
@@ -88,6 +89,9 @@ class Daemon:
             )
         executor = ProcessExecutor(session.home.work)
         executor.check()
+        in_force = defences.here()
+        in_force.note(session.home.directory)
+        logger.info("sandbox: %s", in_force.words)
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
             self._ask(lambda: self._require_operator(session, provider))

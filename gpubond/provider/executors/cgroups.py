@@ -48,7 +48,7 @@ class Places:
             return f"no control groups ({why}): limits of each process, and a watch over all of them"
         parts = []
         for version in sorted(set(self.versions.values())):
-            names = [name for name, of in self.versions.items() if of == version]
+            names = sorted(name for name, of in self.versions.items() if of == version)
             parts.append(f"control groups v{version} ({', '.join(names)})")
         parts += [f"{name} by limits of each process and a watch ({why})" for name, why in self.missing.items()]
         return ", ".join(parts)
@@ -167,7 +167,7 @@ def look(membership: str, mounts: str, process: int) -> Places:
         groups.update(dict.fromkeys(controllers.split(","), path))
     for point in _mounts(mounts):
         if point.kind == "cgroup":
-            for controller in set(CONTROLLERS) & point.options & groups.keys():
+            for controller in sorted(set(CONTROLLERS) & point.options & groups.keys()):
                 _try(places, controller, 1, point.directory(groups[controller]))
     for point in _mounts(mounts):
         if point.kind == "cgroup2" and unified:
