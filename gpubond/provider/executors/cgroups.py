@@ -64,19 +64,38 @@ class Group:
         self._directories: list[Path] = []
 
     @classmethod
-    def make(cls, mark: str, *, memory_bytes: int, processes: int) -> Group | None:
-        """A group with these limits for all processes in it together, or None where none can be made.
+    def make(cls, mark: str) -> Group | None:
+        """A group without limits yet, or None where none can be made.
 
         What cannot be made now, though it could at first, is no reason to refuse a job: the watch is there.
         """
-        places = find()
-        group = cls(places, PREFIX + mark)
+        group = cls(find(), PREFIX + mark)
         try:
-            group._make(memory_bytes + MEMORY_SLACK, processes + PROCESS_SLACK)
+            group._make()
         except OSError:
             group.remove()
             return None
         return group if group._directories else None
+
+    def limit(self, *, memory_bytes: int, processes: int) -> None:
+        """Bound what all of its processes use together. Raises OSError if it is no more."""
+        self._memory_bytes = memory_bytes + MEMORY_SLACK
+        for controller, base in self._places.directories.items():
+            directory, version = base / self._name, self._places.versions[controller]
+            if controller == "pids":
+                _write(directory / "pids.max", processes + PROCESS_SLACK)
+            elif controller == "memory" and version == 1:
+                _write(directory / "memory.limit_in_bytes", self._memory_bytes)
+                # With swap; there only if the kernel counts it.
+                if (directory / "memory.memsw.limit_in_bytes").exists():
+                    _write(directory / "memory.memsw.limit_in_bytes", self._memory_bytes)
+            elif controller == "memory":
+                _write(directory / "memory.max", self._memory_bytes)
+                # All of the job ends, not whichever process is largest.
+                _write(directory / "memory.oom.group", 1)
+                if (directory / "memory.swap.max").exists():
+                    _write(directory / "memory.swap.max", 0)
+            # The processor's share stays as it is made: all of a job's processes together weigh as much as the worker.
 
     @property
     def limits_memory(self) -> bool:
@@ -121,28 +140,12 @@ class Group:
         """Remove it; its processes are to be gone, which takes the kernel a moment to see."""
         _remove(self._directories)
 
-    def _make(self, memory_bytes: int, processes: int) -> None:
-        self._memory_bytes = memory_bytes
-        for controller, base in self._places.directories.items():
+    def _make(self) -> None:
+        for base in self._places.directories.values():
             directory = base / self._name
             if directory not in self._directories:
                 directory.mkdir(mode=0o755)
                 self._directories.append(directory)
-            version = self._places.versions[controller]
-            if controller == "pids":
-                _write(directory / "pids.max", processes)
-            elif controller == "memory" and version == 1:
-                _write(directory / "memory.limit_in_bytes", memory_bytes)
-                # With swap; there only if the kernel counts it.
-                if (directory / "memory.memsw.limit_in_bytes").exists():
-                    _write(directory / "memory.memsw.limit_in_bytes", memory_bytes)
-            elif controller == "memory":
-                _write(directory / "memory.max", memory_bytes)
-                # All of the job ends, not whichever process is largest.
-                _write(directory / "memory.oom.group", 1)
-                if (directory / "memory.swap.max").exists():
-                    _write(directory / "memory.swap.max", 0)
-            # The processor's share stays as it is made: all of a job's processes together weigh as much as the worker.
 
 
 def find() -> Places:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts bubblewrap: `python -I -S launch.py PLAN`, where PLAN is a file that `sandbox.write_plan` wrote by `marshal`.
+"""Starts bubblewrap: `launch.py WORKER STATUS_FD READY_FD ENTRANCE...`, by a plan of `sandbox.plan_of` on its input.
 
 Where the worker is root, the job must not be: root's own number is exempt from the limit on processes, and owns
 too much. So bubblewrap then starts under a number that owns nothing. That number may not be able to
 reach what the sandbox shows (a store below /root, say), hence each source is first bound, by root,
 to a place that it can reach, in a mount namespace that nobody else sees.
 
-Each job waits for this program, so it imports little: json, signal and typing would cost more than all that it does.
+It is started ahead, joins control groups, and waits for its plan, which comes by `marshal`. What it hands to bubblewrap
+has fixed numbers: 3 is bubblewrap's status, 4 the readiness of the first program inside, 5 and above what it reads.
 """
 
 import ctypes
@@ -59,7 +60,7 @@ def _stage(sources: list[str]) -> list[str]:
     for number, handle in enumerate(handles):
         target = f"{STAGE}/{number}"
         if stat.S_ISDIR(os.fstat(handle).st_mode):
-            os.mkdir(target, 0o755)  # noqa: PTH102 - pathlib is not worth its start-up time here
+            os.mkdir(target, 0o755)  # noqa: PTH102
         else:
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
         _mount(f"/proc/self/fd/{handle}", target, None, MS_BIND | MS_REC)
@@ -68,25 +69,40 @@ def _stage(sources: list[str]) -> list[str]:
     return staged
 
 
-def _in_memory(name: str, content: bytes) -> int:
-    """A handle to read `content` from, which bubblewrap inherits."""
-    handle = os.memfd_create(f"bwrap-{name}", 0)
-    os.write(handle, content)
-    os.lseek(handle, 0, os.SEEK_SET)
-    fcntl.fcntl(handle, fcntl.F_SETFD, 0)
-    return handle
+def _in_memory(name: str, content: bytes, handle: int) -> None:
+    """Let bubblewrap inherit `handle`, from which it reads `content`."""
+    memory = os.memfd_create(f"bwrap-{name}")
+    os.write(memory, content)
+    os.lseek(memory, 0, os.SEEK_SET)
+    os.dup2(memory, handle)
+    # For the case that it was this number already.
+    os.set_inheritable(handle, True)
+
+
+def _die_with(parent: int) -> None:
+    _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+    if os.getppid() != parent:
+        sys.exit("the worker has gone")
 
 
 def main() -> None:
-    with open(sys.argv[1], "rb") as stream:  # noqa: PTH123 - see above
-        plan = marshal.load(stream)  # noqa: S302 - the worker's own
-    # First of all, so that whatever follows counts; entered as the worker, who made them.
-    for entrance in plan["entrances"]:
+    worker, *pipes = (int(item) for item in sys.argv[1:4])
+    _die_with(worker)
+    # Out of the way first: either may have the other's number.
+    status, ready = (fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, 64) for pipe in pipes)
+    for pipe in pipes:
+        os.close(pipe)
+    # Ahead of the plan: the kernel may take milliseconds for it. Entered as the worker, who made them.
+    for entrance in sys.argv[4:]:
         try:
-            with open(entrance, "w") as stream:  # noqa: PTH123
+            with open(entrance, "w") as stream:  # noqa: PTH123 - pathlib is not worth its start-up time here
                 stream.write(str(os.getpid()))
         except OSError as error:
             sys.exit(f"join {entrance}: {error.strerror}")
+    text = sys.stdin.buffer.read()
+    if not text:
+        sys.exit("the worker has gone")
+    plan = marshal.loads(text)  # noqa: S302 - the worker's own
     binds: list[list[str]] = plan["binds"]
     sources = [source for _, source, _ in binds]
     program: str = plan["bwrap"]
@@ -100,20 +116,22 @@ def main() -> None:
         os.setgroups([])
         os.setresgid(plan["user"], plan["user"], plan["user"])
         os.setresuid(plan["user"], plan["user"], plan["user"])
-    # After the change of user, which clears it. The worker may have died in between.
-    _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
-    if os.getppid() != plan["parent"]:
-        sys.exit("the worker has gone")
+    # Again: a change of user clears it. The worker may have died in between.
+    _die_with(worker)
 
-    arguments: list[str] = list(plan["before"])
+    arguments: list[str] = [*plan["before"], "--json-status-fd", "3"]
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(status, 3)
+    os.dup2(ready, 4)
     if plan["filter"] is not None:
-        arguments += ["--seccomp", str(_in_memory("filter", plan["filter"]))]
+        _in_memory("filter", plan["filter"], 5)
+        arguments += ["--seccomp", "5"]
     for (option, _, target), source in zip(binds, sources, strict=True):
         arguments += [option, source, target]
     arguments += plan["after"]
     # By a file handle: a thousand inputs do not fit on a command line.
-    handle = _in_memory("arguments", b"".join(os.fsencode(item) + b"\0" for item in arguments))
-    command = [program, "--args", str(handle), "--", *plan["command"]]
+    _in_memory("arguments", b"".join(os.fsencode(item) + b"\0" for item in arguments), 6)
+    command = [program, "--args", "6", "--", *plan["command"]]
     os.execv(command[0], command)  # noqa: S606 - the whole point
 
 

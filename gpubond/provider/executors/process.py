@@ -24,6 +24,7 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices, runtimes
 from gpubond.provider.executors.attempt import Attempt
 from gpubond.provider.executors.collect import BadOutput, collect_outputs
+from gpubond.provider.executors.launcher import Launchers
 from gpubond.provider.executors.leftovers import end_leftovers
 from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
 from gpubond.provider.executors.sandbox import (
@@ -58,6 +59,7 @@ class ProcessExecutor:
     def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES) -> None:
         self._root = work_root.resolve()
         self._max_log_bytes = max_log_bytes
+        self._launchers = Launchers(self._root)
 
     def check(self) -> None:
         """Make a sandbox and start Python with NumPy in it.
@@ -88,7 +90,7 @@ class ProcessExecutor:
             log = JobLog(directory / "log.txt", None, 4096)
             try:
                 bounds = Bounds(_CHECK_SECONDS, 1 << 40, 1 << 40)
-                ending = Supervisor(sandbox, directory, self._root, log, bounds, check=True).run(threading.Event())
+                ending = Supervisor(sandbox, self._launchers.take(), log, bounds, check=True).run(threading.Event())
             finally:
                 log.close()
             if ending.reason is not None or ending.code != 0:
@@ -98,6 +100,11 @@ class ProcessExecutor:
                 )
         finally:
             self.wipe(name)
+        self._launchers.refill()
+
+    def close(self) -> None:
+        """End what waits for the next job; by itself when the process ends."""
+        self._launchers.close()
 
     def end_leftovers(self) -> int:
         """Ends sandboxes of a worker that died; returns how many processes there were."""
@@ -156,7 +163,7 @@ class ProcessExecutor:
                 disk_bytes=spec.limits.disk_mib * _MIB,
                 processes=spec.limits.processes,
             )
-            ending = Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)
+            ending = Supervisor(sandbox, self._launchers.take(), log, bounds).run(cancel)
             outputs: dict[str, Path] = {}
             if ending.reason is None:
                 reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
@@ -172,6 +179,7 @@ class ProcessExecutor:
             return self._attempt(log, ending, plan.device, outputs)
         finally:
             log.close()
+            self._launchers.refill()
 
     def _attempt(self, log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:
         reason = ending.reason or Reason.OK

@@ -13,14 +13,13 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors import usage
-from gpubond.provider.executors.cgroups import Group
-from gpubond.provider.executors.leftovers import MARK, end_sandbox, new_mark
+from gpubond.provider.executors.launcher import Launcher
+from gpubond.provider.executors.leftovers import end_sandbox
 from gpubond.provider.executors.log import JobLog
-from gpubond.provider.executors.sandbox import Sandbox, write_plan
+from gpubond.provider.executors.sandbox import Sandbox, plan_of
 from gpubond.store.boundaries import boundary
 
 _POLL_SECONDS = 0.05
@@ -61,22 +60,21 @@ class _Finding(Exception):
 
 
 class Supervisor:
-    """Runs `sandbox` to its end. `directory` receives its plan; what it prints goes to `log`. `root` is where all of
-    this worker's attempts lie: what is left of them by a worker that died is known by it.
+    """Runs `sandbox` to its end by `launcher`, which is used up; what it prints goes to `log`.
 
     `check` says that it is the machine that is tried, no job: such a run passes no boundary.
     """
 
     def __init__(
-        self, sandbox: Sandbox, directory: Path, root: Path, log: JobLog, bounds: Bounds, *, check: bool = False
+        self, sandbox: Sandbox, launcher: Launcher, log: JobLog, bounds: Bounds, *, check: bool = False
     ) -> None:
         self._sandbox = sandbox
-        self._mark = new_mark(root)
-        self._directory = directory
+        self._launcher = launcher
+        self._mark = launcher.mark
         self._log = log
         self._bounds = bounds
         self._check = check
-        self._group: Group | None = None
+        self._group = launcher.group
         self._init: int | None = None
         self._init_handle: int | None = None
         self._exit_code: int | None = None
@@ -86,54 +84,32 @@ class Supervisor:
         """Start, watch, end. Not to be called twice."""
         begin = time.monotonic()
         with contextlib.ExitStack() as stack:
-            self._group = Group.make(
-                self._mark, memory_bytes=self._bounds.memory_bytes, processes=self._bounds.processes
-            )
-            if self._group is not None:
-                stack.callback(self._group.remove)
-            status_read, status_write = os.pipe()
-            ready_read, ready_write = os.pipe()
-            log_read, log_write = os.pipe()
-            for handle in (status_read, ready_read):
-                os.set_blocking(handle, False)
-                stack.callback(os.close, handle)
+            launcher = self._launcher
+            stack.callback(launcher.close)
+            process, status = launcher.process, launcher.status
             try:
-                process = subprocess.Popen(
-                    write_plan(
-                        self._sandbox,
-                        self._directory / "plan.json",
-                        json_status_fd=status_write,
-                        ready_fd=ready_write,
-                        entrances=() if self._group is None else self._group.entrances,
-                    ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log_write,
-                    stderr=log_write,
-                    pass_fds=(status_write, ready_write),
-                    cwd="/",
-                    env={"LANG": "C.UTF-8", MARK: self._mark},
-                )
+                if self._group is not None:
+                    self._group.limit(memory_bytes=self._bounds.memory_bytes, processes=self._bounds.processes)
+                launcher.start(plan_of(self._sandbox))
             except BaseException:
-                os.close(log_read)
+                launcher.process.kill()
+                launcher.process.wait()
                 raise
-            finally:
-                for handle in (status_write, ready_write, log_write):
-                    os.close(handle)
             if not self._check:
                 boundary("run:started")
-            self._log.follow(log_read)
+            self._log.follow(launcher.take_log())
             reason, detail = None, ""
             try:
-                self._watch(process, status_read, begin, cancel)
+                self._watch(process, status, begin, cancel)
             except _Finding as finding:
                 reason, detail = finding.reason, str(finding)
             finally:
-                ended = self._end(process, status_read)
+                ended = self._end(process, status)
             seconds = max(1, math.ceil(time.monotonic() - begin))
             if not ended:
                 return Ending(125, Reason.SANDBOX_FAILURE, "the sandbox did not end when killed", seconds)
             if reason is None:
-                reason, detail = self._verdict(process.returncode, _read(ready_read))
+                reason, detail = self._verdict(process.returncode, _read(launcher.ready))
             known = self._group is not None and self._group.limits_memory
             return Ending(self._exit_code or 0, reason, detail, seconds, known)
 
@@ -205,8 +181,6 @@ class Supervisor:
         if self._init_handle is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init_handle, signal.SIGKILL)
-        if self._group is not None:
-            self._group.kill()
         process.kill()
         process.wait()
         self._read_status(status)
@@ -218,6 +192,8 @@ class Supervisor:
             gone = bool(select.select([self._init_handle], [], [], _END_SECONDS)[0])
             os.close(self._init_handle)
             self._init_handle = None
+        if self._group is not None:
+            self._group.kill()
         # The log ends when the last process that could write to it has gone.
         return self._log.join(_END_SECONDS) and gone
 

@@ -77,7 +77,13 @@ def test_a_job_runs_in_groups_with_its_limits_and_leaves_none(bench: Bench) -> N
     # Inside, its own group is the root of all that it knows.
     assert "gpubond" not in attempt.outputs["out.txt"].read_text()
     mine = f"gpubond-{new_mark(bench.root / 'work').split('.')[0]}"
-    assert not [item for base in set(cgroups.find().directories.values()) for item in base.glob(f"{mine}*")]
+
+    def left() -> list[Path]:
+        return [item for base in set(cgroups.find().directories.values()) for item in base.glob(f"{mine}*")]
+
+    assert len({item.name for item in left()}) == 1, "of the program that waits for the next job"
+    bench.executor.close()
+    assert left() == []
 
 
 def test_a_child_that_the_kernel_ends_for_memory_ends_the_job(bench: Bench) -> None:
@@ -115,7 +121,7 @@ def test_a_machine_without_memory_is_told_from_a_job_that_is_too_large(tmp_path:
 
 @pytest.mark.usefixtures("without_groups")
 def test_without_groups_the_watch_does_it(bench: Bench) -> None:
-    assert Group.make(new_mark(bench.root), memory_bytes=1, processes=1) is None
+    assert Group.make(new_mark(bench.root)) is None
     script = "import os, time\nfor i in range(3): os.fork()\nx = bytearray(100 << 20)\ntime.sleep(600)"
     attempt = bench.python(script, memory_mib=256)
     assert attempt.reason is Reason.OUT_OF_MEMORY, log_of(attempt)
@@ -151,7 +157,8 @@ from pathlib import Path
 from gpubond.provider.executors.cgroups import Group
 from gpubond.provider.executors.leftovers import new_mark
 mark = new_mark(Path(sys.argv[1]))
-group = Group.make(mark, memory_bytes=1 << 30, processes=10)
+group = Group.make(mark)
+group.limit(memory_bytes=1 << 30, processes=10)
 # Without the mark in its environment: found by its group alone.
 sleeper = subprocess.Popen(["/bin/sleep", "600"], env={}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 for entrance in group.entrances:
@@ -237,7 +244,7 @@ def test_version_2_as_this_kernel_has_it() -> None:
     # `cpu` needs no file of its own, so it stands for a controller where the machine has bound all to version 1.
     group = Group(Places({"cpu": base}, {"cpu": 2}), f"gpubond-test-{os.getpid()}")
     try:
-        group._make(1 << 30, 10)
+        group._make()
     except OSError as error:
         pytest.skip(f"no group can be made below {base}: {error.strerror}")
     sleeper = subprocess.Popen(["/bin/sleep", "600"])
