@@ -58,9 +58,11 @@ class Daemon:
 
     Args:
         directory: the home folder.
+        unsandboxed: run jobs without a sandbox, which is refused but on a development chain.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, unsandboxed: bool = False) -> None:
+        self._unsandboxed = unsandboxed
         # Who has a store has perhaps jobs in it, so a node that is silent now is waited for.
         self._patient = Home(directory).store_file.exists()
         self._stop = threading.Event()
@@ -76,6 +78,7 @@ class Daemon:
         Raises:
             BadSettings: the settings lack a section, or the key is not the provider's operator.
             KeyInUse: another worker runs with this key.
+            BadSettings: no sandbox is wanted, and this is no development chain.
             MissingTool: the sandbox cannot work on this machine.
         """
         session = self._session
@@ -87,11 +90,7 @@ class Daemon:
                 field=missing,
                 remedy="run `gpubond provider init` in a new folder and copy the section over",
             )
-        executor = ProcessExecutor(session.home.work)
-        executor.check()
-        in_force = defences.here()
-        in_force.note(session.home.directory)
-        logger.info("sandbox: %s", in_force.words)
+        executor = self._make_executor(session)
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
             self._ask(lambda: self._require_operator(session, provider))
@@ -175,6 +174,18 @@ class Daemon:
                 if in_flight:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
         logger.info("worker ended")
+
+    def _make_executor(self, session: Session) -> ProcessExecutor:
+        """What runs the jobs, once it has been tried and what is in force noted."""
+        if self._unsandboxed:
+            defences.require_development_chain(session.deployment.chain_id)
+            logger.warning("%s: strangers' code runs WITHOUT A SANDBOX", session.deployment.chain_id)
+        executor = ProcessExecutor(session.home.work, bare=self._unsandboxed)
+        executor.check()
+        in_force = defences.here(sandboxed=not self._unsandboxed)
+        in_force.note(session.home.directory)
+        logger.info("sandbox: %s", in_force.words)
+        return executor
 
     def _loop(
         self,

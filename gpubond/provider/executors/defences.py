@@ -8,11 +8,14 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gpubond.errors import BadSettings
 from gpubond.provider.executors import cgroups, seccomp
 from gpubond.provider.executors.sandbox import find_bwrap
+from gpubond.settings import DEVELOPMENT_CHAIN_IDS
 
 # In the home folder: written by a worker at its start, read by `provider status`.
 NOTE = "sandbox.json"
+UNSANDBOXED_FLAG = "--run-strangers-code-without-a-sandbox"
 UNSANDBOXED = "NONE: jobs run as this user, with all of this user's files and the network"
 
 
@@ -42,6 +45,17 @@ def here(*, sandboxed: bool = True) -> Defences:
     # "bubblewrap 0.8.0"
     version = subprocess.run([find_bwrap(), "--version"], capture_output=True, text=True, check=False).stdout.strip()
     return Defences(version or "bubblewrap", seccomp.words(), limits)
+
+
+def require_development_chain(chain_id: int) -> None:
+    """Raise BadSettings unless the money on this chain is worth nothing."""
+    if chain_id not in DEVELOPMENT_CHAIN_IDS:
+        raise BadSettings(
+            f"{UNSANDBOXED_FLAG} is for development chains, and this is chain {chain_id}",
+            field=UNSANDBOXED_FLAG,
+            value=str(chain_id),
+            remedy="leave it out, and install bubblewrap: apt-get install bubblewrap (Debian, Ubuntu)",
+        )
 
 
 def noted(home: Path) -> Defences | None:

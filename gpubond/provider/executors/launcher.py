@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,9 @@ class Launchers:
         self._root = root
         self._lock = threading.Lock()
         self._waiting: list[Launcher] = []
+        # The kernel ends a sandbox with the thread that started it, not with the process: so one thread starts all of
+        # them, and lives as long as this object.
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
         self._discard: Callable[[], object] = weakref.finalize(self, _discard_all, self._waiting)
 
     def take(self) -> Launcher:
@@ -104,17 +108,20 @@ class Launchers:
                 if launcher.process.poll() is None:
                     return launcher
                 launcher.discard()
-        return Launcher(self._root)
+        return self._start()
 
     def refill(self) -> None:
         """Start one for the next time, if none waits."""
         with self._lock:
             if not self._waiting:
-                self._waiting.append(Launcher(self._root))
+                self._waiting.append(self._start())
 
     def close(self) -> None:
         """End those that wait."""
         self._discard()
+
+    def _start(self) -> Launcher:
+        return self._starter.submit(Launcher, self._root).result()
 
 
 def _discard_all(waiting: list[Launcher]) -> None:

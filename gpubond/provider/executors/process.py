@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import gpubond
 from gpubond.errors import BadInput, MissingTool
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.reasons import Reason
@@ -54,10 +55,14 @@ nvrtc_version()
 
 
 class ProcessExecutor:
-    """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`."""
+    """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`.
 
-    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES) -> None:
+    bare: without any sandbox, for development chains; the caller sees to it that it is one.
+    """
+
+    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES, bare: bool = False) -> None:
         self._root = work_root.resolve()
+        self._bare = bare
         self._max_log_bytes = max_log_bytes
         self._launchers = Launchers(self._root)
 
@@ -67,8 +72,9 @@ class ProcessExecutor:
         Raises: MissingTool if bubblewrap or a compiler is missing or no sandbox can be made; BadSettings if
         jobs could read the worker's data.
         """
-        find_bwrap()
-        refuse_exposed(self._root)
+        if not self._bare:
+            find_bwrap()
+            refuse_exposed(self._root)
         if not devices.has_gpu() and not any(map(shutil.which, ("g++", "c++", "clang++"))):
             raise MissingTool(
                 "no C++ compiler is installed; without a GPU, `cuda` jobs run through one (class cpu-sim)",
@@ -86,6 +92,7 @@ class ProcessExecutor:
                 rlimits={"core": 0},
                 tmp_bytes=_MIB,
                 spec_file=directory / "spec.json",
+                bare=self._bare,
             )
             log = JobLog(directory / "log.txt", None, 4096)
             try:
@@ -143,20 +150,22 @@ class ProcessExecutor:
         Raises: BadInput for a job id unfit for a directory or an input that is not in `blobs`; MissingTool.
         Everything else is in the attempt's reason.
         """
-        find_bwrap()
+        if not self._bare:
+            find_bwrap()
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
         directory = self._fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
         try:
-            plan = runtimes.plan_for(
-                spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE
-            )
+            plan = self._plan(directory, spec)
             for item in spec.inputs:
                 if blobs.size(item.sha256) != item.size:
                     detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
                     return self._attempt(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
             self._lay_out(directory, spec)
-            sandbox = _sandbox(directory, spec, plan, inputs)
+            if self._bare:
+                for path, file in inputs.items():
+                    shutil.copyfile(file, directory / "job" / path)
+            sandbox = _sandbox(directory, spec, plan, inputs, bare=self._bare)
             bounds = Bounds(
                 seconds=spec.limits.seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
@@ -180,6 +189,16 @@ class ProcessExecutor:
         finally:
             log.close()
             self._launchers.refill()
+
+    def _plan(self, directory: Path, spec: JobSpec) -> runtimes.Plan:
+        if self._bare:
+            return runtimes.plan_for(
+                spec,
+                job_directory=str(directory / "job"),
+                package_parent=str(Path(gpubond.__file__).parent.parent),
+                spec_file=str(directory / "spec.json"),
+            )
+        return runtimes.plan_for(spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE)
 
     def _attempt(self, log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:
         reason = ending.reason or Reason.OK
@@ -232,7 +251,7 @@ def _own_directory(path: Path) -> None:
         os.chown(path, user, user)
 
 
-def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path]) -> Sandbox:
+def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path], *, bare: bool) -> Sandbox:
     limits = spec.limits
     rlimits = {
         "core": 0,
@@ -252,5 +271,6 @@ def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[s
         tmp_bytes=limits.memory_mib * _MIB // 4,
         spec_file=directory / "spec.json",
         gpu=plan.gpu,
+        bare=bare,
         environment=plan.environment,
     )

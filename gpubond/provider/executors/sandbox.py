@@ -33,6 +33,8 @@ INNER_USER = 1000
 OUTER_USER = 64900
 
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
+_BARE = Path(__file__).with_name("bare.py")
+_PATH = "/usr/local/bin:/usr/bin:/bin"
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
@@ -43,6 +45,7 @@ class Sandbox:
     job_directory: bound read-write at /job. inputs: path in the job -> file, bound read-only.
     command: absolute program and arguments, in the sandbox's terms. rlimits: name (as `nproc`) -> value.
     tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: show NVIDIA's devices. spec_file: the specification.
+    bare: none at all, for development chains: the command runs as the worker's user, in the host's terms.
     """
 
     job_directory: Path
@@ -52,6 +55,7 @@ class Sandbox:
     tmp_bytes: int
     spec_file: Path
     gpu: bool = False
+    bare: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -126,6 +130,13 @@ def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
 
 def plan_of(sandbox: Sandbox) -> dict[str, Any]:
     """The plan for `launch.py`."""
+    if sandbox.bare:
+        start = [sys.executable, "-I", "-S", str(_BARE), str(sandbox.job_directory)]
+        return {
+            "bwrap": None,
+            "environment": {"PATH": _PATH, "LANG": "C.UTF-8", **sandbox.environment},
+            "command": [*start, *_entry(sandbox.rlimits), *sandbox.command],
+        }
     size = str(sandbox.tmp_bytes)
     before = [
         *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
@@ -140,7 +151,7 @@ def plan_of(sandbox: Sandbox) -> dict[str, Any]:
         if path.is_symlink():
             before += ["--symlink", str(path.readlink()), str(path)]
     environment = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": _PATH,
         "HOME": "/tmp",  # noqa: S108 - the sandbox's own
         "TMPDIR": "/tmp",  # noqa: S108
         "LANG": "C.UTF-8",

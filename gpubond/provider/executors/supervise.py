@@ -136,11 +136,15 @@ class Supervisor:
     def _measure(self) -> None:
         if self._init is None:
             return
-        processes = usage.processes_of(self._init) if self._group is None else self._group.processes()
+        bare = self._sandbox.bare
+        if self._group is not None:
+            processes = self._group.processes()
+        else:
+            processes = (usage.descendants_of if bare else usage.processes_of)(self._init)
         if self._group is not None and self._group.limits_memory:
             self._check_killed()
         else:
-            memory = usage.memory_bytes(processes, self._init)
+            memory = usage.memory_bytes(processes, None if bare else self._init)
             if memory > self._bounds.memory_bytes:
                 raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
         self._check_disk(usage.deleted_bytes(processes))
@@ -184,7 +188,7 @@ class Supervisor:
         process.kill()
         process.wait()
         self._read_status(status)
-        if self._init_handle is None:
+        if self._init_handle is None or self._sandbox.bare:
             # Its second process may have begun unseen, and then waits for the first for ever.
             end_sandbox(self._mark)
         gone = True
