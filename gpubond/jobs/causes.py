@@ -41,6 +41,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause("an input has another size, type or shape than stated", Reason.INPUT_INVALID),
     Cause("bubblewrap could not set up, died, or did not end", Reason.SANDBOX_FAILURE),
     Cause("the runtime's own program could not start, or failed", Reason.INTERNAL),
+    Cause("an Xid that is the GPU's or its driver's fault (below)", Reason.GPU_FAULT),
     Cause("the worker is told to end", Reason.CANCELLED),
     Cause("the buyer is known to wish so", Reason.CANCELLED_BY_BUYER),
 )
@@ -51,3 +52,41 @@ _SIGNALS = {cause.signal: cause.reason for cause in CAUSES if cause.signal is no
 def reason_of_signal(code: int) -> Reason | None:
     """The reason behind an exit code (128 + n: ended by signal n), if a signal alone tells it."""
     return next((reason for number, reason in _SIGNALS.items() if code == 128 + number), None)
+
+
+@dataclass(frozen=True)
+class Xid:
+    """A number by which NVIDIA's driver reports an error. reason: LAUNCH_ERROR if a job's kernel causes it, GPU_FAULT
+    if the machine does, None if either may."""
+
+    number: int
+    meaning: str
+    reason: Reason | None
+
+
+# After NVIDIA's catalogue of Xid errors.
+XIDS: dict[int, Xid] = {
+    item.number: item
+    for item in (
+        Xid(13, "graphics engine exception, mostly an access out of bounds", Reason.LAUNCH_ERROR),
+        Xid(31, "memory page fault", Reason.LAUNCH_ERROR),
+        Xid(32, "invalid or corrupted push buffer stream", None),
+        Xid(38, "driver firmware error", Reason.GPU_FAULT),
+        Xid(43, "the GPU stopped processing a program", Reason.LAUNCH_ERROR),
+        Xid(45, "clean-up after an earlier error, or after a program was ended", None),
+        Xid(48, "double-bit ECC error", Reason.GPU_FAULT),
+        Xid(61, "internal micro-controller breakpoint", Reason.GPU_FAULT),
+        Xid(62, "internal micro-controller halt", Reason.GPU_FAULT),
+        Xid(63, "a page of memory was retired, or a row remapped, in time", None),
+        Xid(64, "a page of memory could not be retired, or a row not remapped", Reason.GPU_FAULT),
+        Xid(69, "graphics engine class error", None),
+        Xid(74, "NVLink error", Reason.GPU_FAULT),
+        Xid(79, "the GPU has fallen off the bus", Reason.GPU_FAULT),
+        Xid(92, "high rate of single-bit ECC errors, all corrected", None),
+        Xid(94, "contained ECC error", Reason.GPU_FAULT),
+        Xid(95, "uncontained ECC error", Reason.GPU_FAULT),
+        Xid(109, "context switch timed out", None),
+        Xid(119, "the GPU's system processor does not answer", Reason.GPU_FAULT),
+        Xid(120, "error of the GPU's system processor", Reason.GPU_FAULT),
+    )
+}

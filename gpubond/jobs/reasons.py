@@ -30,6 +30,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
     MACHINE_OUT_OF_MEMORY = "machine_out_of_memory"
+    GPU_FAULT = "gpu_fault"
     FORBIDDEN_CALL = "forbidden_call"
     KILLED = "killed"
     DISK_LIMIT = "disk_limit"
@@ -111,6 +112,12 @@ _FACTS: dict[Reason, _Facts] = {
         "machine",
         "The provider's machine ran out of memory while the job was within its limit.",
         "Lower provider.max_memory_mib or offer.count; `gpubond provider doctor` says what fits.",
+    ),
+    Reason.GPU_FAULT: _Facts(
+        113,
+        "machine",
+        "The GPU or its driver reported a fault of its own while the job ran.",
+        "The worker's log has the Xid; `gpubond provider doctor` looks at the driver. Reset the GPU or reboot.",
     ),
     Reason.FORBIDDEN_CALL: _Facts(
         115,

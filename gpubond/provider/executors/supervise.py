@@ -20,6 +20,7 @@ from gpubond.provider.executors.launcher import Launcher
 from gpubond.provider.executors.leftovers import end_sandbox
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.sandbox import Sandbox, plan_of
+from gpubond.provider.executors.xid import KernelLog
 from gpubond.store.boundaries import boundary
 
 _POLL_SECONDS = 0.05
@@ -75,6 +76,7 @@ class Supervisor:
         self._bounds = bounds
         self._check = check
         self._group = launcher.group
+        self._kernel_log: KernelLog | None = None
         self._init: int | None = None
         self._init_handle: int | None = None
         self._exit_code: int | None = None
@@ -86,6 +88,9 @@ class Supervisor:
         with contextlib.ExitStack() as stack:
             launcher = self._launcher
             stack.callback(launcher.close)
+            if self._sandbox.gpu:
+                self._kernel_log = KernelLog()
+                stack.callback(self._kernel_log.close)
             process, status = launcher.process, launcher.status
             try:
                 if self._group is not None:
@@ -110,6 +115,7 @@ class Supervisor:
                 return Ending(125, Reason.SANDBOX_FAILURE, "the sandbox did not end when killed", seconds)
             if reason is None:
                 reason, detail = self._verdict(process.returncode, _read(launcher.ready))
+            reason, detail = self._blame_gpu(reason, detail)
             known = self._group is not None and self._group.limits_memory
             return Ending(self._exit_code or 0, reason, detail, seconds, known)
 
@@ -200,6 +206,14 @@ class Supervisor:
             self._group.kill()
         # The log ends when the last process that could write to it has gone.
         return self._log.join(_END_SECONDS) and gone
+
+    def _blame_gpu(self, reason: Reason | None, detail: str) -> tuple[Reason | None, str]:
+        """A fault of the GPU's own explains whatever else went wrong; one of the job's is noted in its log."""
+        for report in [] if self._kernel_log is None else self._kernel_log.reports():
+            self._log.remark(report.words)
+            if report.xid.reason is Reason.GPU_FAULT and reason is not Reason.CANCELLED:
+                reason, detail = Reason.GPU_FAULT, report.words
+        return reason, detail
 
     def _verdict(self, returncode: int, ready: bytes) -> tuple[Reason | None, str]:
         try:
