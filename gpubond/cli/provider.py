@@ -31,6 +31,7 @@ from gpubond.cli.setup import (
 from gpubond.errors import BadInput, BadSettings
 from gpubond.jobs.note import is_recipient
 from gpubond.provider.devices import device_class, device_name, no_gpu_reason
+from gpubond.provider.executors.defences import noted
 from gpubond.provider.fees import DemandStanding, demand_standing
 from gpubond.provider.gas_money import gas_money
 from gpubond.provider.membership import JoinPlan, join, plan_join
@@ -309,6 +310,7 @@ def status(home: Path, as_json: bool) -> None:
         offers = [record for record in session.index.open_offers() if record.offer.provider == address]
         known = session.index.provider(address)
         endpoint = "" if known is None else known.endpoint
+        sandbox = noted(session.home.directory)
         lost = sum(session.index.lost_places(record.offer_id) for record in offers)
         demands = demand_standing(session, address)
         if as_json:
@@ -320,6 +322,7 @@ def status(home: Path, as_json: bool) -> None:
                     "offers": [record.offer_id for record in offers],
                     "lost_places": lost,
                     "demands": asdict(demands),
+                    "sandbox": None if sandbox is None else asdict(sandbox),
                     "jobs": [
                         {
                             "job": work.job,
@@ -354,6 +357,7 @@ def status(home: Path, as_json: bool) -> None:
                 ("open offers", len(offers)),
                 ("demands", _demands_text(demands)),
                 ("fees of answers", f"{text(demands.fees)} to collect: the worker, `withdraw` and `leave` do"),
+                ("sandbox", "not known: no worker has started here" if sandbox is None else sandbox.words),
             ]
         )
         if lost:

@@ -13,6 +13,7 @@ from gpubond.cli.command import home_option, reporting
 from gpubond.cli.logs import log_to_stderr
 from gpubond.cli.output import facts, print_json, shortened, table
 from gpubond.provider.daemon import Daemon
+from gpubond.provider.executors.defences import UNSANDBOXED_FLAG
 from gpubond.provider.note_key import note_key_path
 from gpubond.provider.rehearsal import Intent, rehearse
 from gpubond.settings import GatewaySettings, Home
@@ -27,9 +28,15 @@ _logging = partial(
 @click.command()
 @click.option("--verbose", is_flag=True, help="Log more.")
 @click.option("--dry-run", is_flag=True, help="Show what it would do with each job now, and end. Needs no key.")
+@click.option(
+    UNSANDBOXED_FLAG,
+    "unsandboxed",
+    is_flag=True,
+    help="Development chains (31337, 1337) only: jobs run as you, with all your files and the network.",
+)
 @_home
 @_logging
-def run(verbose: bool, dry_run: bool, home: Path, as_json: bool) -> None:
+def run(verbose: bool, dry_run: bool, unsandboxed: bool, home: Path, as_json: bool) -> None:
     """Run the worker until it is told to end.
 
     Ctrl-C or SIGTERM drains: nothing new starts, runs may go on for provider.grace_seconds, and what ended is
@@ -41,7 +48,7 @@ def run(verbose: bool, dry_run: bool, home: Path, as_json: bool) -> None:
     if dry_run:
         _rehearse(home, as_json)
     else:
-        Daemon(home).run()
+        Daemon(home, unsandboxed=unsandboxed).run()
 
 
 @click.command()

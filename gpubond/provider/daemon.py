@@ -27,6 +27,7 @@ from gpubond.jobs.requests import Domain
 from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
+from gpubond.provider.executors import defences
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gas_money import GasWatch
@@ -60,9 +61,11 @@ class Daemon:
 
     Args:
         directory: the home folder.
+        unsandboxed: run jobs without a sandbox, which is refused but on a development chain.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, unsandboxed: bool = False) -> None:
+        self._unsandboxed = unsandboxed
         # Who has a store has perhaps jobs in it, so a node that is silent now is waited for.
         self._patient = Home(directory).store_file.exists()
         self._stop = threading.Event()
@@ -78,6 +81,7 @@ class Daemon:
         Raises:
             BadSettings: the settings lack a section, or the key is not the provider's operator.
             KeyInUse: another worker runs with this key.
+            BadSettings: no sandbox is wanted, and this is no development chain.
             MissingTool: the sandbox cannot work on this machine.
         """
         session = self._session
@@ -85,8 +89,7 @@ class Daemon:
         if settings.provider is None or settings.gateway is None or settings.offer is None:
             raise _lacking(settings)
         note_key = _note_key(session.home, settings.gateway)
-        executor = ProcessExecutor(session.home.work, floor_bytes=settings.provider.min_free_mib << 20)
-        executor.check()
+        executor = self._make_executor(session, settings.provider.min_free_mib << 20)
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
             self._ask(lambda: self._require_operator(session, provider))
@@ -188,6 +191,18 @@ class Daemon:
                 if in_flight:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
         logger.info("worker ended")
+
+    def _make_executor(self, session: Session, floor_bytes: int) -> ProcessExecutor:
+        """What runs the jobs, once it has been tried and what is in force noted."""
+        if self._unsandboxed:
+            defences.require_development_chain(session.deployment.chain_id)
+            logger.warning("%s: strangers' code runs WITHOUT A SANDBOX", session.deployment.chain_id)
+        executor = ProcessExecutor(session.home.work, floor_bytes=floor_bytes, bare=self._unsandboxed)
+        executor.check()
+        in_force = defences.here(sandboxed=not self._unsandboxed)
+        in_force.note(session.home.directory)
+        logger.info("sandbox: %s", in_force.words)
+        return executor
 
     def _loop(
         self,
