@@ -40,11 +40,14 @@ def end_leftovers(root: Path) -> int:
     """Kills sandboxes for the data below `root` whose worker is no more; returns how many processes that were."""
     name = _name_of(root)
 
-    def left_behind(mark: str) -> bool:
-        return _MARK.fullmatch(mark) is not None and mark.startswith(f"{name}.") and not _worker_lives(mark)
+    def ours(mark: str) -> bool:
+        return mark.startswith(f"{name}.")
 
-    ended = _end(left_behind)
-    cgroups.end_leftovers(left_behind)
+    def dead(mark: str) -> bool:
+        return _MARK.fullmatch(mark) is not None and not _worker_lives(mark)
+
+    ended = _end(lambda mark: ours(mark) and dead(mark))
+    cgroups.end_leftovers(ours, dead)
     return ended
 
 
