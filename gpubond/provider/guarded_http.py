@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urljoin, urlsplit
 
@@ -136,6 +136,41 @@ class GuardedHttp:
                 field="url",
                 value=_shown(url),
                 remedy="it is tried again until the inputs are due",
+            ) from None
+
+    @contextmanager
+    def answer(self, url: str, headers: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
+        """What `url` answers, whatever its status: status, headers (names in small letters), the bytes as they come.
+
+        The caller bounds how much it reads. Headers that tell who asks do not follow a redirect to another host.
+
+        Raises:
+            Refused: the address is none to reach.
+            Unreachable: it does not answer, or breaks off.
+        """
+        asked = urlsplit(url).netloc
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                self._require_scheme(url)
+                sent = [*_headers(url), *(headers.items() if urlsplit(url).netloc == asked else ())]
+                with self._pool.stream("GET", url, headers=sent, extensions=_TIMEOUTS) as response:
+                    if response.status in _REDIRECTS:
+                        url = urljoin(url, _header(response, b"location") or "")
+                        continue
+                    named = {
+                        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+                    }
+                    yield response.status, named, response.iter_stream()
+                    return
+            raise _unusable(f"it redirects more than {MAX_REDIRECTS} times", url)
+        except (httpcore.UnsupportedProtocol, httpcore.LocalProtocolError, ValueError) as error:
+            raise _unusable(f"it is no usable address ({type(error).__name__})", url) from None
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+            raise Unreachable(
+                f"the address does not answer ({type(error).__name__})",
+                field="url",
+                value=_shown(url),
+                remedy="try again later",
             ) from None
 
     def _require_scheme(self, url: str) -> None:

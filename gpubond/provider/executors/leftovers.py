@@ -36,8 +36,12 @@ def end_sandbox(mark: str) -> int:
 
 def end_leftovers(root: Path) -> int:
     """Kills sandboxes for the data below `root` whose worker is no more; returns how many processes that were."""
-    name = _name_of(root)
-    return _end(lambda found: found.startswith(f"{name}.") and not _worker_lives(found))
+    return _end(lambda found: is_leftover(found, root))
+
+
+def is_leftover(mark: str, root: Path) -> bool:
+    """Whether something that bears this mark is for the data below `root`, and its worker is no more."""
+    return _MARK.fullmatch(mark) is not None and mark.startswith(f"{_name_of(root)}.") and not _worker_lives(mark)
 
 
 def _end(meant: Callable[[str], bool]) -> int:

@@ -9,15 +9,13 @@ process namespace: all end when its first one is killed, whatever signals they i
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from gpubond.errors import BadInput, MissingTool
+from gpubond.errors import MissingTool
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
@@ -37,9 +35,9 @@ from gpubond.provider.executors.sandbox import (
     set_up_remedy,
 )
 from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
+from gpubond.provider.executors.workplace import Workplace, attempt_of
 
 _MIB = 1 << 20
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _OPEN_FILES = 1024
 _CHECK_SECONDS = 60
 # What a machine needs inside the sandbox, whatever the job.
@@ -51,11 +49,11 @@ nvrtc_version()
 """
 
 
-class ProcessExecutor:
+class ProcessExecutor(Workplace):
     """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`."""
 
     def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES) -> None:
-        self._root = work_root.resolve()
+        super().__init__(work_root, outer_user())
         self._max_log_bytes = max_log_bytes
 
     def check(self) -> None:
@@ -65,7 +63,7 @@ class ProcessExecutor:
         jobs could read the worker's data.
         """
         find_bwrap()
-        refuse_exposed(self._root)
+        refuse_exposed(self.root)
         if not devices.has_gpu() and not any(map(shutil.which, ("g++", "c++", "clang++"))):
             raise MissingTool(
                 "no C++ compiler is installed; without a GPU, `cuda` jobs run through one (class cpu-sim)",
@@ -73,7 +71,7 @@ class ProcessExecutor:
                 remedy="install one: apt-get install g++",
             )
         name = f"check-{os.getpid()}-{threading.get_ident()}"
-        directory = self._fresh(name)
+        directory = self.fresh(name)
         try:
             (directory / "spec.json").write_bytes(b"{}")
             sandbox = Sandbox(
@@ -87,7 +85,7 @@ class ProcessExecutor:
             log = JobLog(directory / "log.txt", None, 4096)
             try:
                 bounds = Bounds(_CHECK_SECONDS, 1 << 40, 1 << 40)
-                ending = Supervisor(sandbox, directory, self._root, log, bounds, check=True).run(threading.Event())
+                ending = Supervisor(sandbox, directory, self.root, log, bounds, check=True).run(threading.Event())
             finally:
                 log.close()
             if ending.reason is not None or ending.code != 0:
@@ -100,26 +98,7 @@ class ProcessExecutor:
 
     def end_leftovers(self) -> int:
         """Ends sandboxes of a worker that died; returns how many processes there were."""
-        return end_leftovers(self._root)
-
-    def log_path(self, job_id: str) -> Path:
-        """Where the log of the job's latest attempt lies, or will lie."""
-        return self._directory(job_id) / "log.txt"
-
-    def has_room(self, spec: JobSpec) -> bool:
-        """Whether the disk has as much room as the job may use; a job that meets a full disk fails by no fault of its
-        own, and nobody could tell."""
-        place = self._root if self._root.exists() else self._root.parent
-        return shutil.disk_usage(place).free >= spec.limits.disk_mib * _MIB
-
-    def wipe(self, job_id: str) -> None:
-        """Remove everything of the job's attempts: directory, log, outputs. No attempt may be running."""
-        directory = self._directory(job_id)
-        # Not shutil.rmtree: it recurses, and a hostile job nests directories deeper than that can follow.
-        remove = ["rm", "-rf", "--one-file-system", "--", str(directory)]
-        if subprocess.run(remove, stderr=subprocess.DEVNULL, check=False).returncode != 0:
-            subprocess.run(["chmod", "-R", "u+rwX", "--", str(directory)], check=False)
-            subprocess.run(remove, check=True)
+        return end_leftovers(self.root)
 
     def run(
         self,
@@ -137,7 +116,7 @@ class ProcessExecutor:
         """
         find_bwrap()
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
-        directory = self._fresh(job_id)
+        directory = self.fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
         try:
             plan = runtimes.plan_for(
@@ -146,15 +125,15 @@ class ProcessExecutor:
             for item in spec.inputs:
                 if blobs.size(item.sha256) != item.size:
                     detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
-                    return self._attempt(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
-            self._lay_out(directory, spec)
+                    return attempt_of(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
+            self.lay_out(directory, spec)
             sandbox = _sandbox(directory, spec, plan, inputs)
             bounds = Bounds(
                 seconds=spec.limits.seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
                 disk_bytes=spec.limits.disk_mib * _MIB,
             )
-            ending = Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)
+            ending = Supervisor(sandbox, directory, self.root, log, bounds).run(cancel)
             outputs: dict[str, Path] = {}
             if ending.reason is None:
                 reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
@@ -165,59 +144,9 @@ class ProcessExecutor:
                     except BadOutput as error:
                         reason, detail = error.reason, str(error)
                 ending = Ending(ending.code, reason, detail, ending.seconds)
-            return self._attempt(log, ending, plan.device, outputs)
+            return attempt_of(log, ending, plan.device, outputs)
         finally:
             log.close()
-
-    def _attempt(self, log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:
-        reason = ending.reason or Reason.OK
-        log.remark(f"ended after {ending.seconds} s: {reason.value}: {ending.detail}")
-        # Only an ending by itself keeps its own exit code; a job that was ended, or failed after, gets the reason's.
-        own = reason in (Reason.NONZERO_EXIT, Reason.LAUNCH_ERROR) and ending.code != 0
-        return Attempt(
-            exit_code=ending.code if own else reason.exit_code,
-            reason=reason,
-            seconds=ending.seconds,
-            detail=ending.detail,
-            log_path=log.path,
-            log_truncated=log.truncated,
-            outputs=outputs,
-            device=device,
-        )
-
-    def _directory(self, job_id: str) -> Path:
-        if not _JOB_ID.fullmatch(job_id):
-            raise BadInput(
-                "not a job id", field="job_id", value=job_id[:100], remedy="use letters, digits, '-' and '_'"
-            )
-        return self._root / job_id
-
-    def _fresh(self, job_id: str) -> Path:
-        """An empty directory for an attempt, with `job/` in it that belongs to the job's user."""
-        directory = self._directory(job_id)
-        self.wipe(job_id)
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700)
-        _own_directory(directory / "job")
-        return directory
-
-    def _lay_out(self, directory: Path, spec: JobSpec) -> None:
-        """Write the specification, and make the directories in which inputs and outputs lie."""
-        (directory / "spec.json").write_bytes(spec.canonical())
-        (directory / "spec.json").chmod(0o444)
-        for path in [*(item.path for item in spec.inputs), *spec.outputs]:
-            place = directory / "job"
-            for part in path.split("/")[:-1]:
-                place /= part
-                if not place.exists():
-                    _own_directory(place)
-
-
-def _own_directory(path: Path) -> None:
-    path.mkdir(mode=0o700)
-    user = outer_user()
-    if user is not None:
-        os.chown(path, user, user)
 
 
 def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path]) -> Sandbox:
