@@ -112,6 +112,9 @@ class ProviderSettings(_Section):
 
     address: Address = Field(description="the owner's address, which is the provider")
     runtimes: tuple[Literal["python", "cuda", "container"], ...] = Field(default=("python", "cuda"), min_length=1)
+    container_engine: Literal["podman", "docker"] | None = Field(
+        default=None, description="what runs containers; None: podman, or docker where that is what works"
+    )
     images: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="what names of containers' images may begin with; None: any public one"
     )

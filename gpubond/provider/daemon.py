@@ -27,7 +27,7 @@ from gpubond.jobs.requests import Domain
 from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
-from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.executors.by_runtime import Executors
 from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gas_money import GasWatch
 from gpubond.provider.gateway import Gateway
@@ -86,7 +86,7 @@ class Daemon:
                 field=missing,
                 remedy="run `gpubond provider init` in a new folder and copy the section over",
             )
-        executor = ProcessExecutor(session.home.work)
+        executor = Executors(session.home, settings.provider)
         executor.check()
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
@@ -144,7 +144,7 @@ class Daemon:
             )
             left = executor.end_leftovers()
             if left:
-                logger.info("ended %d processes of sandboxes that a former worker left", left)
+                logger.info("ended %d processes and containers that a former worker left", left)
             dispatcher.recover()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -18,7 +18,7 @@ from gpubond.chain.sender import Sender
 from gpubond.errors import BadInput, GpuBondError
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.cancellations import CANCELLABLE, Cancellations, can_decline, decline_margin
-from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.executors.attempt import Executor
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.policy import refusal_of_spec, refusal_of_terms
 from gpubond.provider.runs import Finished, Runs, failed_result
@@ -88,7 +88,7 @@ class Dispatcher:
         work: WorkLog,
         stores: BuyerStores,
         inputs: JobInputs,
-        executor: ProcessExecutor,
+        executor: Executor,
         provider: ProviderSettings,
         gateway: GatewaySettings,
         slots: int,
