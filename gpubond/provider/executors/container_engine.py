@@ -63,6 +63,23 @@ class Engine:
         """Whether jobs meet gVisor's kernel instead of the machine's."""
         return self.runtime is not None and Path(self.runtime).name == "runsc"
 
+    @property
+    def words(self) -> str:
+        """What is in force, in words."""
+        if self.kind == "docker":
+            users = "its daemon is root, the job's user has a number without an account"
+        elif self.rootless:
+            users = "rootless"
+        else:
+            users = "as root, a container's users are nobody outside"
+        limits = (
+            "memory and processes limited by the kernel's groups"
+            if self.cgroups
+            else ("no groups of the kernel: processes limited by rlimits, memory by watching")
+        )
+        kernel = "gVisor's kernel" if self.gvisor else "this machine's kernel (no gVisor)"
+        return f"{self.kind} {self.version}: {users}; {limits}; {kernel}"
+
     def command(self, *arguments: str) -> list[str]:
         """A command line of the engine."""
         if self.kind == "docker":

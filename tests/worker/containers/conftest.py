@@ -20,7 +20,7 @@ from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider.executors.attempt import Attempt
 from gpubond.provider.executors.container import ContainerExecutor
-from gpubond.provider.executors.container_engine import Engine, find_engine, volatile_folder
+from gpubond.provider.executors.container_engine import Engine, Kind, find_engine, volatile_folder
 
 from ..bench import Bench
 from .images import RegistryServer, Shelf, busybox_layer
@@ -31,13 +31,14 @@ MIB = 1 << 20
 class ContainerBench:
     """Runs jobs in real containers."""
 
-    def __init__(self, root: Path, store: Path, registry: RegistryServer, image: str) -> None:
+    def __init__(self, root: Path, store: Path, registry: RegistryServer, image: str, engine: Kind = "podman") -> None:
         self.root = root
         self.registry = registry
         self.image = image
         self._bench = Bench(root)
         self.blobs: BlobStore = self._bench.blobs
         self._store = store
+        self._engine: Kind = engine
         self.executor = self.with_limits(64 * MIB, 256 * MIB)
         self.cancel = threading.Event()
 
@@ -45,9 +46,9 @@ class ContainerBench:
         self, root: Path, *, cache_bytes: int = 256 * MIB, registries: Sequence[str] | None = None
     ) -> ContainerBench:
         """The same engine and registry with a list of images of its own."""
-        other = ContainerBench(root, self._store, self.registry, self.image)
-        other._bench.root.mkdir(parents=True, exist_ok=True)
-        other.executor = self.with_limits(64 * MIB, cache_bytes, root / "images", registries)
+        root.mkdir()
+        other = ContainerBench(root, self._store, self.registry, self.image, self._engine)
+        other.executor = other.with_limits(64 * MIB, cache_bytes, root / "images", registries)
         return other
 
     def with_limits(
@@ -62,6 +63,7 @@ class ContainerBench:
             self.root / "work",
             self._store,
             images=images,
+            engine=self._engine,
             private_registries=[self.registry.host] if registries is None else registries,
             max_image_bytes=max_image_bytes,
             cache_bytes=cache_bytes,
@@ -92,7 +94,7 @@ class ContainerBench:
 def engine_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     store = tmp_path_factory.mktemp("containers")
     try:
-        engine = find_engine(store)
+        engine = find_engine(store, "podman")
     except MissingTool as missing:
         pytest.skip(f"no container engine: {missing.message}")
     yield store

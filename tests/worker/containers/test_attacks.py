@@ -99,9 +99,9 @@ def test_no_network(bench: ContainerBench) -> None:
 
 
 def test_a_setuid_program_gives_nothing(bench: ContainerBench, busybox: bytes) -> None:
-    program = file("root/busybox", _member(busybox, "bin/busybox"), 0o4755)
+    program = file("usr/busybox", _member(busybox, "bin/busybox"), 0o4755)
     image = bench.registry.name(bench.registry.shelf.image(busybox, layer([program])))
-    attempt = bench.section({"image": image, "command": ["/bin/sh", "-c", "/root/busybox id -u > out.txt"]})
+    attempt = bench.section({"image": image, "command": ["/bin/sh", "-c", "/usr/busybox id -u > out.txt"]})
     assert attempt.reason == "ok", log_of(attempt)
     assert attempt.outputs["out.txt"].read_text() == "1000\n"
 

@@ -201,6 +201,6 @@ def test_two_jobs_at_once_see_nothing_of_each_other(bench: ContainerBench) -> No
 
 def test_the_engine_is_asked_once(bench: ContainerBench, engine_store: Path) -> None:
     bench.executor.check()
-    engine = find_engine(engine_store)
+    engine = find_engine(engine_store, "podman")
     assert engine is bench.executor.engine()
     assert engine.version[0].isdigit()
