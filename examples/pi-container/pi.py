@@ -2,6 +2,7 @@
 """Runs in the container: writes the first digits of pi behind the point, by Machin's formula in whole numbers."""
 
 import sys
+from pathlib import Path
 
 DIGITS = int(sys.argv[1])
 GUARD = 10
@@ -21,5 +22,4 @@ def arccot(x: int, unit: int) -> int:
 unit = 10 ** (DIGITS + GUARD)
 pi = 4 * (4 * arccot(5, unit) - arccot(239, unit)) // 10**GUARD
 print(f"computed {DIGITS} digits with Python {sys.version.split()[0]}")
-with open("pi.txt", "w") as file:
-    file.write(str(pi)[1:] + "\n")
+Path("pi.txt").write_text(str(pi)[1:] + "\n")

@@ -86,7 +86,7 @@ class Daemon:
                 field=missing,
                 remedy="run `gpubond provider init` in a new folder and copy the section over",
             )
-        executor = Executors(session.home, settings.provider)
+        executor = Executors(session.home, settings.provider, settings.offer)
         executor.check()
         provider = settings.provider.address
         with self._ask(session.sender) as sender:

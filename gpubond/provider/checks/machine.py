@@ -64,7 +64,7 @@ def containers(subject: Subject) -> Finding:
     """A container can be made, if jobs in containers are served."""
     if "container" not in subject.provider.runtimes:
         return ok('not served; to run images of buyers, add "container" to provider.runtimes')
-    executor = container_executor(subject.home, subject.provider)
+    executor = container_executor(subject.home, subject.provider, subject.offer)
     executor.check()
     engine = executor.engine()
     seen = "" if devices.has_gpu() is False else "; GPUs by CDI"

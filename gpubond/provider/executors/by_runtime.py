@@ -12,7 +12,7 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider.executors.attempt import Attempt, Executor
 from gpubond.provider.executors.container import ContainerExecutor
 from gpubond.provider.executors.process import ProcessExecutor
-from gpubond.settings import Home, ProviderSettings
+from gpubond.settings import Home, OfferSettings, ProviderSettings
 
 _MIB = 1 << 20
 
@@ -23,11 +23,12 @@ class Executors:
     Args:
         home: whose `work` and `containers`.
         provider: which runtimes are served, and how large images may be.
+        offer: how much time there is besides the run.
     """
 
-    def __init__(self, home: Home, provider: ProviderSettings) -> None:
+    def __init__(self, home: Home, provider: ProviderSettings, offer: OfferSettings) -> None:
         self._process = ProcessExecutor(home.work)
-        self._container = container_executor(home, provider) if "container" in provider.runtimes else None
+        self._container = container_executor(home, provider, offer) if "container" in provider.runtimes else None
         all_of_them: tuple[Executor | None, ...] = (self._process, self._container)
         self._all = [executor for executor in all_of_them if executor is not None]
 
@@ -69,7 +70,7 @@ class Executors:
         return self._process if spec.container is None or self._container is None else self._container
 
 
-def container_executor(home: Home, provider: ProviderSettings) -> ContainerExecutor:
+def container_executor(home: Home, provider: ProviderSettings, offer: OfferSettings) -> ContainerExecutor:
     """The executor of `container` jobs for one home folder."""
     return ContainerExecutor(
         home.work,
@@ -77,5 +78,7 @@ def container_executor(home: Home, provider: ProviderSettings) -> ContainerExecu
         private_registries=provider.private_registries,
         max_image_bytes=provider.max_image_mib * _MIB,
         cache_bytes=provider.image_cache_mib * _MIB,
+        # Half of the margin: the other is for the commitment, and for what else may hold a run up.
+        image_seconds=offer.delivery_margin / 2,
         engine=provider.container_engine,
     )

@@ -50,6 +50,7 @@ class ContainerExecutor(Workplace):
         store: the folder of the images and of what the engine keeps.
         private_registries: host[:port] of registries reached on private addresses and by plain http.
         max_image_bytes: of one image, unpacked. cache_bytes: of all.
+        image_seconds: that an image may take until it is here and unpacked.
         images: the folder of the list of images, by default `store`.
         engine: podman or docker; None for the first that works.
     """
@@ -63,13 +64,16 @@ class ContainerExecutor(Workplace):
         private_registries: Sequence[str] = (),
         max_image_bytes: int,
         cache_bytes: int,
+        image_seconds: float,
         engine: Kind | None = None,
         max_log_bytes: int = MAX_LOG_BYTES,
     ) -> None:
         super().__init__(work_root, OUTER_BASE + INNER_USER if os.geteuid() == 0 else None)
         self._store = store.resolve()
         self._kind = engine
-        self._images = Images(images or self._store, Registry(private_registries, max_image_bytes), cache_bytes)
+        self._images = Images(
+            images or self._store, Registry(private_registries, max_image_bytes), cache_bytes, image_seconds
+        )
         self._max_log_bytes = max_log_bytes
 
     @property

@@ -88,7 +88,8 @@ class Engine:
         runtime = () if self.runtime is None else ("--runtime", self.runtime)
         return [
             *(self.program, "--root", str(self.store / "images"), "--runroot", str(volatile / "run")),
-            *("--tmpdir", str(volatile / "tmp"), *runtime, *arguments),
+            # What a distribution shows to every container (RHEL: the keys of its subscription) is not for strangers.
+            *("--tmpdir", str(volatile / "tmp"), "--default-mounts-file", os.devnull, *runtime, *arguments),
         ]
 
     def environment(self, mark: str | None = None) -> dict[str, str]:
@@ -197,7 +198,7 @@ def _find(store: Path, kind: Kind | None) -> Engine:
         if kind not in (None, engine.kind):
             continue
         for variant in _variants(engine):
-            problem = _try(variant)
+            problem = try_container(variant)
             if problem is None:
                 return variant
             if problem not in problems:
@@ -250,7 +251,7 @@ def _variants(engine: Engine) -> Iterator[Engine]:
                 yield replace(engine, runtime=runtime, cgroups=cgroups)
 
 
-def _try(engine: Engine) -> str | None:
+def try_container(engine: Engine) -> str | None:
     """Why a container cannot be made so; None if it can. It runs this machine's own shell, which it only sees."""
     with tempfile.TemporaryDirectory(prefix="gpubond-check-") as name:
         folder = Path(name, "job")

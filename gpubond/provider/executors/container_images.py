@@ -22,7 +22,7 @@ from typing import Any
 from gpubond.jobs.container_section import parse_image
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors.container_engine import Engine, EngineFailure
-from gpubond.provider.executors.registry import FetchedImage, ImageProblem, Registry
+from gpubond.provider.executors.registry import Allowance, FetchedImage, ImageProblem, Registry
 
 _logger = logging.getLogger(__name__)
 
@@ -31,8 +31,6 @@ _logger = logging.getLogger(__name__)
 FLOOR_BYTES = 512 << 20
 FLOOR_FILES = 50_000
 _WATCH_SECONDS = 0.2
-# That an engine may take to unpack what has been verified.
-UNPACK_SECONDS = 3600.0
 
 
 @dataclass
@@ -55,12 +53,14 @@ class Images:
     Args:
         folder: where the list of them lies, and what is being fetched.
         cache_bytes: of all images together. One that is in use is never deleted, so they can be more for a while.
+        seconds: that an image may take until it is here and unpacked.
     """
 
-    def __init__(self, folder: Path, registry: Registry, cache_bytes: int) -> None:
+    def __init__(self, folder: Path, registry: Registry, cache_bytes: int, seconds: float) -> None:
         self._folder = folder
         self._registry = registry
         self._cache_bytes = cache_bytes
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._fetching: dict[str, threading.Lock] = {}
         self._in_use: dict[str, int] = {}
@@ -75,11 +75,12 @@ class Images:
         with self._lock:
             self._in_use[digest] = self._in_use.get(digest, 0) + 1
             fetching = self._fetching.setdefault(digest, threading.Lock())
+        allowance = Allowance(self._seconds)
         try:
-            with fetching:
+            with _held(fetching, allowance, cancel):
                 found = self._known(engine, digest)
                 if found is None:
-                    found = self._fetch(engine, image, digest, say, cancel)
+                    found = self._fetch(engine, image, say, cancel, allowance)
                 else:
                     say(f"the image is here already: {found.bytes:,} bytes")
                 found.used = time.time()
@@ -110,25 +111,31 @@ class Images:
         return image
 
     def _fetch(
-        self, engine: Engine, image: str, digest: str, say: Callable[[str], None], cancel: threading.Event
+        self,
+        engine: Engine,
+        image: str,
+        say: Callable[[str], None],
+        cancel: threading.Event,
+        allowance: Allowance,
     ) -> Image:
         say(f"fetching the image {image}")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=self._folder) as name:
-            self._require_room()
-            fetched = self._registry.fetch(image, Path(name, "image"), say, cancel)
+            self._require_room(0)
+            fetched = self._registry.fetch(image, Path(name, "image"), say, cancel, allowance)
             if engine.kind == "docker" and fetched.settings.get("Volumes"):
                 raise ImageProblem(
                     Reason.IMAGE_INVALID, "it declares volumes, which docker makes without a limit: build it without"
                 )
             self._make_room(engine, fetched.unpacked)
+            self._require_room(fetched.unpacked)
             say(f"unpacking the image: {fetched.unpacked:,} bytes")
-            self._load(engine, fetched, cancel)
+            self._load(engine, fetched, cancel, allowance)
         if engine.ask("image", "inspect", fetched.config, check=False).returncode != 0:
             raise EngineFailure(engine, "load", f"it has no image {fetched.config} afterwards")
         return Image(fetched.config, fetched.unpacked, time.time(), fetched.settings)
 
-    def _load(self, engine: Engine, fetched: FetchedImage, cancel: threading.Event) -> None:
+    def _load(self, engine: Engine, fetched: FetchedImage, cancel: threading.Event, allowance: Allowance) -> None:
         """Hands the image to the engine, and ends that if the disk fills."""
         if engine.kind == "podman":
             command, archive = engine.command("pull", "--quiet", f"dir:{fetched.directory}"), None
@@ -142,7 +149,7 @@ class Images:
                 if archive is not None and process.stdin is not None:
                     with archive.open("rb") as stream, process.stdin as pipe:
                         shutil.copyfileobj(stream, pipe)
-                self._watch(process, cancel)
+                self._watch(process, cancel, allowance)
             except BrokenPipeError:
                 process.wait()
             finally:
@@ -155,29 +162,29 @@ class Images:
             _logger.warning("an image of %d layers cannot be unpacked: %s", len(fetched.layers), failure)
             raise ImageProblem(Reason.IMAGE_INVALID, "it cannot be unpacked: its layers are no good archives of files")
 
-    def _watch(self, process: Popen[bytes], cancel: threading.Event) -> None:
-        deadline = time.monotonic() + UNPACK_SECONDS
+    def _watch(self, process: Popen[bytes], cancel: threading.Event, allowance: Allowance) -> None:
         while True:
             try:
                 process.wait(_WATCH_SECONDS)
             except TimeoutExpired:
                 if cancel.is_set():
                     raise InterruptedError from None
-                if self._full():
+                if self._full(0):
                     raise ImageProblem(Reason.IMAGE_INVALID, "its files fill the disk: it has too many") from None
-                if time.monotonic() > deadline:
-                    raise ImageProblem(Reason.IMAGE_INVALID, "it takes too long to unpack") from None
+                allowance.require()
             else:
                 return
 
-    def _full(self) -> bool:
+    def _full(self, wanted: int) -> bool:
         info = os.statvfs(self._folder)
         # Some file systems count no files.
-        return info.f_bavail * info.f_frsize < FLOOR_BYTES or (info.f_files > 0 and info.f_favail < FLOOR_FILES)
+        return info.f_bavail * info.f_frsize < FLOOR_BYTES + wanted or (
+            info.f_files > 0 and info.f_favail < FLOOR_FILES
+        )
 
-    def _require_room(self) -> None:
-        if self._full():
-            raise ImageProblem(Reason.INTERNAL, "this machine's disk is full")
+    def _require_room(self, wanted: int) -> None:
+        if self._full(wanted):
+            raise ImageProblem(Reason.INTERNAL, "this machine's disk has no room for the image")
 
     def _make_room(self, engine: Engine, wanted: int) -> None:
         """Deletes images that nobody uses, the longest unused first, until `wanted` bytes more fit into the cache."""
@@ -213,6 +220,19 @@ class Images:
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(self._folder / "images.json")
+
+
+@contextmanager
+def _held(lock: threading.Lock, allowance: Allowance, cancel: threading.Event) -> Iterator[None]:
+    """The lock, if it can be had in time: another job may be fetching the same image."""
+    while not lock.acquire(timeout=_WATCH_SECONDS):
+        if cancel.is_set():
+            raise InterruptedError
+        allowance.require()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _docker_archive(fetched: FetchedImage) -> Path:

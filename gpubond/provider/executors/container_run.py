@@ -19,7 +19,7 @@ from typing import Any
 
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors import usage
-from gpubond.provider.executors.container_engine import Engine, EngineFailure, mount, ulimit_options
+from gpubond.provider.executors.container_engine import Engine, EngineFailure, mount, try_container, ulimit_options
 from gpubond.provider.executors.leftovers import MARK, is_leftover, new_mark
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.memory_group import MemoryGroup
@@ -245,11 +245,14 @@ class ContainerRun:
         return state, self._log.join(_END_SECONDS) and gone
 
     def _verdict(self, state: dict[str, Any], code: int) -> tuple[Reason | None, str, int]:
-        started = str(state.get("StartedAt", "0001")).startswith("0001") is False
-        if not started:
+        if str(state.get("StartedAt", "0001")).startswith("0001"):
+            # Image and command are a stranger's: that they fail is no sign that the machine does.
+            problem = try_container(self._engine)
+            if problem is not None:
+                return Reason.SANDBOX_FAILURE, f"no container can be made any more: {problem}", code
             if code in (126, 127):
                 return Reason.NONZERO_EXIT, "the image has no such program, or it cannot be run", code
-            return Reason.SANDBOX_FAILURE, f"the container could not be made (exit {code})", code
+            return Reason.IMAGE_INVALID, "no container can be made of it as it is to be run; the log may say why", code
         code = int(state.get("ExitCode", code))
         memory = self._memory
         killed = state.get("OOMKilled") or (memory is not None and (memory.killed or (memory.met and code == _KILLED)))

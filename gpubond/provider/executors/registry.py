@@ -32,9 +32,6 @@ MAX_LAYERS = 128
 # Tries of one blob; a broken connection is no broken image.
 TRIES = 3
 PROGRESS_SECONDS = 5.0
-# Seconds that a blob may take besides its bytes, and bytes a second that it must make.
-PATIENCE_SECONDS = 60.0
-SLOWEST = 65_536
 
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
@@ -82,6 +79,32 @@ class FetchedImage:
     settings: dict[str, Any]
 
 
+class Allowance:
+    """The time that an image may take, from the first request to the last file: a registry that gives it byte by byte
+    must not cost the worker its deadline."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._begin = time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds, at least 0."""
+        return max(0.0, self._begin + self.seconds - time.monotonic())
+
+    def require(self) -> None:
+        """Raise ImageProblem if nothing is left."""
+        if not self.left:
+            raise _invalid(f"it was not here within {self.seconds:.0f} s: its registry is too slow, or it is too large")
+
+    def unreachable(self, detail: str) -> ImageProblem:
+        """What to say of a registry that does not answer: at first that is nobody's fault; one that has used up a quarter
+        of the time by it is too slow, since the worker tries again from the beginning."""
+        if self.left < 0.75 * self.seconds:
+            return _invalid(f"its registry is too slow: {detail}")
+        return ImageProblem(Reason.IMAGE_UNREACHABLE, detail)
+
+
 class Registry:
     """Fetches images. Thread-safe.
 
@@ -101,13 +124,20 @@ class Registry:
         self._public_http.close()
         self._private_http.close()
 
-    def fetch(self, image: str, directory: Path, say: Callable[[str], None], cancel: threading.Event) -> FetchedImage:
+    def fetch(
+        self,
+        image: str,
+        directory: Path,
+        say: Callable[[str], None],
+        cancel: threading.Event,
+        allowance: Allowance,
+    ) -> FetchedImage:
         """Fetches `image` into the new folder `directory`; `say` hears of the progress, a line at a time.
 
         Raises: ImageProblem; InterruptedError if `cancel` was set.
         """
         name = parse_image(image)
-        pull = _Pull(self._http_for(name.registry), name, name.registry in self._private, say, cancel)
+        pull = _Pull(self._http_for(name.registry), name, name.registry in self._private, say, cancel, allowance)
         manifest = pull.manifest(name.digest, f"{name.registry}/{name.repository}@sha256:{name.digest[:12]}…")
         document = _read(manifest)
         if document.get("mediaType") in _INDEXES or "manifests" in document:
@@ -139,7 +169,13 @@ class _Pull:
     """One image's requests, with the token that its registry gives to anybody."""
 
     def __init__(
-        self, http: GuardedHttp, name: ImageName, private: bool, say: Callable[[str], None], cancel: threading.Event
+        self,
+        http: GuardedHttp,
+        name: ImageName,
+        private: bool,
+        say: Callable[[str], None],
+        cancel: threading.Event,
+        allowance: Allowance,
     ) -> None:
         host = "registry-1.docker.io" if name.registry == "docker.io" else name.registry
         self._base = f"{'http' if private else 'https'}://{host}/v2/{name.repository}"
@@ -147,6 +183,7 @@ class _Pull:
         self._http = http
         self._say = say
         self._cancel = cancel
+        self._allowance = allowance
         self._token: str | None = None
 
     def manifest(self, digest: str, what: str) -> bytes:
@@ -190,7 +227,6 @@ class _Pull:
 
     def _pieces(self, url: str, most: int, accept: str | None, what: str) -> Iterator[bytes]:
         """The bytes at `url`, at most `most`; asks for a token if it needs one."""
-        deadline = time.monotonic() + PATIENCE_SECONDS + most / SLOWEST
         try:
             for _ in range(2):
                 headers = {"Accept": accept} if accept else {}
@@ -202,16 +238,16 @@ class _Pull:
                     elif status != 200:
                         raise self._bad_status(status, what)
                     else:
-                        yield from self._bounded(pieces, most, deadline, what)
+                        yield from self._bounded(pieces, most, what)
                         return
                 self._token = self._ask_for_token(challenge)
             raise self._bad_status(401, what)
         except Refused as error:
             raise _invalid(f"its registry is none to use: {error.message}") from None
         except Unreachable as error:
-            raise ImageProblem(Reason.IMAGE_UNREACHABLE, f"{what}: {error.message}") from None
+            raise self._allowance.unreachable(f"{what}: {error.message}") from None
 
-    def _bounded(self, pieces: Iterator[bytes], most: int, deadline: float, what: str) -> Iterator[bytes]:
+    def _bounded(self, pieces: Iterator[bytes], most: int, what: str) -> Iterator[bytes]:
         count = 0
         for piece in pieces:
             if self._cancel.is_set():
@@ -219,14 +255,13 @@ class _Pull:
             count += len(piece)
             if count > most:
                 raise _invalid(f"{what} is larger than the {most:,} bytes that it should have")
-            if time.monotonic() > deadline:
-                raise ImageProblem(Reason.IMAGE_UNREACHABLE, f"{what}: the registry is too slow")
+            self._allowance.require()
             yield piece
 
     def _bad_status(self, status: int, what: str) -> ImageProblem:
         if status in (401, 403, 404):
             return _invalid(f"{what}: the registry has none that anybody may fetch (HTTP status {status})")
-        return ImageProblem(Reason.IMAGE_UNREACHABLE, f"{what}: the registry answers with HTTP status {status}")
+        return self._allowance.unreachable(f"{what}: the registry answers with HTTP status {status}")
 
     def _ask_for_token(self, challenge: str) -> str:
         asked = dict(_CHALLENGE.findall(challenge))
@@ -240,7 +275,7 @@ class _Pull:
         with self._http.answer(url, {}) as (status, _, pieces):
             if status != 200:
                 raise self._bad_status(status, "the registry's token")
-            for piece in self._bounded(pieces, MAX_DOCUMENT_BYTES, time.monotonic() + PATIENCE_SECONDS, "a token"):
+            for piece in self._bounded(pieces, MAX_DOCUMENT_BYTES, "a token"):
                 data += piece
         answer = _read(data)
         token = answer.get("token") or answer.get("access_token")

@@ -67,6 +67,7 @@ class ContainerBench:
             private_registries=[self.registry.host] if registries is None else registries,
             max_image_bytes=max_image_bytes,
             cache_bytes=cache_bytes,
+            image_seconds=120,
             max_log_bytes=64 << 10,
         )
 

@@ -46,6 +46,14 @@ def layer(entries: Iterable[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     return stream.getvalue()
 
 
+def members(archive: bytes) -> list[tuple[tarfile.TarInfo, bytes]]:
+    """The files of an archive."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        return [
+            (entry, (opened.extractfile(entry) or io.BytesIO()).read() if entry.isfile() else b"") for entry in opened
+        ]
+
+
 def file(path: str, content: bytes, mode: int = 0o755) -> tuple[tarfile.TarInfo, bytes]:
     entry = tarfile.TarInfo(path)
     entry.mode = mode

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import socket
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +17,7 @@ from gpubond.jobs.spec import JobSpec, load_job_file
 
 from ..bench import log_of
 from .conftest import ContainerBench
-from .images import file, layer
+from .images import file, layer, members
 
 
 class Attack(NamedTuple):
@@ -77,8 +75,8 @@ def test_an_attack_is_contained(bench: ContainerBench, name: str) -> None:
     assert attempt.reason == attack.reason, log_of(attempt)
     assert attempt.log_path.stat().st_size < 128 << 10
     assert bench.executor.engine().ask("ps", "--all", "--quiet").stdout == ""
-    # The worker goes on.
-    assert bench.shell("echo > out.txt", job="b2").reason == "ok"
+    if attack.reason != "ok":  # else it has just been seen that the worker goes on
+        assert bench.shell("echo > out.txt", job="b2").reason == "ok"
 
 
 def test_no_network(bench: ContainerBench) -> None:
@@ -99,18 +97,12 @@ def test_no_network(bench: ContainerBench) -> None:
 
 
 def test_a_setuid_program_gives_nothing(bench: ContainerBench, busybox: bytes) -> None:
-    program = file("usr/busybox", _member(busybox, "bin/busybox"), 0o4755)
+    content = next(content for entry, content in members(busybox) if entry.name == "bin/busybox")
+    program = file("usr/busybox", content, 0o4755)
     image = bench.registry.name(bench.registry.shelf.image(busybox, layer([program])))
     attempt = bench.section({"image": image, "command": ["/bin/sh", "-c", "/usr/busybox id -u > out.txt"]})
     assert attempt.reason == "ok", log_of(attempt)
     assert attempt.outputs["out.txt"].read_text() == "1000\n"
-
-
-def _member(archive: bytes, name: str) -> bytes:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-        member = opened.extractfile(name)
-        assert member is not None
-        return member.read()
 
 
 def test_an_image_that_wants_root_and_volumes_gets_neither(bench: ContainerBench, busybox: bytes) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from gpubond.jobs.reasons import Reason
-from gpubond.provider.executors.registry import FetchedImage, ImageProblem, Registry
+from gpubond.provider.executors.registry import Allowance, FetchedImage, ImageProblem, Registry
 
 from ..bench import log_of
 from .conftest import MIB, ContainerBench
-from .images import ARCHITECTURE, RegistryServer, Shelf, file, layer, sha256
+from .images import ARCHITECTURE, RegistryServer, Shelf, file, layer, link, members, sha256
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def fetch(server: RegistryServer, image: str, folder: Path, *, most: int = 10 * 
     registry = Registry([server.host], most)
     try:
         place = Path(tempfile.mkdtemp(dir=folder))
-        return registry.fetch(image, place / "image", said.append, threading.Event()), said
+        return registry.fetch(image, place / "image", said.append, threading.Event(), Allowance(60)), said
     finally:
         registry.close()
 
@@ -109,7 +109,7 @@ def test_a_registry_that_does_not_answer_proves_nothing(server: RegistryServer, 
     registry = Registry([server.host], 10 * MIB)
     server.stop()
     with pytest.raises(ImageProblem) as caught:
-        registry.fetch(name, tmp_path / "image", lambda line: None, threading.Event())
+        registry.fetch(name, tmp_path / "image", lambda line: None, threading.Event(), Allowance(60))
     assert caught.value.reason is Reason.IMAGE_UNREACHABLE
     assert caught.value.reason.fault == "machine"
 
@@ -118,7 +118,9 @@ def test_a_registry_that_does_not_answer_proves_nothing(server: RegistryServer, 
 def test_addresses_of_this_machines_network_are_not_reached(tmp_path: Path, host: str) -> None:
     registry = Registry([], 10 * MIB)
     with pytest.raises(ImageProblem) as caught:
-        registry.fetch(f"{host}/me/x@sha256:{'0' * 64}", tmp_path / "x", lambda line: None, threading.Event())
+        registry.fetch(
+            f"{host}/me/x@sha256:{'0' * 64}", tmp_path / "x", lambda line: None, threading.Event(), Allowance(60)
+        )
     assert (caught.value.reason, "not one of the open internet" in str(caught.value)) == (Reason.IMAGE_INVALID, True)
 
 
@@ -166,7 +168,25 @@ def test_a_pull_is_broken_off(server: RegistryServer, tmp_path: Path) -> None:
     cancel = threading.Event()
     registry = Registry([server.host], 10 * MIB)
     with pytest.raises(InterruptedError):
-        registry.fetch(server.name(server.shelf.image(SMALL)), tmp_path / "x", lambda line: cancel.set(), cancel)
+        registry.fetch(
+            server.name(server.shelf.image(SMALL)), tmp_path / "x", lambda line: cancel.set(), cancel, Allowance(60)
+        )
+
+
+def test_a_registry_that_gives_an_image_byte_by_byte_does_not_hold_the_worker(
+    server: RegistryServer, tmp_path: Path
+) -> None:
+    name = server.name(server.shelf.image(SMALL))
+    registry = Registry([server.host], 10 * MIB)
+    spent = Allowance(0)
+    with pytest.raises(ImageProblem) as caught:
+        registry.fetch(name, tmp_path / "x", lambda line: None, threading.Event(), spent)
+    assert (caught.value.reason, "too slow" in str(caught.value)) == (Reason.IMAGE_INVALID, True)
+    # Silence is nobody's fault at first, and the image's when it has used up the time.
+    assert Allowance(60).unreachable("x").reason is Reason.IMAGE_UNREACHABLE
+    late = Allowance(1e-9)
+    assert not late.left
+    assert late.unreachable("x").reason is Reason.IMAGE_INVALID
 
 
 def test_an_image_is_fetched_once(bench: ContainerBench, busybox: bytes) -> None:
@@ -185,6 +205,35 @@ def test_what_cannot_be_unpacked_is_the_images_fault(bench: ContainerBench) -> N
     attempt = bench.section({"image": bench.registry.name(broken), "command": ["/bin/true"]})
     assert (attempt.reason, attempt.exit_code) == ("image_invalid", 116), log_of(attempt)
     assert bench.shell("echo > out.txt").reason == "ok"
+
+
+@pytest.mark.parametrize(
+    ("settings", "section"),
+    [
+        ({}, {"command": None}),
+        ({}, {"workdir": "/nowhere/at/all"}),
+        ({"Env": ["=", "A"]}, {}),
+        ({"WorkingDir": "/bin/sh"}, {"workdir": "/bin/sh"}),
+    ],
+)
+def test_an_image_of_which_no_container_can_be_made_is_not_the_machines_fault(
+    bench: ContainerBench, busybox: bytes, settings: dict[str, object], section: dict[str, object]
+) -> None:
+    image = bench.registry.name(bench.registry.shelf.image(busybox, settings=settings))
+    wanted = {"image": image, "command": ["/bin/true"], **section}
+    attempt = bench.section({name: value for name, value in wanted.items() if value is not None})
+    assert attempt.reason.fault == "workload", (attempt, log_of(attempt))
+
+
+@pytest.mark.parametrize("odd", ["job", "dev", "proc", "tmp", "etc"])
+def test_odd_places_in_an_image_are_its_own_fault(
+    bench: ContainerBench, busybox: bytes, odd: str, tmp_path: Path
+) -> None:
+    entries = [(entry, content) for entry, content in members(busybox) if entry.name.strip("/") != odd]
+    image = bench.registry.name(bench.registry.shelf.image(layer([*entries, link(odd, str(tmp_path))])))
+    attempt = bench.section({"image": image, "command": ["/bin/sh", "-c", f"echo > out.txt; echo > /{odd}/x; exit 0"]})
+    assert attempt.reason.fault != "machine", (attempt, log_of(attempt))
+    assert not (tmp_path / "x").exists()
 
 
 def test_names_in_a_layer_that_lead_outside_stay_inside(bench: ContainerBench, busybox: bytes, tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider.executors.container import ContainerExecutor
 root, store, registry, spec = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
 executor = ContainerExecutor(
-    root / "work", store, private_registries=[registry], max_image_bytes=1 << 26, cache_bytes=1 << 27
+    root / "work", store, private_registries=[registry], max_image_bytes=1 << 26, cache_bytes=1 << 27,
+    image_seconds=120
 )
 def show(piece):
     sys.stdout.buffer.write(piece); sys.stdout.buffer.flush()
