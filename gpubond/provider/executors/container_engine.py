@@ -23,6 +23,8 @@ from gpubond.errors import MissingTool
 from gpubond.provider.executors.leftovers import MARK
 
 Kind = Literal["podman", "docker"]
+# They limit memory and processes; or containers have some that limit nothing; or there must be none.
+Groups = Literal["limiting", "idle", "off"]
 
 # What the job's user is inside, and where the users of containers begin outside if the worker is root: far above those
 # that a system gives to accounts, their subordinate users and its own containers.
@@ -41,7 +43,7 @@ class Engine:
     """A container engine and how it works here.
 
     runtime: the OCI runtime that is asked for; None for the engine's own choice.
-    cgroups: whether memory and processes are limited by the kernel's groups; else by rlimits and by watching.
+    groups: how far the kernel's groups (cgroups) go here.
     owner: the user number outside that the job has, None for the worker's own.
     """
 
@@ -50,8 +52,13 @@ class Engine:
     version: str
     store: Path
     runtime: str | None = None
-    cgroups: bool = True
+    groups: Groups = "limiting"
     owner: int | None = None
+
+    @property
+    def cgroups(self) -> bool:
+        """Whether memory and processes are limited by the kernel's groups; else by rlimits and by watching."""
+        return self.groups == "limiting"
 
     @property
     def rootless(self) -> bool:
@@ -141,10 +148,11 @@ class Engine:
         # Else podman puts file systems without a limit on /tmp, /run and /var/tmp, and volumes where the image asks.
         options += ["passthrough", "--read-only-tmpfs=false", "--image-volume", "ignore"]
         options += ["--http-proxy=false", "--no-hosts", "--systemd=false", "--sdnotify", "ignore"]
-        if not self.cgroups:
+        if self.groups == "off":
             options += ["--cgroups", "disabled"]
         if os.geteuid() != 0:
-            return [*options, "--userns", "keep-id", "--user", f"{os.geteuid()}:{os.getegid()}"]
+            options += ["--userns", f"keep-id:uid={INNER_USER},gid={INNER_USER}"]
+            return [*options, "--user", f"{INNER_USER}:{INNER_USER}"]
         mapping = f"0:{OUTER_BASE}:{OUTER_COUNT}"
         return [*options, "--uidmap", mapping, "--gidmap", mapping, "--user", f"{INNER_USER}:{INNER_USER}"]
 
@@ -157,6 +165,7 @@ class EngineFailure(Exception):
         super().__init__(f"{engine.kind} {what}: {lines[-1][:500] if lines else 'it failed without a word'}")
 
 
+_GROUPS: tuple[Groups, ...] = ("limiting", "idle", "off")
 _found: dict[tuple[Path, Kind | None], Engine] = {}
 _lock = threading.Lock()
 
@@ -206,7 +215,8 @@ def _find(store: Path, kind: Kind | None) -> Engine:
     raise MissingTool(
         "no container engine works here: " + "; ".join(problems[:6]),
         field="podman",
-        remedy="install one (apt-get install podman uidmap), or take `container` out of provider.runtimes",
+        remedy="install podman 4.3 or later (apt-get install podman uidmap; a worker that is not root needs lines of "
+        "its own in /etc/subuid and /etc/subgid), or take `container` out of provider.runtimes",
     )
 
 
@@ -245,10 +255,10 @@ def _variants(engine: Engine) -> Iterator[Engine]:
         yield engine
         return
     runtimes = [shutil.which("runsc"), None, shutil.which("crun"), shutil.which("runc")]
-    for cgroups in (True, False):
+    for groups in _GROUPS:
         for at, runtime in enumerate(runtimes):
             if runtime is not None or at == 1:
-                yield replace(engine, runtime=runtime, cgroups=cgroups)
+                yield replace(engine, runtime=runtime, groups=groups)
 
 
 def try_container(engine: Engine) -> str | None:
@@ -273,11 +283,10 @@ def try_container(engine: Engine) -> str | None:
         except EngineFailure as failure:
             return str(failure)
         made = (folder / "made").exists()
-    how = " ".join(("with the kernel's groups" if engine.cgroups else "without them", engine.runtime or ""))
     if done.returncode != 0 or not made:
-        return f"{EngineFailure(engine, 'run', done.stderr)} ({how.strip()})"
+        return str(EngineFailure(engine, "run", done.stderr))
     if limits and any(word in done.stderr for word in ("discarded", "ignored")):
-        return f"{engine.kind} limits no memory here ({how.strip()})"
+        return f"{engine.kind} limits no memory here"
     return None
 
 

@@ -29,6 +29,7 @@ from gpubond.store.boundaries import boundary
 LABEL = "gpubond.mark"
 _PREFIX = "gpubond-"
 _MIB = 1 << 20
+_HEADROOM_BYTES = 1024 * _MIB
 # Exit code of a program that SIGKILL ended.
 _KILLED = 137
 _POLL_SECONDS = 0.05
@@ -89,7 +90,7 @@ class ContainerRun:
         log_read, log_write = os.pipe()
         try:
             process = subprocess.Popen(
-                self._command(),
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log_write,
                 stderr=log_write,
@@ -119,7 +120,8 @@ class ContainerRun:
             reason, detail, code = self._verdict(state, code)
         return Ending(code if 0 <= code <= 255 else 1, reason, detail, seconds)
 
-    def _command(self) -> list[str]:
+    def command(self) -> list[str]:
+        """The engine's command line that starts the container and ends with it."""
         container, engine = self._container, self._engine
         memory = str(self._bounds.memory_bytes)
         options = [
@@ -133,8 +135,8 @@ class ContainerRun:
         if engine.cgroups:
             options += ["--memory", memory, "--memory-swap", memory, "--pids-limit", str(container.processes)]
         else:
-            # A process's own memory; of all together, the watch counts.
-            rlimits["data"] = self._bounds.memory_bytes
+            # A process's own memory, and more than the bound, so that the watch, which knows the reason, comes first.
+            rlimits["data"] = self._bounds.memory_bytes + _HEADROOM_BYTES
         if engine.kind == "podman":
             options += ["--pidfile", str(self._pid_file)]
             # In the container's own users, so that this counts no other job's.
@@ -152,6 +154,10 @@ class ContainerRun:
             if engine.kind == "docker":
                 command = [*entrypoint[1:], *command]
         return engine.command("run", *options, container.image, *command)
+
+    def remove(self) -> bool:
+        """Kills and removes the container; whether it is gone."""
+        return _remove(self._engine, self._name)
 
     def _watch(self, process: subprocess.Popen[bytes], begin: float, cancel: threading.Event) -> None:
         """Return when the container has ended; raise _Finding when it has to be ended."""
@@ -232,7 +238,7 @@ class ContainerRun:
             answer = self._engine.ask("inspect", "--format", "{{json .State}}", self._name, check=False)
             with contextlib.suppress(ValueError):
                 state = json.loads(answer.stdout) if answer.returncode == 0 else {}
-            gone = _remove(self._engine, self._name)
+            gone = self.remove()
         except EngineFailure:
             gone = False
         process.kill()

@@ -98,8 +98,8 @@ class Allowance:
             raise _invalid(f"it was not here within {self.seconds:.0f} s: its registry is too slow, or it is too large")
 
     def unreachable(self, detail: str) -> ImageProblem:
-        """What to say of a registry that does not answer: at first that is nobody's fault; one that has used up a quarter
-        of the time by it is too slow, since the worker tries again from the beginning."""
+        """What to say of a registry that does not answer: at first that is nobody's fault; one that has used a quarter
+        of the time up by it is too slow, since the worker tries again from the beginning."""
         if self.left < 0.75 * self.seconds:
             return _invalid(f"its registry is too slow: {detail}")
         return ImageProblem(Reason.IMAGE_UNREACHABLE, detail)

@@ -98,7 +98,8 @@ def test_how_a_program_ends(bench: ContainerBench, script: str, reason: str, cod
 
 def test_a_program_that_the_image_lacks(bench: ContainerBench) -> None:
     attempt = bench.section({"command": ["/bin/missing"]})
-    assert (attempt.reason, attempt.exit_code) == ("nonzero_exit", 127)
+    # 126 from a rootless runc.
+    assert attempt.reason == "nonzero_exit" and attempt.exit_code in (126, 127)
     assert "no such program" in attempt.detail
 
 
