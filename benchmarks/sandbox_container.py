@@ -38,7 +38,7 @@ from tests.worker.containers.images import RegistryServer, Shelf, busybox_layer,
 _MIB = 1 << 20
 LIMITS = {"container_start_ms": 250, "container_slowdown_percent": 1.0}
 
-# Whole numbers and floats in pure Python; prints how long the work itself took, start-up left out: wall clock, processor.
+# Whole numbers and floats in pure Python; prints what the work itself took: wall clock and processor, in seconds.
 WORK = """
 import sys, time
 rounds = int(sys.argv[1])

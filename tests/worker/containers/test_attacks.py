@@ -20,9 +20,13 @@ from .conftest import ContainerBench
 from .images import file, layer, members
 
 
-class Attack(NamedTuple):
-    """script: run by busybox. reason: how the attempt must end. limits: of the job."""
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "containers.md"
 
+
+class Attack(NamedTuple):
+    """contained: by what. script: run by busybox. reason: how the attempt must end. limits: of the job."""
+
+    contained: str
     script: str
     reason: str
     limits: Mapping[str, int] = MappingProxyType({})
@@ -30,42 +34,96 @@ class Attack(NamedTuple):
 
 # Each script writes out.txt if it did not get what it wanted, and exits with 9 if it did.
 ATTACKS = {
-    "fork bomb": Attack("bomb() { bomb | bomb & }; bomb; sleep 1; echo > out.txt; sleep 60", "timeout", {"seconds": 4}),
-    "memory bomb": Attack("x=xxxxxxxxxxxxxxxx; while true; do x=$x$x; done", "out_of_memory", {"memory_mib": 256}),
+    "fork bomb": Attack(
+        "limit on processes (group or rlimit); the time limit ends it",
+        "bomb() { bomb | bomb & }; bomb; sleep 1; echo > out.txt; sleep 60",
+        "timeout",
+        {"seconds": 4},
+    ),
+    "memory bomb": Attack(
+        "limit on memory (group, else the watch)",
+        "x=xxxxxxxxxxxxxxxx; while true; do x=$x$x; done",
+        "out_of_memory",
+        {"memory_mib": 256},
+    ),
     "memory in /tmp": Attack(
+        "`/tmp` holds a quarter of `limits.memory_mib`",
         "dd if=/dev/zero of=/tmp/x bs=1M count=400; [ $(wc -c < /tmp/x) -lt 400000000 ] && echo > out.txt",
         "ok",
         {"memory_mib": 256},
     ),
-    "disk filler": Attack("dd if=/dev/zero of=/job/x bs=1M; sleep 30", "disk_limit", {"disk_mib": 16}),
+    "disk filler": Attack(
+        "file size limit, and the watch over the job's folder",
+        "dd if=/dev/zero of=/job/x bs=1M; sleep 30",
+        "disk_limit",
+        {"disk_mib": 16},
+    ),
     "disk filler by many files": Attack(
+        "the watch over the job's folder",
         "i=0; while true; do i=$((i+1)); dd if=/dev/zero of=/job/$i bs=1M count=1 2>/dev/null; done",
         "disk_limit",
         {"disk_mib": 16},
     ),
-    "output flood": Attack("i=0; while [ $i -lt 20000 ]; do echo flood flood; i=$((i+1)); done; echo > out.txt", "ok"),
-    "endless loop": Attack("while true; do :; done", "timeout", {"seconds": 2}),
-    "ignored SIGTERM": Attack("trap '' TERM INT HUP; while true; do sleep 1; done", "timeout", {"seconds": 2}),
-    "write to the image": Attack("(echo > /bin/new || echo > /etc/new || mkdir /new) && exit 9; echo > out.txt", "ok"),
-    "write to an input": Attack("echo > in.txt && exit 9; rm -f in.txt; echo > out.txt", "ok"),
-    "mount": Attack("mount -t tmpfs none /tmp && exit 9; mount --bind / /tmp && exit 9; echo > out.txt", "ok"),
-    "device node": Attack("mknod /tmp/disk b 254 0 && exit 9; mknod disk b 254 0 && exit 9; echo > out.txt", "ok"),
+    "output flood": Attack(
+        "the log is cut, the pipe is read on",
+        "i=0; while [ $i -lt 20000 ]; do echo flood flood; i=$((i+1)); done; echo > out.txt",
+        "ok",
+    ),
+    "endless loop": Attack("the time limit", "while true; do :; done", "timeout", {"seconds": 2}),
+    "ignored SIGTERM": Attack(
+        "it ends by SIGKILL to its first process",
+        "trap '' TERM INT HUP; while true; do sleep 1; done",
+        "timeout",
+        {"seconds": 2},
+    ),
+    "write to the image": Attack(
+        "read-only root", "(echo > /bin/new || echo > /etc/new || mkdir /new) && exit 9; echo > out.txt", "ok"
+    ),
+    "write to an input": Attack(
+        "inputs are mounted read-only", "echo > in.txt && exit 9; rm -f in.txt; echo > out.txt", "ok"
+    ),
+    "mount": Attack(
+        "no capabilities, seccomp",
+        "mount -t tmpfs none /tmp && exit 9; mount --bind / /tmp && exit 9; echo > out.txt",
+        "ok",
+    ),
+    "device node": Attack(
+        "no capabilities, `nodev`",
+        "mknod /tmp/disk b 254 0 && exit 9; mknod disk b 254 0 && exit 9; echo > out.txt",
+        "ok",
+    ),
     "host's processes": Attack(
-        "for f in /proc/[0-9]*; do [ ${f#/proc/} -gt 100 ] && exit 9; done; cat /proc/1/environ | wc -c > out.txt", "ok"
+        "own process namespace",
+        "for f in /proc/[0-9]*; do [ ${f#/proc/} -gt 100 ] && exit 9; done; cat /proc/1/environ | wc -c > out.txt",
+        "ok",
     ),
     "kernel's settings": Attack(
-        "echo 1 > /proc/sys/kernel/panic && exit 9; echo b > /proc/sysrq-trigger && exit 9; echo > out.txt", "ok"
+        "`/proc/sys` is read-only, no capabilities",
+        "echo 1 > /proc/sys/kernel/panic && exit 9; echo b > /proc/sysrq-trigger && exit 9; echo > out.txt",
+        "ok",
     ),
     "cgroup escape": Attack(
+        "groups are mounted read-only, own group namespace",
         "for f in /sys/fs/cgroup/*/ /sys/fs/cgroup/; do mkdir $f/x && exit 9; echo 0 > $f/tasks && exit 9; done;"
         "echo > out.txt",
         "ok",
     ),
-    "symbolic link as output": Attack("ln -s /etc/shadow out.txt", "output_invalid"),
-    "hard link as output": Attack("echo > a; ln a out.txt", "output_invalid"),
-    "pipe as output": Attack("mknod out.txt p", "output_invalid"),
-    "directory as output": Attack("mkdir out.txt", "output_invalid"),
+    "symbolic link as output": Attack("links are not followed", "ln -s /etc/shadow out.txt", "output_invalid"),
+    "hard link as output": Attack("a file with several names is refused", "echo > a; ln a out.txt", "output_invalid"),
+    "pipe as output": Attack("plain files only", "mknod out.txt p", "output_invalid"),
+    "directory as output": Attack("plain files only", "mkdir out.txt", "output_invalid"),
 }
+
+
+def table() -> str:
+    """The table of docs/containers.md."""
+    heads = ["| attack | contained by | how the run ends |", "|---|---|---|"]
+    rows = [f"| {name} | {attack.contained} | `{attack.reason}` |" for name, attack in ATTACKS.items()]
+    return "\n".join([*heads, *rows]) + "\n"
+
+
+def test_the_page_lists_what_is_tried() -> None:
+    assert table() in PAGE.read_text(), table()
 
 
 @pytest.mark.parametrize("name", ATTACKS)
