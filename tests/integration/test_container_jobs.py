@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from gpubond.buyer.client import Buyer
+from gpubond.chain.market import Status
 from gpubond.errors import MissingTool
 from gpubond.provider.executors.container_engine import find_engine
 from gpubond.settings import Home
 
 from ..worker.containers.conftest import remove_store
 from ..worker.containers.images import RegistryServer, Shelf, busybox_layer, python_layer
-from .marketplace import Marketplace
+from .marketplace import Marketplace, wait_until
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "pi-container"
 OWNER, OPERATOR, BUYER = 1, 2, 5
@@ -107,6 +109,33 @@ def test_an_image_that_does_not_exist_is_the_jobs_own_fault(
     assert ran.document["report"]["exit_status"] == 116
     log = market.ok("job", "logs", ran.document["job"], "--home", str(buyer))["log"]
     assert "image_invalid: " in log and "HTTP status 404" in log
+
+
+def test_a_worker_killed_in_the_middle_of_a_container_goes_on_after_its_restart(
+    market: Marketplace, provider: Path, buyer: Path, registry: RegistryServer, tmp_path: Path
+) -> None:
+    busybox = busybox_layer()
+    if busybox is None:
+        pytest.skip("busybox is not installed: no image can be made of it")
+    image = registry.name(registry.shelf.image(busybox))
+    market.ok("job", "init", str(tmp_path), "--runtime", "container", "--image", image)
+    (tmp_path / "square.sh").write_text("echo up; sleep 3; echo done > squares.txt\n")
+    engine = find_engine(provider / "containers")
+    worker = market.start_worker(provider)
+    job = market.ok(*submit(buyer, tmp_path / "job.json", "--detach"))["job"]
+    log = provider / "work" / job / "log.txt"
+    wait_until(lambda: log.exists() and b"\nup\n" in log.read_bytes())
+    market.stop_worker(worker, signal.SIGKILL)
+    assert engine.ask("ps", "--all", "--quiet").stdout != ""
+    worker = market.start_worker(provider)
+    with Buyer.open(buyer) as client:
+        view = client.wait(job)
+        assert (view.record.status, view.record.report["exit_status"]) == (Status.COMMITTED, 0)
+        client.fetch(job, tmp_path / "out")
+    assert (tmp_path / "out" / "squares.txt").read_text() == "done\n"
+    assert len(market.events("JobCommitted", job)) == 1
+    assert engine.ask("ps", "--all", "--quiet").stdout == ""
+    market.stop_worker(worker, signal.SIGKILL)
 
 
 def test_the_doctor_says_what_runs_containers(market: Marketplace, provider: Path) -> None:

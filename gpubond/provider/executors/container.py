@@ -96,8 +96,10 @@ class ContainerExecutor(Workplace):
         return find_engine(self._store, self._kind)
 
     def end_leftovers(self) -> int:
-        """Removes containers of a worker that died; returns how many there were."""
-        return end_leftovers(self.engine(), self.root)
+        """Removes containers of a worker that died, and half-fetched images; returns how many containers that were."""
+        ended = end_leftovers(self.engine(), self.root)
+        self._images.tidy(self.engine())
+        return ended
 
     def run(
         self,

@@ -34,7 +34,7 @@ OUTER_COUNT = 65_536
 
 CDI_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 _ANSWER_SECONDS = 120
-_CHECK_IMAGE = "localhost/gpubond-check"
+CHECK_IMAGE = "localhost/gpubond-check"
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
@@ -296,7 +296,7 @@ def _is_real(path: Path) -> bool:
 
 def _check_image(engine: Engine) -> str:
     """An image of nothing but empty folders, into which the machine's own programs are mounted."""
-    if engine.ask("image", "inspect", _CHECK_IMAGE, check=False).returncode != 0:
+    if engine.ask("image", "inspect", CHECK_IMAGE, check=False).returncode != 0:
         with tempfile.NamedTemporaryFile(suffix=".tar") as file:
             with tarfile.open(fileobj=file, mode="w") as archive:
                 for top in _TOP:
@@ -310,8 +310,8 @@ def _check_image(engine: Engine) -> str:
                     entry.mode, entry.type = 0o755, tarfile.DIRTYPE
                     archive.addfile(entry)
             file.flush()
-            engine.ask("import", file.name, _CHECK_IMAGE)
-    return _CHECK_IMAGE
+            engine.ask("import", file.name, CHECK_IMAGE)
+    return CHECK_IMAGE
 
 
 def mount(source: Path, target: str, *, writable: bool) -> str:

@@ -31,6 +31,8 @@ _logger = logging.getLogger(__name__)
 FLOOR_BYTES = 512 << 20
 FLOOR_FILES = 50_000
 _WATCH_SECONDS = 0.2
+# Images are called so in the engine, with their digest.
+_NAME = "localhost/gpubond/"
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Images:
             with _held(fetching, allowance, cancel):
                 found = self._known(engine, digest)
                 if found is None:
-                    found = self._fetch(engine, image, say, cancel, allowance)
+                    found = self._fetch(engine, image, digest, say, cancel, allowance)
                 else:
                     say(f"the image is here already: {found.bytes:,} bytes")
                 found.used = time.time()
@@ -104,9 +106,22 @@ class Images:
             _logger.error("%s cannot be read and is begun anew", self._folder / "images.json")
             return {}
 
+    def tidy(self, engine: Engine) -> None:
+        """Deletes what a worker that died while it fetched left: files, and images on no list. Call it before the
+        first job."""
+        for left in self._folder.glob("fetch-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        if engine.kind == "podman":  # whose images are all ours
+            for name in engine.ask("image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true").stdout.split():
+                engine.ask("image", "rm", name, check=False)
+            listed = {_NAME + digest for digest in self.held()}
+            for name in engine.ask("image", "ls", "--format", "{{.Repository}}").stdout.split():
+                if name.startswith(_NAME) and name not in listed:
+                    engine.ask("image", "rm", name, check=False)
+
     def _known(self, engine: Engine, digest: str) -> Image | None:
         image = self.held().get(digest)
-        if image is None or engine.ask("image", "inspect", image.id, check=False).returncode != 0:
+        if image is None or engine.ask("image", "inspect", _NAME + digest, check=False).returncode != 0:
             return None
         return image
 
@@ -114,6 +129,7 @@ class Images:
         self,
         engine: Engine,
         image: str,
+        digest: str,
         say: Callable[[str], None],
         cancel: threading.Event,
         allowance: Allowance,
@@ -131,8 +147,8 @@ class Images:
             self._require_room(fetched.unpacked)
             say(f"unpacking the image: {fetched.unpacked:,} bytes")
             self._load(engine, fetched, cancel, allowance)
-        if engine.ask("image", "inspect", fetched.config, check=False).returncode != 0:
-            raise EngineFailure(engine, "load", f"it has no image {fetched.config} afterwards")
+        # An engine deletes images without a name along with others that share their layers.
+        engine.ask("tag", fetched.config, _NAME + digest)
         return Image(fetched.config, fetched.unpacked, time.time(), fetched.settings)
 
     def _load(self, engine: Engine, fetched: FetchedImage, cancel: threading.Event, allowance: Allowance) -> None:
@@ -195,18 +211,17 @@ class Images:
                     break
                 if digest in self._in_use:
                     continue
-                others = (other.id for known, other in held.items() if known != digest)
                 # Without force: an engine does not delete what a container still uses.
-                if image.id not in others and not self._delete(engine, image):
+                if not self._delete(engine, digest):
                     continue
                 del held[digest]
                 self._write(held)
                 _logger.info("deleted the image %s (%d bytes) to make room", digest, image.bytes)
 
-    def _delete(self, engine: Engine, image: Image) -> bool:
-        if engine.ask("image", "rm", image.id, check=False).returncode == 0:
+    def _delete(self, engine: Engine, digest: str) -> bool:
+        if engine.ask("image", "rm", _NAME + digest, check=False).returncode == 0:
             return True
-        return engine.ask("image", "inspect", image.id, check=False).returncode != 0
+        return engine.ask("image", "inspect", _NAME + digest, check=False).returncode != 0
 
     def _note(self, digest: str, image: Image) -> None:
         with self._lock:

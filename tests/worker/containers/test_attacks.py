@@ -19,7 +19,6 @@ from ..bench import log_of
 from .conftest import ContainerBench
 from .images import file, layer, members
 
-
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "containers.md"
 
 

@@ -16,6 +16,7 @@ import pytest
 from gpubond.errors import BadInput
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider.executors.container_engine import Engine, find_engine
+from gpubond.provider.executors.leftovers import end_leftovers
 
 from ..bench import log_of
 from .conftest import MIB, ContainerBench
@@ -167,12 +168,30 @@ def test_what_a_killed_worker_left_is_ended_by_the_next(bench: ContainerBench, t
         assert containers(engine) != ""
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
+        # As the worker does it: first what bears the mark (the engine's own processes and the container's), then its
+        # record.
+        assert end_leftovers(bench.executor.root) > 0
         assert bench.executor.end_leftovers() == 1
         assert containers(engine) == ""
         assert bench.shell("echo > out.txt").reason == "ok"
     finally:
         worker.kill()
         worker.wait()
+
+
+def test_what_a_worker_killed_while_it_fetched_left_is_deleted(bench: ContainerBench, busybox: bytes) -> None:
+    bench.shell("echo > out.txt")
+    engine = bench.executor.engine()
+    left = engine.store / "fetch-of-a-dead-worker"
+    left.mkdir()
+    (left / "layer").write_bytes(b"x")
+    (engine.store / "unlisted.tar").write_bytes(busybox)
+    unlisted = engine.ask("import", str(engine.store / "unlisted.tar")).stdout.strip()
+    assert engine.ask("image", "inspect", unlisted, check=False).returncode == 0
+    bench.executor.end_leftovers()
+    assert not left.exists()
+    assert engine.ask("image", "inspect", unlisted, check=False).returncode != 0
+    assert "the image is here already" in log_of(bench.shell("echo > out.txt"))
 
 
 def test_two_jobs_at_once_see_nothing_of_each_other(bench: ContainerBench) -> None:
