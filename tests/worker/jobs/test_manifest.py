@@ -198,5 +198,6 @@ def test_every_failure_has_its_own_exit_code() -> None:
     assert {reason for reason in Reason if reason.fault == "machine"} == {
         Reason.INTERNAL,
         Reason.SANDBOX_FAILURE,
+        Reason.IMAGE_UNREACHABLE,
     }
     assert all(reason.meaning and reason.remedy for reason in Reason)
