@@ -8,13 +8,16 @@ process namespace: all end when its first one is killed, whatever signals they i
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gpubond.errors import BadInput, MissingTool
@@ -23,16 +26,19 @@ from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices, runtimes
 from gpubond.provider.executors.attempt import Attempt
+from gpubond.provider.executors.builds import BuildCache
 from gpubond.provider.executors.collect import BadOutput, collect_outputs
+from gpubond.provider.executors.compile import BUILD, Compiler
 from gpubond.provider.executors.leftovers import end_leftovers
 from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
 from gpubond.provider.executors.sandbox import (
+    BUILD_FILE,
     JOB_DIRECTORY,
     PACKAGE_PARENT,
     SPEC_FILE,
     Sandbox,
     find_bwrap,
-    outer_user,
+    own_directory,
     refuse_exposed,
     set_up_remedy,
 )
@@ -57,6 +63,8 @@ class ProcessExecutor:
     def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES) -> None:
         self._root = work_root.resolve()
         self._max_log_bytes = max_log_bytes
+        # No job is called so.
+        self._compiler = Compiler(self._root, BuildCache(self._root / ".builds"))
 
     def check(self) -> None:
         """Make a sandbox and start Python with NumPy in it.
@@ -136,25 +144,38 @@ class ProcessExecutor:
         Everything else is in the attempt's reason.
         """
         find_bwrap()
+        begin = time.monotonic()
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
         directory = self._fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
         try:
             plan = runtimes.plan_for(
-                spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE
+                spec,
+                job_directory=JOB_DIRECTORY,
+                package_parent=PACKAGE_PARENT,
+                spec_file=SPEC_FILE,
+                build_file=BUILD_FILE,
             )
             for item in spec.inputs:
                 if blobs.size(item.sha256) != item.size:
                     detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
                     return self._attempt(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
             self._lay_out(directory, spec)
+            seconds: float = spec.limits.seconds
+            if spec.cuda is not None:
+                failed = self._compiler.compile(spec, inputs, directory, log, seconds, cancel)
+                if failed is not None:
+                    return self._attempt(log, failed, plan.device, {})
+                seconds = max(0.0, seconds - (time.monotonic() - begin))
             sandbox = _sandbox(directory, spec, plan, inputs)
             bounds = Bounds(
-                seconds=spec.limits.seconds,
+                seconds=seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
                 disk_bytes=spec.limits.disk_mib * _MIB,
             )
             ending = Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)
+            if spec.cuda is not None:
+                ending = _with_compilation(ending, spec, time.monotonic() - begin)
             outputs: dict[str, Path] = {}
             if ending.reason is None:
                 reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
@@ -198,7 +219,7 @@ class ProcessExecutor:
         self.wipe(job_id)
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.mkdir(mode=0o700)
-        _own_directory(directory / "job")
+        own_directory(directory / "job")
         return directory
 
     def _lay_out(self, directory: Path, spec: JobSpec) -> None:
@@ -210,14 +231,14 @@ class ProcessExecutor:
             for part in path.split("/")[:-1]:
                 place /= part
                 if not place.exists():
-                    _own_directory(place)
+                    own_directory(place)
 
 
-def _own_directory(path: Path) -> None:
-    path.mkdir(mode=0o700)
-    user = outer_user()
-    if user is not None:
-        os.chown(path, user, user)
+def _with_compilation(ending: Ending, spec: JobSpec, seconds: float) -> Ending:
+    """How the whole of a compiled job ended, after so many seconds: compiling is part of it."""
+    timed_out = ending.reason is Reason.TIMEOUT
+    detail = f"still running after {spec.limits.seconds} seconds" if timed_out else ending.detail
+    return replace(ending, seconds=max(1, math.ceil(seconds)), detail=detail)
 
 
 def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path]) -> Sandbox:
@@ -239,6 +260,7 @@ def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[s
         rlimits=rlimits,
         tmp_bytes=limits.memory_mib * _MIB // 4,
         spec_file=directory / "spec.json",
+        build_file=directory / BUILD if spec.cuda is not None else None,
         gpu=plan.gpu,
         environment=plan.environment,
     )

@@ -260,9 +260,14 @@ def test_launch_that_does_not_fit_its_kernel_does_not_compile(args: list[dict[st
         (SCALE.replace("b[i] =", "c[i] ="), 'identifier "c" is undefined'),
         (SCALE.replace("scale", "other"), "scale"),
         ("#include <vector>\n" + SCALE, "vector"),
-        ("extern __shared__ float x[];\n" + SCALE, "do not support shared memory of a size set at launch"),
-        ("texture<float> t;\n" + SCALE, "do not support textures"),
+        ("texture<float> t;\n" + SCALE, "kernel.cu(1): error: jobs do not support textures"),
+        ("/* a\n b */ __device__ float f(cudaTextureObject_t t);\n" + SCALE, "kernel.cu(2): error: jobs do not"),
+        (SCALE + "__device__ float f(int t) { return tex2D<float>(t, 0.0f, 0.0f); }", "do not support textures"),
+        (SCALE + "__device__ void f(int s) { surf2Dwrite(1, s, 0, 0); }", "do not support textures and surfaces"),
+        ("surface<void, 2> s;\n" + SCALE, "do not support textures and surfaces"),
         (SCALE + "void f() { scale<<<1, 1>>>(0, 0, 0, 0); }", "do not support launches from source"),
+        ("#include <cooperative_groups.h>\nusing namespace cooperative_groups;\n" + SCALE, "cooperative groups"),
+        (SCALE.replace("void scale", "__cluster_dims__(2) void scale"), "do not support clusters of blocks"),
     ],
 )
 def test_precheck_refuses_before_any_money_moves(source: str, said: str) -> None:

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles a `cuda` job in a sandbox of its own, before the one in which it runs, or takes an earlier build."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from gpubond.jobs.cuda_check import HEADER_SUFFIXES
+from gpubond.jobs.reasons import Reason
+from gpubond.jobs.spec import JobSpec
+from gpubond.provider import runtimes
+from gpubond.provider.executors.builds import BuildCache, build_key
+from gpubond.provider.executors.collect import BadOutput, collect_outputs
+from gpubond.provider.executors.log import JobLog
+from gpubond.provider.executors.sandbox import JOB_DIRECTORY, PACKAGE_PARENT, SPEC_FILE, Sandbox, own_directory
+from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
+
+BUILD = "build"
+_MAX_BUILD_BYTES = 256 << 20
+# Compiler, assembler, linker and their threads.
+_PROCESSES = 128
+_OPEN_FILES = 256
+
+
+class Compiler:
+    """Compiles for this machine. root: where the attempts lie; cache: the builds kept."""
+
+    def __init__(self, root: Path, cache: BuildCache) -> None:
+        self._root = root
+        self._cache = cache
+
+    def compile(
+        self,
+        spec: JobSpec,
+        inputs: dict[str, Path],
+        directory: Path,
+        log: JobLog,
+        seconds: float,
+        cancel: threading.Event,
+    ) -> Ending | None:
+        """Leaves the build in `directory`, as `build`. inputs: path in the job -> file. seconds: the most it may take.
+
+        Returns: None, or how the attempt ended because there is no build.
+        """
+        assert spec.cuda is not None  # noqa: S101 - for the type checker
+        key = build_key(spec, runtimes.compile_target())
+        if self._cache.get(key, directory / BUILD):
+            log.remark(f"{spec.cuda.source} was compiled before")
+            return None
+        ending = self._run(spec, inputs, directory, log, seconds, cancel)
+        if ending.reason is None:
+            reason = runtimes.reason_of_compilation(ending.code)
+            if reason is not Reason.OK:
+                return replace(ending, reason=reason, detail=reason.meaning)
+        else:
+            return replace(ending, detail=f"while compiling: {ending.detail}")
+        try:
+            outputs = collect_outputs(directory / "compile", [BUILD], directory / "compiled", _MAX_BUILD_BYTES)
+        except BadOutput as error:
+            return replace(ending, reason=Reason.COMPILE_ERROR, detail=f"while compiling: {error}")
+        outputs[BUILD].rename(directory / BUILD)
+        (directory / BUILD).chmod(0o444)
+        self._cache.put(key, directory / BUILD)
+        return None
+
+    def _run(
+        self,
+        spec: JobSpec,
+        inputs: dict[str, Path],
+        directory: Path,
+        log: JobLog,
+        seconds: float,
+        cancel: threading.Event,
+    ) -> Ending:
+        assert spec.cuda is not None  # noqa: S101 - for the type checker
+        texts = {
+            path: file for path, file in inputs.items() if path == spec.cuda.source or path.endswith(HEADER_SUFFIXES)
+        }
+        own_directory(directory / "compile")
+        for path in texts:
+            place = directory / "compile"
+            for part in path.split("/")[:-1]:
+                place /= part
+                if not place.exists():
+                    own_directory(place)
+        plan = runtimes.compile_plan(
+            package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE, build_file=f"{JOB_DIRECTORY}/{BUILD}"
+        )
+        rlimits = {"core": 0, "nofile": _OPEN_FILES, "nproc": _PROCESSES, "fsize": _MAX_BUILD_BYTES}
+        if plan.address_space_bytes is not None:
+            rlimits["as"] = plan.address_space_bytes
+        sandbox = Sandbox(
+            job_directory=directory / "compile",
+            inputs=texts,
+            command=plan.command,
+            rlimits=rlimits,
+            tmp_bytes=_MAX_BUILD_BYTES,
+            spec_file=directory / "spec.json",
+            environment=plan.environment,
+        )
+        bounds = Bounds(seconds, plan.overhead_bytes, _MAX_BUILD_BYTES)
+        return Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)
