@@ -43,7 +43,7 @@ from gpubond.provider.runtimes.cuda_translate import dynamic_bytes, has_ptx, hos
 
 _SHIM = Path(__file__).parent
 CPU_SIM = "cpu-sim"
-HOST_OPTIONS = ("-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-fPIC", "-shared", "-pthread", "-w")
+HOST_OPTIONS = ("-O3", "-ffp-contract=off", "-fno-strict-aliasing", "-fPIC", "-shared", "-pthread", "-w")
 
 
 def _read_text(path: str) -> str:

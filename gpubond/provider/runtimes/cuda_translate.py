@@ -26,7 +26,7 @@ def translated(source: str) -> str:
     """Source or header with shared memory of a size set at launch as pointers; lines keep their numbers."""
 
     def pointer(match: re.Match[str]) -> str:
-        kind, name = match.group(2).strip(), match.group(3)
+        kind, name = " ".join(match.group(2).split()), match.group(3)
         lines = "\n" * match.group().count("\n")
         return f"static thread_local {kind}* const {name} = ({kind}*)gpubond::dynamic_shared();{lines}"
 
