@@ -7,6 +7,7 @@ from gpubond.chain.market import JobTerms, Tier
 from gpubond.chain.money import Token
 from gpubond.errors import BadSettings
 from gpubond.jobs.spec import JobSpec
+from gpubond.provider.device_policy import refusal_here
 from gpubond.settings import GatewaySettings, OfferSettings, ProviderSettings
 
 
@@ -40,7 +41,7 @@ def refusal_of_spec(terms: JobTerms, spec: JobSpec, provider: ProviderSettings, 
         return f"runtime {spec.runtime!r} is not served here; served: {', '.join(provider.runtimes)}"
     if not gateway.fetch_urls and any(item.url is not None for item in spec.inputs):
         return "this worker fetches no inputs by url: upload them"
-    return _refusal_of_limits(terms, spec, provider, gateway)
+    return _refusal_of_limits(terms, spec, provider, gateway) or refusal_here(spec, provider.max_memory_mib)
 
 
 def _refusal_of_limits(
