@@ -11,23 +11,30 @@ import click
 from gpubond.cli.command import reporting
 from gpubond.cli.output import facts, plain, print_json
 from gpubond.errors import BadInput
-from gpubond.jobs.template import RUNTIMES, write_job
+from gpubond.jobs.template import TEMPLATES, write_job
 from gpubond.jobs.validate import Report, validate_job_file
 
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--runtime", type=click.Choice(RUNTIMES), default="python", show_default=True)
+@click.option(
+    "--template",
+    "--runtime",
+    type=click.Choice(TEMPLATES),
+    default="python",
+    show_default=True,
+    help="What to begin with. --runtime is its older name.",
+)
 @reporting
-def init(directory: Path, runtime: str, as_json: bool) -> None:
+def init(directory: Path, template: str, as_json: bool) -> None:
     """Write a job that runs as it is into DIR: job.json, a program, a small input. Replaces nothing.
 
-    Example: gpubond job init --runtime cuda squares
+    Example: gpubond job init --template cuda squares
     """
-    path = write_job(directory, runtime)
+    path = write_job(directory, template)
     following = f"gpubond job validate {path}"
     if as_json:
-        print_json({"job_file": str(path), "runtime": runtime, "next": following})
+        print_json({"job_file": str(path), "template": template, "next": following})
         return
     click.echo(f"Wrote {path}, its program and a small input.")
     click.echo(f"Next: `{following}`")

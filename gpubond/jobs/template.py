@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,46 @@ print(f"squaring {len(numbers)} numbers")  # what is printed is the job's log
 np.save("squares.npy", numbers**2)
 """
 
+_TORCH = """\
+# Runs at the provider, in the job's own folder: no network, inputs are read-only. PyTorch must be in the provider's
+# Python: ask before you hire.
+import sys
+
+import numpy as np
+
+try:
+    import torch
+except ImportError as error:
+    sys.exit(f"this provider's Python has no PyTorch: {error}")
+
+device = "cuda" if torch.cuda.is_available() else "cpu"
+print(f"PyTorch {torch.__version__} on {device}")  # what is printed is the job's log
+torch.manual_seed(0)
+numbers = torch.from_numpy(np.load("numbers.npy")).to(device)[:, None]
+numbers = numbers / numbers.max()
+wanted = 3 * numbers**2 - numbers  # what the network is to learn
+model = torch.nn.Sequential(torch.nn.Linear(1, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1)).to(device)
+optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+for epoch in range(1, 301):
+    loss = torch.nn.functional.mse_loss(model(numbers), wanted)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if epoch % 50 == 0:
+        print(f"epoch {epoch}: loss {loss.item():.6f}", flush=True)
+np.save("learned.npy", model(numbers).detach().cpu().numpy()[:, 0])
+"""
+
 _CUDA = """\
 // Compiled by NVRTC, on your machine before you pay and at the provider; job.json says how it is launched.
-extern "C" __global__ void square(const float *numbers, float *squares, int count) {
+// A block reverses its part of the numbers in shared memory: `shared_bytes` in job.json is the size of `part`.
+extern "C" __global__ void square_reversed(const float *numbers, float *squares, int count) {
+  extern __shared__ float part[];
   int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < count) squares[i] = numbers[i] * numbers[i];
+  part[threadIdx.x] = i < count ? numbers[i] : 0.0f;
+  __syncthreads();  // all threads of the block have written
+  float number = part[blockDim.x - 1 - threadIdx.x];
+  if (i < count) squares[i] = number * number;
 }
 """
 
@@ -32,71 +69,92 @@ _COUNT = 1024
 _LIMITS = {"seconds": 60, "memory_mib": 512, "disk_mib": 16}
 
 
-def _python_job() -> dict[str, Any]:
+def _job(runtime: str, program: str, output: str, section: dict[str, Any], **limits: int) -> dict[str, Any]:
     return {
         "version": 1,
-        "name": "squares",
-        "runtime": "python",
-        "inputs": [{"path": "square.py"}, {"path": "numbers.npy"}],
-        "outputs": ["squares.npy"],
-        "limits": _LIMITS,
-        "python": {"script": "square.py"},
+        "name": output.partition(".")[0],
+        "runtime": runtime,
+        "inputs": [{"path": program}, {"path": "numbers.npy"}],
+        "outputs": [output],
+        "limits": _LIMITS | limits,
+        runtime: section,
     }
 
 
-def _cuda_job() -> dict[str, Any]:
+def _cuda_section() -> dict[str, Any]:
+    block = 256
     return {
-        "version": 1,
-        "name": "squares",
-        "runtime": "cuda",
-        "inputs": [{"path": "square.cu"}, {"path": "numbers.npy"}],
-        "outputs": ["squares.npy"],
-        "limits": _LIMITS,
-        "cuda": {
-            "source": "square.cu",
-            "buffers": {
-                "numbers": {"dtype": "float32", "shape": [_COUNT], "from": "numbers.npy"},
-                "squares": {"dtype": "float32", "shape": [_COUNT], "to": "squares.npy"},
-            },
-            "launches": [
-                {
-                    "kernel": "square",
-                    "grid": [_COUNT // 256, 1, 1],
-                    "block": [256, 1, 1],
-                    "args": [{"buffer": "numbers"}, {"buffer": "squares"}, {"i32": _COUNT}],
-                }
-            ],
+        "source": "square.cu",
+        "buffers": {
+            "numbers": {"dtype": "float32", "shape": [_COUNT], "from": "numbers.npy"},
+            "squares": {"dtype": "float32", "shape": [_COUNT], "to": "squares.npy"},
         },
+        "launches": [
+            {
+                "kernel": "square_reversed",
+                "grid": [_COUNT // block, 1, 1],
+                "block": [block, 1, 1],
+                "shared_bytes": 4 * block,
+                "args": [{"buffer": "numbers"}, {"buffer": "squares"}, {"i32": _COUNT}],
+            }
+        ],
     }
 
 
-_JOBS = {"python": (_python_job, "square.py", _PYTHON), "cuda": (_cuda_job, "square.cu", _CUDA)}
-RUNTIMES = tuple(_JOBS)
+def _numbers(path: Path) -> None:
+    np.save(path, np.arange(_COUNT, dtype=np.float32) / 16)
 
 
-def write_job(directory: Path, runtime: str) -> Path:
+@dataclass(frozen=True)
+class Template:
+    """A job to begin with. files: name -> text or what writes it; job: the content of its job.json."""
+
+    files: Mapping[str, str | Callable[[Path], None]]
+    job: Mapping[str, Any]
+
+
+_TEMPLATES = {
+    "python": Template(
+        {"square.py": _PYTHON, "numbers.npy": _numbers},
+        _job("python", "square.py", "squares.npy", {"script": "square.py"}),
+    ),
+    "torch": Template(
+        {"learn.py": _TORCH, "numbers.npy": _numbers},
+        _job("python", "learn.py", "learned.npy", {"script": "learn.py"}, seconds=300, memory_mib=4096),
+    ),
+    "cuda": Template(
+        {"square.cu": _CUDA, "numbers.npy": _numbers}, _job("cuda", "square.cu", "squares.npy", _cuda_section())
+    ),
+}
+TEMPLATES = tuple(_TEMPLATES)
+
+
+def write_job(directory: Path, template: str) -> Path:
     """Writes job.json, its program and a small input into a folder; returns the job file.
 
     Raises:
-        BadInput: there is no such runtime, the folder cannot be written, or a file would be replaced.
+        BadInput: there is no such template, the folder cannot be written, or a file would be replaced.
     """
-    if runtime not in _JOBS:
+    if template not in _TEMPLATES:
         raise BadInput(
-            "there is no such runtime", field="--runtime", value=runtime, remedy=f"use one of {', '.join(RUNTIMES)}"
+            "there is no such template", field="--template", value=template, remedy=f"use one of {', '.join(TEMPLATES)}"
         )
-    make, name, program = _JOBS[runtime]
-    files = [directory / "job.json", directory / name, directory / "numbers.npy"]
-    for path in files:
+    chosen = _TEMPLATES[template]
+    job_file = directory / "job.json"
+    for path in [job_file, *(directory / name for name in chosen.files)]:
         if path.exists() or path.is_symlink():
             raise BadInput(
                 "a file of yours would be replaced", field="DIR", value=str(path), remedy="name a new folder"
             )
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        files[1].write_text(program)
-        np.save(files[2], np.arange(_COUNT, dtype=np.float32) / 16)
+        for name, content in chosen.files.items():
+            if isinstance(content, str):
+                (directory / name).write_text(content)
+            else:
+                content(directory / name)
         # Last, so that a folder with a job file is complete.
-        files[0].write_text(json.dumps(make(), indent=2) + "\n")
+        job_file.write_text(json.dumps(chosen.job, indent=2) + "\n")
     except OSError as error:
         raise BadInput(
             f"the folder cannot be written: {error.strerror}",
@@ -104,4 +162,4 @@ def write_job(directory: Path, runtime: str) -> Path:
             value=str(directory),
             remedy="name a folder that you may write",
         ) from None
-    return files[0]
+    return job_file

@@ -48,12 +48,18 @@ _MIB = 1 << 20
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _OPEN_FILES = 1024
 _CHECK_SECONDS = 60
-# What a machine needs inside the sandbox, whatever the job.
+# What a machine needs inside the sandbox, whatever the job; the arguments are those of cuda_compile.py.
 _CHECK_PROGRAM = f"""
 import sys, numpy
 sys.path.insert(0, {PACKAGE_PARENT!r})
-from gpubond.jobs.cuda_program import nvrtc_version
-nvrtc_version()
+from gpubond.errors import MissingTool
+from gpubond.jobs.cuda_program import best_architecture, nvrtc_version
+try:
+    nvrtc_version()
+    if len(sys.argv) == 3:
+        best_architecture(*divmod(int(sys.argv[1]), 10), int(sys.argv[2]))
+except MissingTool as error:
+    sys.exit(str(error))
 """
 
 
@@ -87,7 +93,7 @@ class ProcessExecutor:
             sandbox = Sandbox(
                 job_directory=directory / "job",
                 inputs={},
-                command=[sys.executable, "-I", "-c", _CHECK_PROGRAM],
+                command=[sys.executable, "-I", "-c", _CHECK_PROGRAM, *runtimes.compile_target()],
                 rlimits={"core": 0},
                 tmp_bytes=_MIB,
                 spec_file=directory / "spec.json",
