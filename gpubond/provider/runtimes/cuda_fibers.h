@@ -227,6 +227,8 @@ static inline int __syncthreads_count(int p) { return gpubond::wait_block(p); }
 static inline int __syncthreads_or(int p) { return gpubond::wait_block(p) != 0; }
 static inline int __syncthreads_and(int p) { return gpubond::wait_block(!p) == 0; }
 static inline void __syncwarp(unsigned mask = 0xffffffffu) { gpubond::wait_warp(mask); }
+// Lets others on: whoever waits for a flag in memory asks for this in between.
+static inline void __nanosleep(unsigned) { gpubond::give_way(); }
 static inline unsigned __activemask() { return gpubond::block.warps[gpubond::first() / 32].alive; }
 static inline unsigned __ballot_sync(unsigned mask, int p) {
   unsigned result = 0;

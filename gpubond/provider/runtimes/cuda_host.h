@@ -98,16 +98,6 @@ static inline float __fdividef(float a, float b) { return a / b; }
 #define __cosf(x) cosf(x)
 #define __tanf(x) tanf(x)
 #define __powf(x, y) powf(x, y)
-static inline float __fadd_rn(float a, float b) { return a + b; }
-static inline float __fsub_rn(float a, float b) { return a - b; }
-static inline float __fmul_rn(float a, float b) { return a * b; }
-static inline float __fdiv_rn(float a, float b) { return a / b; }
-static inline float __fsqrt_rn(float a) { return sqrtf(a); }
-static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-static inline double __dadd_rn(double a, double b) { return a + b; }
-static inline double __dmul_rn(double a, double b) { return a * b; }
-static inline double __fma_rn(double a, double b, double c) { return fma(a, b, c); }
-
 namespace gpubond {
 template <class To, class From> static inline To bits(From from) {
   static_assert(sizeof(To) == sizeof(From), "sizes differ");
@@ -122,15 +112,8 @@ static inline float __int_as_float(int x) { return gpubond::bits<float>(x); }
 static inline float __uint_as_float(unsigned x) { return gpubond::bits<float>(x); }
 static inline long long __double_as_longlong(double x) { return gpubond::bits<long long>(x); }
 static inline double __longlong_as_double(long long x) { return gpubond::bits<double>(x); }
-static inline int __popc(unsigned x) { return __builtin_popcount(x); }
-static inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
-static inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
-static inline int __clzll(long long x) { return x ? __builtin_clzll((unsigned long long)x) : 64; }
-static inline int __ffs(int x) { return __builtin_ffs(x); }
-static inline int __mul24(int a, int b) { return (int)((unsigned)((a << 8) >> 8) * (unsigned)((b << 8) >> 8)); }
-static inline int __mulhi(int a, int b) { return (int)(((long long)a * b) >> 32); }
-static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((unsigned long long)a * b) >> 32); }
-template <class T> static inline T __ldg(const T* p) { return *p; }
+#include "cuda_intrinsics.h"
+
 static inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline void __threadfence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline void __threadfence_system() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
@@ -172,6 +155,19 @@ GPUBOND_ATOMIC(Add, double, o + v)
 GPUBOND_ATOMIC(Exch, float, ((void)o, v))
 GPUBOND_ATOMIC(Inc, unsigned, o >= v ? 0u : o + 1u)
 GPUBOND_ATOMIC(Dec, unsigned, (o == 0u || o > v) ? v : o - 1u)
+// Whether a block or the whole machine is to see it makes no difference here.
+#define GPUBOND_SCOPES(name)                                                                                   \
+  template <class T, class... V> static inline T name##_block(T* p, V... v) { return name(p, (T)v...); }      \
+  template <class T, class... V> static inline T name##_system(T* p, V... v) { return name(p, (T)v...); }
+GPUBOND_SCOPES(atomicAdd)
+GPUBOND_SCOPES(atomicSub)
+GPUBOND_SCOPES(atomicMin)
+GPUBOND_SCOPES(atomicMax)
+GPUBOND_SCOPES(atomicAnd)
+GPUBOND_SCOPES(atomicOr)
+GPUBOND_SCOPES(atomicXor)
+GPUBOND_SCOPES(atomicExch)
+GPUBOND_SCOPES(atomicCAS)
 
 namespace gpubond {
 static inline void fail(const char* what) {
@@ -200,6 +196,21 @@ static __attribute__((noinline)) char* dynamic_shared() {
 
 #ifdef GPUBOND_FIBERS
 #include "cuda_fibers.h"
+#else
+static inline void __nanosleep(unsigned) {}
+#endif
+
+static inline void gpubond_assertion(const char* text, const char* file, int line) {
+  fflush(stdout);
+  fprintf(stderr, "%s:%d: block: [%u,%u,%u], thread: [%u,%u,%u] Assertion `%s` failed.\n", file, line, blockIdx.x,
+          blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z, text);
+  gpubond::fail("an assertion failed");
+}
+#undef assert
+#ifdef NDEBUG
+#define assert(condition) ((void)0)
+#else
+#define assert(condition) ((condition) ? (void)0 : gpubond_assertion(#condition, __FILE__, __LINE__))
 #endif
 
 // Launches: blocks are handed to host threads one by one. The threads stay for the next launch.

@@ -12,7 +12,7 @@ from gpubond.jobs.cuda_program import c_type, launch_checks
 from gpubond.jobs.cuda_section import CudaSection, Launch, source_without_comments
 
 _BARRIERS = re.compile(
-    r"\b__(syncthreads|syncwarp|activemask|ballot_sync|any_sync|all_sync|shfl|match_any_sync|reduce_)\w*\s*\("
+    r"\b__(syncthreads|syncwarp|activemask|ballot_sync|any_sync|all_sync|shfl|match_any_sync|reduce_|nanosleep)\w*\s*\("
 )
 _PTX = re.compile(r"\basm\b\s*(volatile\s*)?\(")
 # `extern __shared__ __align__(16) float tile[];`: no host compiler has an array whose size is known at launch.
