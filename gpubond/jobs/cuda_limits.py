@@ -92,16 +92,6 @@ def refusals(cuda: CudaSection, limits: DeviceLimits, needs: ImageNeeds | None =
     return lines
 
 
-def shared_note(cuda: CudaSection, needs: ImageNeeds | None) -> str | None:
-    """In words, which architectures have too little shared memory for the job; None if all have enough."""
-    small = []
-    for capability in _SHARED_KIB:
-        limits = limits_of(capability)
-        if limits is not None and any("shared memory" in line for line in refusals(cuda, limits, needs)):
-            small.append(f"{capability // 10}.{capability % 10}")
-    return f"too little shared memory for this job on compute capability {', '.join(small)}" if small else None
-
-
 def device_memory_refusal(cuda: CudaSection, most: int, needs: ImageNeeds | None = None) -> str | None:
     """Why the job does not fit into `most` bytes of device memory, in words; None if it does."""
     total = cuda.device_bytes + (0 if needs is None else needs.global_bytes)

@@ -10,6 +10,9 @@ from gpubond.jobs.cuda_limits import CPU_SIM_LIMITS, limits_of, refusals
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices
 
+# What the driver takes of a device's memory for one process, at most: context, code, stacks of the threads.
+DRIVER_MIB = 1024
+
 
 def refusal_of_device(
     spec: JobSpec, max_memory_mib: int, *, capability: int | None, device_memory_mib: int | None
@@ -37,8 +40,8 @@ def refusal_of_device(
             )
         return None
     needed = max(asked or 0, -(-spec.cuda.device_bytes // (1 << 20)))
-    if needed > device_memory_mib:
-        return f"the job needs {needed} MiB on the device, which has {device_memory_mib}"
+    if needed > device_memory_mib - DRIVER_MIB:
+        return f"the job needs {needed} MiB on the device, which has {device_memory_mib - DRIVER_MIB} for jobs"
     return None
 
 

@@ -65,6 +65,10 @@ class Gpu:
         message = f"{what}: {status.name}: {text.decode(errors='replace') if text else 'unknown error'}"
         if status.name in _FAULTS_OF_LAUNCHES and what.startswith("launch "):
             raise JobEnds(Reason.LAUNCH_ERROR, message)
+        if status.name == "CUDA_ERROR_OUT_OF_MEMORY" and what.startswith("launch "):
+            # The kernel's own arrays, one for each thread that the device holds. Buffers are compared with the
+            # device before a hire is taken, so if they do not fit, the machine is at fault.
+            raise JobEnds(Reason.OUT_OF_MEMORY, message)
         raise JobEnds(Reason.INTERNAL, message)
 
     def attribute(self, name: str) -> int:

@@ -14,7 +14,7 @@ from gpubond.jobs.cuda_limits import CPU_SIM_LIMITS, limits_of, refusals
 from gpubond.jobs.cuda_program import best_architecture, choose_architecture, compile_program, nvrtc_version
 from gpubond.jobs.cuda_section import CudaSection
 from gpubond.jobs.spec import JobSpec
-from gpubond.provider.device_policy import refusal_of_device
+from gpubond.provider.device_policy import DRIVER_MIB, refusal_of_device
 
 NVRTC = (13, 2)
 KNOWN = [75, 80, 86, 90, 100, 120]
@@ -159,13 +159,13 @@ def test_a_hire_that_the_device_cannot_do_is_refused_before_it_is_taken() -> Non
     assert on_h100 is None
     on_l4 = refusal_of_device(spec, 1000, capability=89, device_memory_mib=23_000)
     assert on_l4 is not None and "120000 bytes of shared memory" in on_l4
-    small = refusal_of_device(spec, 1000, capability=90, device_memory_mib=699)
-    assert small == "the job needs 700 MiB on the device, which has 699"
+    small = refusal_of_device(spec, 1000, capability=90, device_memory_mib=699 + DRIVER_MIB)
+    assert small == "the job needs 700 MiB on the device, which has 699 for jobs"
     assert refusal_of_device(spec_of(limits), 1000, capability=None, device_memory_mib=None) is None
     together = refusal_of_device(spec_of(limits), 999, capability=None, device_memory_mib=None)
     assert together is not None and "are 1000 together, beyond this machine's 999" in together
     without = spec_of({"memory_mib": 700})
-    less = refusal_of_device(without, 1000, capability=90, device_memory_mib=600)
-    assert less == "the job needs 601 MiB on the device, which has 600"
+    less = refusal_of_device(without, 1000, capability=90, device_memory_mib=600 + DRIVER_MIB)
+    assert less == "the job needs 601 MiB on the device, which has 600 for jobs"
     flat = refusals(spec_of(limits, grid=[1, 65535, 65535]).cuda or section(), CPU_SIM_LIMITS)
     assert flat == []
