@@ -140,13 +140,19 @@ def launch_checks(cuda: CudaSection) -> str:
     return "\n".join(lines)
 
 
-def unsupported(name: str, source: str) -> list[str]:
-    """What the source uses that jobs cannot, one line each as of a compiler."""
+def unsupported(name: str, source: str, *, sized: bool = True) -> list[str]:
+    """What the source uses that jobs cannot, one line each as of a compiler. sized: some launch sets shared memory."""
     text = source_without_comments(source)
-    found = [(match.start(), what) for pattern, what in _UNSUPPORTED if (match := re.search(pattern, text))]
-    return [
-        f"{name}({text.count(chr(10), 0, at) + 1}): error: jobs do not support {what}" for at, what in sorted(found)
+    found = [
+        (match.start(), f"jobs do not support {what}")
+        for pattern, what in _UNSUPPORTED
+        if (match := re.search(pattern, text))
     ]
+    array = re.search(r"\bextern\s+__shared__\b", text)
+    if array and not sized:
+        found.append((array.start(), "no launch says how large this array is; add shared_bytes to it in the job file"))
+    lines = [(text.count("\n", 0, at) + 1, what) for at, what in sorted(found)]
+    return [f"{name}({line}): error: {what}" for line, what in lines]
 
 
 def common_defines(options: CudaOptions) -> list[str]:
@@ -253,7 +259,9 @@ def compile_program(
     """
     nvrtc = _nvrtc()
     files = dict(headers or {})
-    refusals = [line for name, text in {cuda.source: source, **files}.items() for line in unsupported(name, text)]
+    sized = any(launch.shared_bytes for launch in cuda.launches)
+    texts = {cuda.source: source, **files}
+    refusals = [line for name, text in texts.items() for line in unsupported(name, text, sized=sized)]
     if refusals:
         return Compiled(False, "".join(f"{line}\n" for line in refusals), b"", {})
     names = sorted({launch.kernel for launch in cuda.launches} | set(cuda.constants or {}))

@@ -92,15 +92,16 @@ class BuildCache:
         code = build.read_bytes()
         if len(code) + _DIGEST_BYTES > self._max_bytes:
             return
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._directory / f"{key}.{os.getpid()}.{os.urandom(8).hex()}.draft"
-        try:
-            draft.write_bytes(hashlib.sha256(code).digest() + code)
-            draft.replace(self._directory / key)
-        except OSError:
-            # A full disk: the job has its build all the same.
-            draft.unlink(missing_ok=True)
-        self._make_room()
+        # A full disk is no fault of the job's, which has its build all the same.
+        with contextlib.suppress(OSError):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                draft.write_bytes(hashlib.sha256(code).digest() + code)
+                draft.replace(self._directory / key)
+            finally:
+                draft.unlink(missing_ok=True)
+            self._make_room()
 
     def _make_room(self) -> None:
         found = []

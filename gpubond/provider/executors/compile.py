@@ -18,7 +18,9 @@ from gpubond.provider.executors.sandbox import JOB_DIRECTORY, PACKAGE_PARENT, SP
 from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
 
 BUILD = "build"
-_MAX_BUILD_BYTES = 256 << 20
+MAX_BUILD_BYTES = 64 << 20
+# What compilers leave on their way: assembly is several times as large as the code.
+_SCRATCH_BYTES = 256 << 20
 # Compiler, assembler, linker and their threads.
 _PROCESSES = 128
 _OPEN_FILES = 256
@@ -57,9 +59,11 @@ class Compiler:
         else:
             return replace(ending, detail=f"while compiling: {ending.detail}")
         try:
-            outputs = collect_outputs(directory / "compile", [BUILD], directory / "compiled", _MAX_BUILD_BYTES)
+            outputs = collect_outputs(directory / "compile", [BUILD], directory / "compiled", MAX_BUILD_BYTES)
         except BadOutput as error:
-            return replace(ending, reason=Reason.COMPILE_ERROR, detail=f"while compiling: {error}")
+            large = error.reason is Reason.OUTPUT_INVALID
+            detail = f"the code is larger than {MAX_BUILD_BYTES >> 20} MiB" if large else str(error)
+            return replace(ending, reason=Reason.COMPILE_ERROR, detail=f"while compiling: {detail}")
         outputs[BUILD].rename(directory / BUILD)
         (directory / BUILD).chmod(0o444)
         self._cache.put(key, directory / BUILD)
@@ -88,7 +92,7 @@ class Compiler:
         plan = runtimes.compile_plan(
             package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE, build_file=f"{JOB_DIRECTORY}/{BUILD}"
         )
-        rlimits = {"core": 0, "nofile": _OPEN_FILES, "nproc": _PROCESSES, "fsize": _MAX_BUILD_BYTES}
+        rlimits = {"core": 0, "nofile": _OPEN_FILES, "nproc": _PROCESSES, "fsize": _SCRATCH_BYTES}
         if plan.address_space_bytes is not None:
             rlimits["as"] = plan.address_space_bytes
         sandbox = Sandbox(
@@ -96,9 +100,9 @@ class Compiler:
             inputs=texts,
             command=plan.command,
             rlimits=rlimits,
-            tmp_bytes=_MAX_BUILD_BYTES,
+            tmp_bytes=_SCRATCH_BYTES,
             spec_file=directory / "spec.json",
             environment=plan.environment,
         )
-        bounds = Bounds(seconds, plan.overhead_bytes, _MAX_BUILD_BYTES)
+        bounds = Bounds(seconds, plan.overhead_bytes, _SCRATCH_BYTES)
         return Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)

@@ -64,13 +64,16 @@ except MissingTool as error:
 
 
 class ProcessExecutor:
-    """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`."""
+    """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`.
 
-    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES) -> None:
+    builds: where compiled sources are kept, by default below `work_root`.
+    """
+
+    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES, builds: Path | None = None) -> None:
         self._root = work_root.resolve()
         self._max_log_bytes = max_log_bytes
         # No job is called so.
-        self._compiler = Compiler(self._root, BuildCache(self._root / ".builds"))
+        self._compiler = Compiler(self._root, BuildCache(builds or self._root / ".builds"))
 
     def check(self) -> None:
         """Make a sandbox and start Python with NumPy in it.

@@ -14,6 +14,7 @@ import pytest
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices, runtimes
+from gpubond.provider.executors import compile as compile_module
 from gpubond.provider.executors.builds import BuildCache, build_key
 
 from ..bench import Bench, array_of, log_of, npy
@@ -162,6 +163,14 @@ def test_a_source_that_eats_memory_while_it_is_compiled_is_ended(bench: Bench, m
     assert "while compiling: used" in attempt.detail
 
 
+def test_code_that_is_too_large_is_not_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compile_module, "MAX_BUILD_BYTES", 1 << 20)
+    assert run(bench, job(bench)).reason is Reason.OK
+    attempt = run(bench, job(bench, SOURCE + "__device__ unsigned char table[2 << 20] = {1};\n"))
+    assert attempt.reason is Reason.COMPILE_ERROR, log_of(attempt)
+    assert "while compiling: the code is larger than 1 MiB" in attempt.detail
+
+
 def test_a_cancelled_compilation_ends_at_once(bench: Bench) -> None:
     bench.cancel.set()
     assert run(bench, job(bench)).reason is Reason.CANCELLED
@@ -174,8 +183,6 @@ def test_a_damaged_build_is_made_again(bench: Bench) -> None:
     attempt = run(bench, job(bench))
     assert "compiling k.cu" in log_of(attempt)
     assert array_of(attempt, "y.npy").tolist() == [1, 4, 7, 10]
-    kept.write_bytes(b"")
-    assert run(bench, job(bench)).reason is Reason.OK
 
 
 def test_the_ones_used_longest_ago_go_first(tmp_path: Path) -> None:

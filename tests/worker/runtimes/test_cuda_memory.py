@@ -72,7 +72,7 @@ __global__ void f(int* x, int at) {
 }
 """
     buffers = {"x": numbers("int32", 1, to="x.npy")}
-    launches = [launch("f", buffer("x"), {"i32": 1 << 20}, block=1) | {"shared_bytes": 256}]
+    launches = [launch("f", buffer("x"), {"i32": 1 << 14}, block=1) | {"shared_bytes": 256}]
     attempt = bench.cuda(source, buffers, launches)
     assert attempt.reason is Reason.LAUNCH_ERROR, log_of(attempt)
     assert attempt.reason.fault == "workload"
