@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import gpubond
 from gpubond.errors import BadInput, MissingTool
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.reasons import Reason
@@ -29,6 +30,7 @@ from gpubond.provider.executors.attempt import Attempt
 from gpubond.provider.executors.builds import BuildCache
 from gpubond.provider.executors.collect import BadOutput, collect_outputs
 from gpubond.provider.executors.compile import BUILD, Compiler
+from gpubond.provider.executors.launcher import Launchers
 from gpubond.provider.executors.leftovers import end_leftovers
 from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
 from gpubond.provider.executors.sandbox import (
@@ -47,6 +49,8 @@ from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
 _MIB = 1 << 20
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _OPEN_FILES = 1024
+_FLOOR_BYTES = 16 * _MIB
+_SIGKILLED = 128 + 9
 _CHECK_SECONDS = 60
 # What a machine needs inside the sandbox, whatever the job; the arguments are those of cuda_compile.py.
 _CHECK_PROGRAM = f"""
@@ -66,14 +70,28 @@ except MissingTool as error:
 class ProcessExecutor:
     """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`.
 
+    A job that fails while less than `floor_bytes` are free, and less than it may still use, fails by the machine's
+    fault. bare: without any sandbox, for development chains; the caller sees to it that it is one.
     builds: where compiled sources are kept, by default below `work_root`.
     """
 
-    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES, builds: Path | None = None) -> None:
+    def __init__(
+        self,
+        work_root: Path,
+        *,
+        max_log_bytes: int = MAX_LOG_BYTES,
+        floor_bytes: int = _FLOOR_BYTES,
+        bare: bool = False,
+        builds: Path | None = None,
+    ) -> None:
         self._root = work_root.resolve()
+        self._bare = bare
         self._max_log_bytes = max_log_bytes
-        # No job is called so.
-        self._compiler = Compiler(self._root, BuildCache(builds or self._root / ".builds"))
+        self._floor_bytes = max(floor_bytes, _FLOOR_BYTES)
+        self._launchers = Launchers(self._root)
+        # No job is called so. Without a sandbox jobs could write there, so nothing is kept.
+        cache = None if bare else BuildCache(builds or self._root / ".builds")
+        self._compiler = Compiler(self._launchers, cache, self._floor_bytes, bare=bare)
 
     def check(self) -> None:
         """Make a sandbox and start Python with NumPy in it.
@@ -81,8 +99,9 @@ class ProcessExecutor:
         Raises: MissingTool if bubblewrap or a compiler is missing or no sandbox can be made; BadSettings if
         jobs could read the worker's data.
         """
-        find_bwrap()
-        refuse_exposed(self._root)
+        if not self._bare:
+            find_bwrap()
+            refuse_exposed(self._root)
         if not devices.has_gpu() and not any(map(shutil.which, ("g++", "c++", "clang++"))):
             raise MissingTool(
                 "no C++ compiler is installed; without a GPU, `cuda` jobs run through one (class cpu-sim)",
@@ -100,11 +119,12 @@ class ProcessExecutor:
                 rlimits={"core": 0},
                 tmp_bytes=_MIB,
                 spec_file=directory / "spec.json",
+                bare=self._bare,
             )
             log = JobLog(directory / "log.txt", None, 4096)
             try:
                 bounds = Bounds(_CHECK_SECONDS, 1 << 40, 1 << 40)
-                ending = Supervisor(sandbox, directory, self._root, log, bounds, check=True).run(threading.Event())
+                ending = Supervisor(sandbox, self._launchers.take(), log, bounds, check=True).run(threading.Event())
             finally:
                 log.close()
             if ending.reason is not None or ending.code != 0:
@@ -114,6 +134,11 @@ class ProcessExecutor:
                 )
         finally:
             self.wipe(name)
+        self._launchers.refill()
+
+    def close(self) -> None:
+        """End what waits for the next job; by itself when the process ends."""
+        self._launchers.close()
 
     def end_leftovers(self) -> int:
         """Ends sandboxes of a worker that died; returns how many processes there were."""
@@ -152,52 +177,71 @@ class ProcessExecutor:
         Raises: BadInput for a job id unfit for a directory or an input that is not in `blobs`; MissingTool.
         Everything else is in the attempt's reason.
         """
-        find_bwrap()
         begin = time.monotonic()
+        if not self._bare:
+            find_bwrap()
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
         directory = self._fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
         try:
-            plan = runtimes.plan_for(
-                spec,
-                job_directory=JOB_DIRECTORY,
-                package_parent=PACKAGE_PARENT,
-                spec_file=SPEC_FILE,
-                build_file=BUILD_FILE,
-            )
+            plan = self._plan(directory, spec)
             for item in spec.inputs:
                 if blobs.size(item.sha256) != item.size:
                     detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
                     return self._attempt(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
-            self._lay_out(directory, spec)
+            self._lay_out(directory, spec, inputs)
             seconds: float = spec.limits.seconds
             if spec.cuda is not None:
                 failed = self._compiler.compile(spec, inputs, directory, log, seconds, cancel)
                 if failed is not None:
                     return self._attempt(log, failed, plan.device, {})
                 seconds = max(0.0, seconds - (time.monotonic() - begin))
-            sandbox = _sandbox(directory, spec, plan, inputs)
+            sandbox = _sandbox(directory, spec, plan, inputs, bare=self._bare)
             bounds = Bounds(
                 seconds=seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
                 disk_bytes=spec.limits.disk_mib * _MIB,
+                floor_bytes=self._floor_bytes,
+                processes=spec.limits.processes,
             )
-            ending = Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)
+            ending = Supervisor(sandbox, self._launchers.take(), log, bounds).run(cancel)
             if spec.cuda is not None:
                 ending = _with_compilation(ending, spec, time.monotonic() - begin)
             outputs: dict[str, Path] = {}
             if ending.reason is None:
                 reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
+                if reason is Reason.NONZERO_EXIT and ending.code == _SIGKILLED and not ending.memory_known:
+                    reason = Reason.KILLED
                 detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
                 if reason is Reason.OK:
                     try:
                         outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", bounds.disk_bytes)
                     except BadOutput as error:
                         reason, detail = error.reason, str(error)
+                if ending.disk_was_full and reason.fault == "workload":
+                    reason, detail = Reason.DISK_FULL, f"{Reason.DISK_FULL.meaning} It ended so: {detail}"
                 ending = Ending(ending.code, reason, detail, ending.seconds)
             return self._attempt(log, ending, plan.device, outputs)
         finally:
             log.close()
+            self._launchers.refill()
+
+    def _plan(self, directory: Path, spec: JobSpec) -> runtimes.Plan:
+        if self._bare:
+            return runtimes.plan_for(
+                spec,
+                job_directory=str(directory / "job"),
+                package_parent=str(Path(gpubond.__file__).parent.parent),
+                spec_file=str(directory / "spec.json"),
+                build_file=str(directory / BUILD),
+            )
+        return runtimes.plan_for(
+            spec,
+            job_directory=JOB_DIRECTORY,
+            package_parent=PACKAGE_PARENT,
+            spec_file=SPEC_FILE,
+            build_file=BUILD_FILE,
+        )
 
     def _attempt(self, log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:
         reason = ending.reason or Reason.OK
@@ -231,8 +275,9 @@ class ProcessExecutor:
         own_directory(directory / "job")
         return directory
 
-    def _lay_out(self, directory: Path, spec: JobSpec) -> None:
-        """Write the specification, and make the directories in which inputs and outputs lie."""
+    def _lay_out(self, directory: Path, spec: JobSpec, inputs: dict[str, Path]) -> None:
+        """Write the specification, and make the directories in which inputs and outputs lie; without a sandbox copy
+        the inputs."""
         (directory / "spec.json").write_bytes(spec.canonical())
         (directory / "spec.json").chmod(0o444)
         for path in [*(item.path for item in spec.inputs), *spec.outputs]:
@@ -241,6 +286,9 @@ class ProcessExecutor:
                 place /= part
                 if not place.exists():
                     own_directory(place)
+        if self._bare:
+            for path, file in inputs.items():
+                shutil.copyfile(file, directory / "job" / path)
 
 
 def _with_compilation(ending: Ending, spec: JobSpec, seconds: float) -> Ending:
@@ -250,7 +298,7 @@ def _with_compilation(ending: Ending, spec: JobSpec, seconds: float) -> Ending:
     return replace(ending, seconds=max(1, math.ceil(seconds)), detail=detail)
 
 
-def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path]) -> Sandbox:
+def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path], *, bare: bool) -> Sandbox:
     limits = spec.limits
     rlimits = {
         "core": 0,
@@ -271,5 +319,6 @@ def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[s
         spec_file=directory / "spec.json",
         build_file=directory / BUILD if spec.cuda is not None else None,
         gpu=plan.gpu,
+        bare=bare,
         environment=plan.environment,
     )

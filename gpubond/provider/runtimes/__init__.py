@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 
+from gpubond.jobs.causes import reason_of_signal
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices
@@ -14,8 +15,6 @@ from gpubond.provider import devices
 _MIB = 1 << 20
 # What compilers may use. A source whose templates ask for more is refused.
 COMPILE_MEMORY_BYTES = 2048 * _MIB
-_SIGXCPU, _SIGXFSZ = 24, 25
-_ANY_RUNTIME = {0: Reason.OK, 128 + _SIGXCPU: Reason.TIMEOUT, 128 + _SIGXFSZ: Reason.DISK_LIMIT}
 # The exit codes by which the `cuda` runtime names a fault of the job, and one for a fault of the device.
 _CUDA_REASONS = {
     reason.exit_code: reason
@@ -90,8 +89,11 @@ def compile_plan(*, package_parent: str, spec_file: str, build_file: str) -> Pla
 
 def reason_of_compilation(code: int) -> Reason:
     """The reason for a compilation that ended with `code`. Nothing of the job's runs in there."""
-    if code in _ANY_RUNTIME:
-        return _ANY_RUNTIME[code]
+    if code == 0:
+        return Reason.OK
+    by_signal = reason_of_signal(code)
+    if by_signal is not None:
+        return by_signal
     if code in _CUDA_REASONS:
         return _CUDA_REASONS[code]
     # A compiler that a source brings down is the source's fault.
@@ -100,8 +102,11 @@ def reason_of_compilation(code: int) -> Reason:
 
 def reason_of_exit(spec: JobSpec, code: int, *, gpu: bool, log_tail: bytes) -> Reason:
     """The reason for a job that ended by itself with `code` (128 + n: by signal n)."""
-    if code in _ANY_RUNTIME:
-        return _ANY_RUNTIME[code]
+    if code == 0:
+        return Reason.OK
+    by_signal = reason_of_signal(code)
+    if by_signal is not None:
+        return by_signal
     if spec.runtime == "python":
         last = log_tail.rstrip().rsplit(b"\n", 1)[-1]
         # NumPy's own class is called _ArrayMemoryError.
