@@ -16,6 +16,7 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices, runtimes
 from gpubond.provider.executors import compile as compile_module
 from gpubond.provider.executors.builds import BuildCache, build_key
+from gpubond.provider.executors.process import ProcessExecutor
 
 from ..bench import Bench, array_of, log_of, npy
 
@@ -174,6 +175,16 @@ def test_code_that_is_too_large_is_not_taken(bench: Bench, monkeypatch: pytest.M
 def test_a_cancelled_compilation_ends_at_once(bench: Bench) -> None:
     bench.cancel.set()
     assert run(bench, job(bench)).reason is Reason.CANCELLED
+
+
+def test_without_a_sandbox_nothing_is_kept(bench: Bench) -> None:
+    """On development chains: there a job could write what another one runs."""
+    bench.executor = ProcessExecutor(bench.root / "work", bare=True)
+    for _ in range(2):
+        attempt = run(bench, job(bench))
+        assert array_of(attempt, "y.npy").tolist() == [1, 4, 7, 10]
+        assert "compiling k.cu" in log_of(attempt)
+    assert not (bench.root / "work" / ".builds").exists()
 
 
 def test_a_damaged_build_is_made_again(bench: Bench) -> None:
