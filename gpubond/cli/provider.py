@@ -16,6 +16,7 @@ from gpubond.cli.calls import ask, call_json, show_calls
 from gpubond.cli.command import home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.cli.provider_doctor import doctor
+from gpubond.cli.provider_gpus import choose_units, show_gpus
 from gpubond.cli.provider_money import earnings, leave, offers, withdraw
 from gpubond.cli.provider_run import backup, run
 from gpubond.cli.setup import (
@@ -27,8 +28,10 @@ from gpubond.cli.setup import (
     write_settings,
 )
 from gpubond.errors import BadInput, BadSettings
-from gpubond.provider.devices import device_class, device_name, no_gpu_reason
+from gpubond.provider import nvml
+from gpubond.provider.devices import device_name
 from gpubond.provider.gas_money import gas_money
+from gpubond.provider.gpus.words import as_json as gpus_json
 from gpubond.provider.membership import JoinPlan, join, plan_join
 from gpubond.provider.work import STATES, WorkLog
 from gpubond.settings import Home, Settings
@@ -52,7 +55,7 @@ for _command in (doctor, run, backup, offers, earnings, withdraw, leave):
 @click.option("--price-per-hour", required=True, type=Decimal, help="Tokens an hour, for instance 1.80.")
 @click.option("--collateral", required=True, type=Decimal, help="Tokens locked for each job.")
 @click.option("--class", "class_name", help="Resource class.  [default: what this machine's driver says]")
-@click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="Jobs at once.")
+@click.option("--count", type=click.IntRange(1, 1024), help="Jobs at once.  [default: as many as there are GPUs, or 1]")
 @click.option(
     "--backed-jobs",
     type=click.IntRange(1),
@@ -91,7 +94,7 @@ def init(
     price_per_hour: Decimal,
     collateral: Decimal,
     class_name: str | None,
-    count: int,
+    count: int | None,
     backed_jobs: int | None,
     shortest_run: int,
     longest_run: int,
@@ -115,14 +118,7 @@ def init(
     folder = Home(home)
     refuse_existing(folder)
     found = check_chain(rpc_url, deployment)
-    here = device_class()
-    if class_name is not None and class_name != here:
-        raise BadInput(
-            f"this machine is of class {here}: {device_name()}",
-            field="class",
-            value=class_name,
-            remedy=f"leave --class out. {no_gpu_reason()}".strip(),
-        )
+    here, count = choose_units(class_name, count)
     owner, owner_address = make_key(folder, "owner", owner_keystore, dev_owner, found.chain_id)
     operator, operator_address = make_key(folder, "operator", operator_keystore, dev_operator, found.chain_id)
     write_settings(
@@ -159,6 +155,7 @@ def init(
         "owner": owner_address,
         "operator": operator_address,
         "class": here,
+        "count": count,
         "device": device_name(),
     }
     if as_json:
@@ -231,6 +228,7 @@ def status(home: Path, as_json: bool) -> None:
         address = settings.provider.address
         state = session.contracts.provider(address)
         works = WorkLog(session.database).recent()
+        driver = nvml.look()
         offers = [record for record in session.index.open_offers() if record.offer.provider == address]
         lost = sum(session.index.lost_places(record.offer_id) for record in offers)
         if as_json:
@@ -240,6 +238,7 @@ def status(home: Path, as_json: bool) -> None:
                     **vars(state),
                     "offers": [record.offer_id for record in offers],
                     "lost_places": lost,
+                    "gpus": gpus_json(driver),
                     "jobs": [
                         {
                             "job": work.job,
@@ -275,6 +274,7 @@ def status(home: Path, as_json: bool) -> None:
         )
         if lost:
             click.echo(f"note: expired jobs keep {lost} of their places; `gpubond provider join` posts the offer anew")
+        show_gpus(driver)
         if works:
             table(
                 ("job", "state", "reason", "waits for", "since"),

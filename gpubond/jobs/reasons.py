@@ -35,6 +35,7 @@ class Reason(StrEnum):
     INPUT_INVALID = "input_invalid"
     LOG_LIMIT = "log_limit"
     SANDBOX_FAILURE = "sandbox_failure"
+    GPU_FAULT = "gpu_fault"
     INTERNAL = "internal"
     CANCELLED = "cancelled"
     CANCELLED_BY_BUYER = "cancelled_by_buyer"
@@ -130,6 +131,12 @@ _FACTS: dict[Reason, _Facts] = {
         "machine",
         "The sandbox could not be set up, or died.",
         "Run the provider's checks; see the worker's log.",
+    ),
+    Reason.GPU_FAULT: _Facts(
+        113,
+        "machine",
+        "The provider's GPU failed: the driver reported an error that no job brings about (an Xid, or ECC).",
+        "The worker's log names GPU and Xid; `gpubond provider doctor`, then reset or replace it. It is tried again.",
     ),
     Reason.INTERNAL: _Facts(
         126,

@@ -32,6 +32,7 @@ from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gas_money import GasWatch
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
+from gpubond.provider.gpus.allocation import Gpus
 from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.retention import Retention
@@ -86,7 +87,8 @@ class Daemon:
                 field=missing,
                 remedy="run `gpubond provider init` in a new folder and copy the section over",
             )
-        executor = ProcessExecutor(session.home.work)
+        gpus = Gpus(settings.offer.resource_class)
+        executor = ProcessExecutor(session.home.work, gpus=gpus)
         executor.check()
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
@@ -146,6 +148,7 @@ class Daemon:
             if left:
                 logger.info("ended %d processes of sandboxes that a former worker left", left)
             dispatcher.recover()
+            gpus.start()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
@@ -165,6 +168,7 @@ class Daemon:
             finally:
                 answers.stop()
                 dispatcher.stop()
+                gpus.stop()
                 server.stop()
                 fetcher.stop()
                 in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gpubond.errors import BadInput, MissingTool
@@ -37,6 +38,8 @@ from gpubond.provider.executors.sandbox import (
     set_up_remedy,
 )
 from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
+from gpubond.provider.gpus.allocation import Cancelled, Gpus, Held
+from gpubond.provider.gpus.clear import NotCleared
 
 _MIB = 1 << 20
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -52,11 +55,15 @@ nvrtc_version()
 
 
 class ProcessExecutor:
-    """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`."""
+    """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`.
 
-    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES) -> None:
+    gpus: those that jobs may get; all of this machine's if None.
+    """
+
+    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES, gpus: Gpus | None = None) -> None:
         self._root = work_root.resolve()
         self._max_log_bytes = max_log_bytes
+        self._gpus = Gpus() if gpus is None else gpus
 
     def check(self) -> None:
         """Make a sandbox and start Python with NumPy in it.
@@ -139,6 +146,7 @@ class ProcessExecutor:
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
         directory = self._fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
+        held: Held | None = None
         try:
             plan = runtimes.plan_for(
                 spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE
@@ -149,6 +157,17 @@ class ProcessExecutor:
                     return self._attempt(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
             self._lay_out(directory, spec)
             sandbox = _sandbox(directory, spec, plan, inputs)
+            if plan.gpu:
+                try:
+                    held = self._gpus.hold(cancel, log)
+                except NotCleared as error:
+                    return self._attempt(log, Ending(0, Reason.GPU_FAULT, str(error), 1), plan.device, {})
+                except Cancelled:
+                    ending = Ending(0, Reason.CANCELLED, "ended from outside", 1)
+                    return self._attempt(log, ending, plan.device, {})
+                plan = replace(plan, device=held.unit.name)
+                held.equip(sandbox)
+                held.start()
             bounds = Bounds(
                 seconds=spec.limits.seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
@@ -165,8 +184,13 @@ class ProcessExecutor:
                     except BadOutput as error:
                         reason, detail = error.reason, str(error)
                 ending = Ending(ending.code, reason, detail, ending.seconds)
-            return self._attempt(log, ending, plan.device, outputs)
+            if held is not None:
+                ending, outputs = held.finish(ending, outputs)
+            attempt = self._attempt(log, ending, plan.device, outputs)
+            return attempt if held is None else replace(attempt, energy=held.energy)
         finally:
+            if held is not None:
+                held.release()
             log.close()
 
     def _attempt(self, log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:
@@ -239,6 +263,5 @@ def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[s
         rlimits=rlimits,
         tmp_bytes=limits.memory_mib * _MIB // 4,
         spec_file=directory / "spec.json",
-        gpu=plan.gpu,
         environment=plan.environment,
     )

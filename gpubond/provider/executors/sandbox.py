@@ -41,7 +41,8 @@ class Sandbox:
 
     job_directory: bound read-write at /job. inputs: path in the job -> file, bound read-only.
     command: absolute program and arguments, in the sandbox's terms. rlimits: name (as `nproc`) -> value.
-    tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: show NVIDIA's devices. spec_file: the specification.
+    tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: path in the sandbox -> device node, of the job's GPU.
+    spec_file: the specification.
     """
 
     job_directory: Path
@@ -50,7 +51,7 @@ class Sandbox:
     rlimits: dict[str, int]
     tmp_bytes: int
     spec_file: Path
-    gpu: bool = False
+    gpu: dict[str, Path] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -117,9 +118,7 @@ def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
     binds.append(("--bind", str(sandbox.job_directory), JOB_DIRECTORY))
     binds += [("--ro-bind", str(file), f"{JOB_DIRECTORY}/{path}") for path, file in sandbox.inputs.items()]
     if sandbox.gpu:
-        devices = sorted(Path("/dev").glob("nvidia[0-9]*"))
-        devices += [Path("/dev", name) for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")]
-        binds += [("--dev-bind", str(device), str(device)) for device in devices if device.exists()]
+        binds += [("--dev-bind", str(node), place) for place, node in sandbox.gpu.items()]
         binds.append(("--ro-bind", "/sys", "/sys"))
     return binds
 

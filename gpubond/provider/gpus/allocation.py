@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gives each job that needs a GPU one of its own, and takes it back when the job has ended.
+
+Nothing of it is stored: which units there are is asked of the driver each time, and which are taken is what this
+process runs. A worker that was killed took its jobs along (see executors/leftovers.py), so the next one finds all free.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from gpubond.errors import MissingTool
+from gpubond.jobs.manifest import Energy
+from gpubond.jobs.reasons import Reason
+from gpubond.provider import nvml
+from gpubond.provider.executors.log import JobLog
+from gpubond.provider.executors.sandbox import Sandbox
+from gpubond.provider.executors.supervise import Ending
+from gpubond.provider.gpus import units as gpu_units
+from gpubond.provider.gpus.clear import clear
+from gpubond.provider.gpus.energy import Meter
+from gpubond.provider.gpus.units import Unit, machine_units
+from gpubond.provider.gpus.watch import Fault, Watch
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.2
+# The driver tells of an error a moment after the job has met it.
+_GRACE_SECONDS = 1.0
+
+
+class Cancelled(Exception):
+    """The job was cancelled while it waited for a GPU."""
+
+
+class Gpus:
+    """The units of this machine. Thread-safe.
+
+    class_name: only units of this class are given to jobs; None, or a class that no GPU has, for any.
+    """
+
+    def __init__(self, class_name: str | None = None) -> None:
+        self._class = class_name if class_name is not None and class_name.startswith("nvidia-") else None
+        self._taken: dict[str, Held] = {}
+        self._faulty: set[str] = set()
+        self._free = threading.Condition()
+        self._watch = Watch()
+
+    def units(self) -> list[Unit]:
+        """The units that jobs may get, as the driver tells of them now."""
+        return [unit for unit in machine_units() if self._class in (None, unit.class_name)]
+
+    def start(self) -> None:
+        """Begins to listen to the driver's errors, for the owner's log and for the jobs."""
+        self._watch.start()
+
+    def stop(self) -> None:
+        """Ends that. No job may hold a unit."""
+        self._watch.stop()
+
+    def hold(self, cancel: threading.Event, log: JobLog) -> Held:
+        """Takes a unit for a job, with nothing left in its memory; waits while all are taken.
+
+        Raises:
+            MissingTool: there is no such GPU (any more).
+            Cancelled: `cancel` was set meanwhile.
+            NotCleared: the unit's memory could not be overwritten.
+        """
+        self.start()
+        unit = self._take(cancel)
+        held = self._taken[unit.key]
+        try:
+            if unit.busy_with:
+                log.remark(f"other processes compute on {unit.name} as well: {unit.busy_with}")
+            cleared = clear(unit.uuid)
+            log.remark(f"{unit.name}: {cleared} MiB of its memory cleared")
+        except BaseException:
+            held.release()
+            raise
+        return held
+
+    def _take(self, cancel: threading.Event) -> Unit:
+        with self._free:
+            while True:
+                if cancel.is_set():
+                    raise Cancelled
+                units = self.units()
+                if not units:
+                    raise MissingTool(
+                        f"there is no GPU {'' if self._class is None else f'of class {self._class} '}here",
+                        field="gpu",
+                        value=self._class,
+                        remedy="see `gpubond provider doctor`, and reboot if a GPU was lost",
+                    )
+                free = [unit for unit in units if unit.key not in self._taken]
+                if free:
+                    # One that failed, or that somebody else computes on, only if there is no other.
+                    unit = min(free, key=lambda each: (each.key in self._faulty, each.busy_with))
+                    self._taken[unit.key] = Held(self, unit, self._watch)
+                    return unit
+                self._free.wait(_POLL_SECONDS)
+
+    def give_back(self, unit: Unit, *, faulty: bool) -> None:
+        """Called by what is held."""
+        with self._free:
+            self._taken.pop(unit.key, None)
+            if faulty:
+                self._faulty.add(unit.key)
+            self._free.notify()
+
+
+class Held:
+    """A unit that a job has: `equip` its sandbox, `start` just before it runs, `finish` just after, `release` last."""
+
+    def __init__(self, gpus: Gpus, unit: Unit, watch: Watch) -> None:
+        self.unit = unit
+        self._gpus = gpus
+        self._watch = watch
+        self._meter = Meter(unit.gpu if unit.gpu_instance is None else None)
+        self._position = 0
+        self._uncorrected: int | None = None
+        self._faulty = self._released = False
+        self.energy: Energy | None = None
+
+    def equip(self, sandbox: Sandbox) -> None:
+        """Shows this unit to the sandbox, and no other GPU."""
+        sandbox.gpu = {str(Path("/dev") / node.relative_to(gpu_units.DEV)): node for node in self.unit.nodes}
+        sandbox.environment = {**sandbox.environment, **self.environment}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes CUDA take this unit, whatever else it might see."""
+        return {} if self.unit.uuid is None else {"CUDA_VISIBLE_DEVICES": self.unit.uuid}
+
+    def start(self) -> None:
+        """The job begins: from now on faults are its machine's, and what is consumed is the job's."""
+        self._position = self._watch.position
+        self._uncorrected = _uncorrected(self.unit)
+        self._meter.start()
+
+    def finish(self, ending: Ending, outputs: dict[str, Path]) -> tuple[Ending, dict[str, Path]]:
+        """The job has ended so, with these outputs: what is to be believed of that, and `energy` is known.
+
+        A fault of the machine is the cause of whatever ending, but one from outside; what was computed is not kept.
+        """
+        self.energy = self._meter.stop()
+        if ending.reason is Reason.CANCELLED or self.unit.gpu is None:
+            return ending, outputs
+        failed = ending.reason not in (None, Reason.OK)
+        heard = self._watch.since(
+            self._position, self.unit.gpu, self.unit.gpu_instance, _GRACE_SECONDS if failed else 0.0
+        )
+        words = [fault.words for fault in heard if fault.of_machine]
+        if not words:
+            before, now = self._uncorrected, _uncorrected(self.unit)
+            if before is not None and now is not None and now > before:
+                words = [f"{now - before} ECC errors that could not be corrected"]
+        if not words:
+            return self._explained(ending, heard), outputs
+        self._faulty = True
+        detail = f"{self.unit.place}: {'; '.join(dict.fromkeys(words))}"
+        logger.error("%s failed while a job ran on it: %s", self.unit.name, detail)
+        return replace(ending, code=0, reason=Reason.GPU_FAULT, detail=detail), {}
+
+    def release(self) -> None:
+        """Gives the unit back. May be called again."""
+        self._meter.stop()
+        if not self._released:
+            self._released = True
+            self._gpus.give_back(self.unit, faulty=self._faulty)
+
+    def _explained(self, ending: Ending, heard: list[Fault]) -> Ending:
+        numbers = ", ".join(dict.fromkeys(fault.words for fault in heard))
+        if not numbers or ending.reason in (None, Reason.OK):
+            return ending
+        return replace(ending, detail=f"{ending.detail} ({numbers})")
+
+
+def _uncorrected(unit: Unit) -> int | None:
+    """ECC errors of the unit's GPU that could not be corrected; None for a slice, whose neighbours count along."""
+    if unit.gpu_instance is not None:
+        return None
+    return next((gpu.uncorrected for gpu in nvml.look().gpus if gpu.uuid == unit.gpu), None)
