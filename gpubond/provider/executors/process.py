@@ -38,7 +38,7 @@ from gpubond.provider.executors.sandbox import (
     set_up_remedy,
 )
 from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
-from gpubond.provider.gpus.allocation import Cancelled, Gpus, Held
+from gpubond.provider.gpus.allocation import Cancelled, Gpus, Held, NoGpu
 from gpubond.provider.gpus.clear import NotCleared
 
 _MIB = 1 << 20
@@ -160,7 +160,7 @@ class ProcessExecutor:
             if plan.gpu:
                 try:
                     held = self._gpus.hold(cancel, log)
-                except NotCleared as error:
+                except (NoGpu, NotCleared) as error:
                     return self._attempt(log, Ending(0, Reason.GPU_FAULT, str(error), 1), plan.device, {})
                 except Cancelled:
                     ending = Ending(0, Reason.CANCELLED, "ended from outside", 1)

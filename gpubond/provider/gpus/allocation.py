@@ -12,7 +12,6 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from gpubond.errors import MissingTool
 from gpubond.jobs.manifest import Energy
 from gpubond.jobs.reasons import Reason
 from gpubond.provider import nvml
@@ -34,6 +33,10 @@ _GRACE_SECONDS = 1.0
 
 class Cancelled(Exception):
     """The job was cancelled while it waited for a GPU."""
+
+
+class NoGpu(Exception):
+    """This machine has no GPU of the class that jobs may get (any more)."""
 
 
 class Gpus:
@@ -65,7 +68,7 @@ class Gpus:
         """Takes a unit for a job, with nothing left in its memory; waits while all are taken.
 
         Raises:
-            MissingTool: there is no such GPU (any more).
+            NoGpu: there is no such GPU (any more).
             Cancelled: `cancel` was set meanwhile.
             NotCleared: the unit's memory could not be overwritten.
         """
@@ -89,12 +92,7 @@ class Gpus:
                     raise Cancelled
                 units = self.units()
                 if not units:
-                    raise MissingTool(
-                        f"there is no GPU {'' if self._class is None else f'of class {self._class} '}here",
-                        field="gpu",
-                        value=self._class,
-                        remedy="see `gpubond provider doctor`, and reboot if a GPU was lost",
-                    )
+                    raise NoGpu(f"there is no GPU {'' if self._class is None else f'of class {self._class} '}here")
                 free = [unit for unit in units if unit.key not in self._taken]
                 if free:
                     # One that failed, or that somebody else computes on, only if there is no other.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 _SECONDS = 120
 _MIB = 1 << 20
 _LARGEST, _SMALLEST = 4096 * _MIB, 2 * _MIB
+_PR_SET_PDEATHSIG = 1
 _INTEGRATED = 18  # CU_DEVICE_ATTRIBUTE_INTEGRATED
 # Of the worker's environment, what the driver's libraries are found by. Nothing secret goes along.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER")
@@ -99,4 +101,6 @@ def _overwrite_by(cuda: Any) -> int:
 
 
 if __name__ == "__main__":
+    # With the worker, so that what it holds is free for the next one.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     sys.stdout.write(json.dumps(_overwrite()))
