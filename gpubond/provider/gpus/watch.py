@@ -147,7 +147,7 @@ class Watch:
                     event = nvml.nvmlEventSetWait(events, _WAIT_MILLISECONDS)
                 except nvml.NVMLError_Timeout:
                     continue
-                self._note(nvml, event, names.get(_address(event.device), "unknown"))
+                self._note(nvml, event, names.get(_address(event.device)) or _uuid(nvml, event.device))
         finally:
             nvml.nvmlEventSetFree(events)
 
@@ -161,6 +161,13 @@ class Watch:
             self._changed.notify_all()
         level = logging.WARNING if fault.of_machine or xid in AGEING_XIDS else logging.INFO
         logger.log(level, "GPU %s: %s", gpu, fault.words)
+
+
+def _uuid(nvml: Any, handle: Any) -> str:
+    try:
+        return str(nvml.nvmlDeviceGetUUID(handle))
+    except nvml.NVMLError:
+        return "unknown"
 
 
 def _address(handle: Any) -> int:
