@@ -38,8 +38,7 @@ from gpubond.provider.executors.sandbox import (
     set_up_remedy,
 )
 from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
-from gpubond.provider.gpus.allocation import Cancelled, Gpus, Held, NoGpu
-from gpubond.provider.gpus.clear import NotCleared
+from gpubond.provider.gpus.allocation import Gpus, Share
 
 _MIB = 1 << 20
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -146,7 +145,7 @@ class ProcessExecutor:
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
         directory = self._fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
-        held: Held | None = None
+        share = Share()
         try:
             plan = runtimes.plan_for(
                 spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE
@@ -157,17 +156,11 @@ class ProcessExecutor:
                     return self._attempt(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
             self._lay_out(directory, spec)
             sandbox = _sandbox(directory, spec, plan, inputs)
-            if plan.gpu:
-                try:
-                    held = self._gpus.hold(cancel, log)
-                except (NoGpu, NotCleared) as error:
-                    return self._attempt(log, Ending(0, Reason.GPU_FAULT, str(error), 1), plan.device, {})
-                except Cancelled:
-                    ending = Ending(0, Reason.CANCELLED, "ended from outside", 1)
-                    return self._attempt(log, ending, plan.device, {})
-                plan = replace(plan, device=held.unit.name)
-                held.equip(sandbox)
-                held.start()
+            share = self._gpus.share(plan.gpu, cancel, log)
+            if share.refusal is not None:
+                return self._attempt(log, share.refusal, plan.device, {})
+            share.equip(sandbox)
+            share.start()
             bounds = Bounds(
                 seconds=spec.limits.seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
@@ -184,13 +177,10 @@ class ProcessExecutor:
                     except BadOutput as error:
                         reason, detail = error.reason, str(error)
                 ending = Ending(ending.code, reason, detail, ending.seconds)
-            if held is not None:
-                ending, outputs = held.finish(ending, outputs)
-            attempt = self._attempt(log, ending, plan.device, outputs)
-            return attempt if held is None else replace(attempt, energy=held.energy)
+            ending, outputs = share.finish(ending, outputs)
+            return replace(self._attempt(log, ending, share.device(plan.device), outputs), energy=share.energy)
         finally:
-            if held is not None:
-                held.release()
+            share.release()
             log.close()
 
     def _attempt(self, log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:

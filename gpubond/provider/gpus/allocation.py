@@ -19,7 +19,7 @@ from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.sandbox import Sandbox
 from gpubond.provider.executors.supervise import Ending
 from gpubond.provider.gpus import units as gpu_units
-from gpubond.provider.gpus.clear import clear
+from gpubond.provider.gpus.clear import NotCleared, clear
 from gpubond.provider.gpus.energy import Meter
 from gpubond.provider.gpus.units import Unit, machine_units
 from gpubond.provider.gpus.watch import Fault, Watch
@@ -37,6 +37,35 @@ class Cancelled(Exception):
 
 class NoGpu(Exception):
     """This machine has no GPU of the class that jobs may get (any more)."""
+
+
+class Share:
+    """What a job has of the GPUs: here nothing. `equip` its sandbox, `start` just before it runs, `finish` just after,
+    `release` last.
+
+    refusal: how the job ends that should have had a GPU and got none. energy: what was consumed, after `finish`.
+    """
+
+    def __init__(self, refusal: Ending | None = None) -> None:
+        self.refusal = refusal
+        self.energy: Energy | None = None
+
+    def device(self, otherwise: str) -> str:
+        """What the job runs on; `otherwise` where that is no GPU."""
+        return otherwise
+
+    def equip(self, sandbox: Sandbox) -> None:
+        """Shows the job's GPU to the sandbox, and no other."""
+
+    def start(self) -> None:
+        """The job begins."""
+
+    def finish(self, ending: Ending, outputs: dict[str, Path]) -> tuple[Ending, dict[str, Path]]:
+        """The job has ended so, with these outputs: what is to be believed of that."""
+        return ending, outputs
+
+    def release(self) -> None:
+        """Gives the GPU back. May be called again."""
 
 
 class Gpus:
@@ -63,6 +92,17 @@ class Gpus:
     def stop(self) -> None:
         """Ends that. No job may hold a unit."""
         self._watch.stop()
+
+    def share(self, wanted: bool, cancel: threading.Event, log: JobLog) -> Share:
+        """What a job has of the GPUs: nothing, or if it is `wanted` a unit; else `refusal` says how it ends."""
+        if not wanted:
+            return Share()
+        try:
+            return self.hold(cancel, log)
+        except (NoGpu, NotCleared) as error:
+            return Share(Ending(0, Reason.GPU_FAULT, str(error), 1))
+        except Cancelled:
+            return Share(Ending(0, Reason.CANCELLED, "ended from outside", 1))
 
     def hold(self, cancel: threading.Event, log: JobLog) -> Held:
         """Takes a unit for a job, with nothing left in its memory; waits while all are taken.
@@ -110,10 +150,11 @@ class Gpus:
             self._free.notify()
 
 
-class Held:
-    """A unit that a job has: `equip` its sandbox, `start` just before it runs, `finish` just after, `release` last."""
+class Held(Share):
+    """A unit that a job has to itself."""
 
     def __init__(self, gpus: Gpus, unit: Unit, watch: Watch) -> None:
+        super().__init__()
         self.unit = unit
         self._gpus = gpus
         self._watch = watch
@@ -121,10 +162,11 @@ class Held:
         self._position = 0
         self._uncorrected: int | None = None
         self._faulty = self._released = False
-        self.energy: Energy | None = None
+
+    def device(self, otherwise: str) -> str:
+        return self.unit.name
 
     def equip(self, sandbox: Sandbox) -> None:
-        """Shows this unit to the sandbox, and no other GPU."""
         sandbox.gpu = {str(Path("/dev") / node.relative_to(gpu_units.DEV)): node for node in self.unit.nodes}
         sandbox.environment = {**sandbox.environment, **self.environment}
 
@@ -134,16 +176,13 @@ class Held:
         return {} if self.unit.uuid is None else {"CUDA_VISIBLE_DEVICES": self.unit.uuid}
 
     def start(self) -> None:
-        """The job begins: from now on faults are its machine's, and what is consumed is the job's."""
         self._position = self._watch.position
         self._uncorrected = _uncorrected(self.unit)
         self._meter.start()
 
     def finish(self, ending: Ending, outputs: dict[str, Path]) -> tuple[Ending, dict[str, Path]]:
-        """The job has ended so, with these outputs: what is to be believed of that, and `energy` is known.
-
-        A fault of the machine is the cause of whatever ending, but one from outside; what was computed is not kept.
-        """
+        """A fault of the machine since `start` is the cause of whatever ending, but one from outside; what was computed
+        then is not kept."""
         self.energy = self._meter.stop()
         if ending.reason is Reason.CANCELLED or self.unit.gpu is None:
             return ending, outputs
@@ -164,7 +203,6 @@ class Held:
         return replace(ending, code=0, reason=Reason.GPU_FAULT, detail=detail), {}
 
     def release(self) -> None:
-        """Gives the unit back. May be called again."""
         self._meter.stop()
         if not self._released:
             self._released = True
