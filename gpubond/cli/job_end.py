@@ -56,6 +56,25 @@ def fetch(job: str, directory: Path, home: Path, as_json: bool) -> None:
 @_job
 @_home
 @reporting
+def clean(job: str, home: Path, as_json: bool) -> None:
+    """Remove from your own store what lies there of a job that has ended: inputs, outputs, log. Fetch first.
+
+    Only for jobs that went through [store]; a lifecycle rule of the bucket does the same, later and for all.
+
+    Example: gpubond job clean 0x3f…
+    """
+    with Buyer.open(home, progress) as buyer:
+        removed = buyer.clean(job)
+        if as_json:
+            print_json({"job": job, "objects": removed})
+        else:
+            click.echo(f"up to {removed} objects of the job removed from your store")
+
+
+@click.command()
+@_job
+@_home
+@reporting
 def release(job: str, home: Path, as_json: bool) -> None:
     """Pay the provider now instead of at the end of the challenge window.
 

@@ -17,7 +17,7 @@ from gpubond.jobs.validate import Report, validate_job_file
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--runtime", type=click.Choice(RUNTIMES), default="python", show_default=True)
+@click.option("--runtime", type=click.Choice(RUNTIMES), default="python", show_default=True, help="What runs it.")
 @reporting
 def init(directory: Path, runtime: str, as_json: bool) -> None:
     """Write a job that runs as it is into DIR: job.json, a program, a small input. Replaces nothing.

@@ -249,11 +249,12 @@ def load_job_file(path: Path, collect: Callable[[BadInput], None] | None = None)
             )
         raw = read_json(path.read_bytes(), what)
     except OSError as error:
+        inside = path / "job.json"
         raise BadInput(
             f"{what} cannot be read: {error.strerror}",
             field="job file",
             value=str(path),
-            remedy="give the path of a job file",
+            remedy=f"give {inside}" if inside.is_file() else "give the path of one; `gpubond job init DIR` writes one",
         ) from error
     entries = raw.get("inputs") if isinstance(raw, dict) else None
     if not isinstance(entries, list):

@@ -121,4 +121,4 @@ def test_a_gpu_that_fails_under_a_job_costs_its_buyer_nothing(
     (job,) = market.ok("provider", "status", "--home", str(home))["jobs"]
     assert (job["state"], job["reason"], job["attempts"]) == ("declined", "gpu_fault", 3)
     log = (home / "worker.log").read_text()
-    assert "Xid 79: it has fallen off the bus" in log and "gpu_fault" in log
+    assert "Xid 79: the GPU has fallen off the bus" in log and "gpu_fault" in log

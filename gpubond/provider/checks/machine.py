@@ -8,6 +8,7 @@ import shutil
 
 from gpubond.provider import devices, nvml
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
+from gpubond.provider.executors import cgroups, defences, seccomp
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.gpus.units import machine_units, missing_nodes, sellable
 from gpubond.provider.gpus.words import summary
@@ -56,9 +57,20 @@ def memory(subject: Subject) -> Finding:
 
 
 def sandbox(subject: Subject) -> Finding:
-    """A sandbox can be made, and Python and NumPy start in it."""
+    """A sandbox can be made, Python and NumPy start in it, and what limits a job is in force."""
     ProcessExecutor(subject.home.work).check()
-    return ok("bubblewrap makes one, Python and NumPy start in it")
+    found = defences.here()
+    words = f"Python and NumPy start in it; in force here: {found.words}"
+    if seccomp.program() is None:
+        return warning(words, "run the worker on x86_64 or aarch64, for which there is a filter")
+    missing = sorted(cgroups.find().missing.keys() & {"memory", "pids"})
+    if missing:
+        return warning(
+            words,
+            f"let the worker make control groups ({', '.join(missing)}): as a systemd service with "
+            '"Delegate=memory pids cpu", as in packaging/gpubond-provider.service, or as root',
+        )
+    return ok(words)
 
 
 def gpu(subject: Subject) -> Finding:  # noqa: PLR0911  # one for each thing that can be found

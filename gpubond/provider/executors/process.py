@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import gpubond
 from gpubond.errors import BadInput, MissingTool
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.reasons import Reason
@@ -25,6 +26,7 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices, runtimes
 from gpubond.provider.executors.attempt import Attempt
 from gpubond.provider.executors.collect import BadOutput, collect_outputs
+from gpubond.provider.executors.launcher import Launchers
 from gpubond.provider.executors.leftovers import end_leftovers
 from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
 from gpubond.provider.executors.sandbox import (
@@ -43,6 +45,8 @@ from gpubond.provider.gpus.allocation import Gpus, Share
 _MIB = 1 << 20
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _OPEN_FILES = 1024
+_FLOOR_BYTES = 16 * _MIB
+_SIGKILLED = 128 + 9
 _CHECK_SECONDS = 60
 # What a machine needs inside the sandbox, whatever the job.
 _CHECK_PROGRAM = f"""
@@ -56,13 +60,26 @@ nvrtc_version()
 class ProcessExecutor:
     """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`.
 
-    gpus: those that jobs may get; all of this machine's if None.
+    A job that fails while less than `floor_bytes` are free, and less than it may still use, fails by the machine's
+    fault. bare: without any sandbox, for development chains; the caller sees to it that it is one. gpus: those that
+    jobs may get; all of this machine's if None.
     """
 
-    def __init__(self, work_root: Path, *, max_log_bytes: int = MAX_LOG_BYTES, gpus: Gpus | None = None) -> None:
+    def __init__(
+        self,
+        work_root: Path,
+        *,
+        max_log_bytes: int = MAX_LOG_BYTES,
+        floor_bytes: int = _FLOOR_BYTES,
+        bare: bool = False,
+        gpus: Gpus | None = None,
+    ) -> None:
         self._root = work_root.resolve()
+        self._bare = bare
         self._max_log_bytes = max_log_bytes
         self._gpus = Gpus() if gpus is None else gpus
+        self._floor_bytes = max(floor_bytes, _FLOOR_BYTES)
+        self._launchers = Launchers(self._root)
 
     def check(self) -> None:
         """Make a sandbox and start Python with NumPy in it.
@@ -70,8 +87,9 @@ class ProcessExecutor:
         Raises: MissingTool if bubblewrap or a compiler is missing or no sandbox can be made; BadSettings if
         jobs could read the worker's data.
         """
-        find_bwrap()
-        refuse_exposed(self._root)
+        if not self._bare:
+            find_bwrap()
+            refuse_exposed(self._root)
         if not devices.has_gpu() and not any(map(shutil.which, ("g++", "c++", "clang++"))):
             raise MissingTool(
                 "no C++ compiler is installed; without a GPU, `cuda` jobs run through one (class cpu-sim)",
@@ -89,11 +107,12 @@ class ProcessExecutor:
                 rlimits={"core": 0},
                 tmp_bytes=_MIB,
                 spec_file=directory / "spec.json",
+                bare=self._bare,
             )
             log = JobLog(directory / "log.txt", None, 4096)
             try:
                 bounds = Bounds(_CHECK_SECONDS, 1 << 40, 1 << 40)
-                ending = Supervisor(sandbox, directory, self._root, log, bounds, check=True).run(threading.Event())
+                ending = Supervisor(sandbox, self._launchers.take(), log, bounds, check=True).run(threading.Event())
             finally:
                 log.close()
             if ending.reason is not None or ending.code != 0:
@@ -103,6 +122,12 @@ class ProcessExecutor:
                 )
         finally:
             self.wipe(name)
+        self._launchers.refill()
+
+    def close(self) -> None:
+        """End what waits for the next job, and the watch over the GPUs; by itself when the process ends."""
+        self._launchers.close()
+        self._gpus.stop()
 
     def end_leftovers(self) -> int:
         """Ends sandboxes of a worker that died; returns how many processes there were."""
@@ -141,21 +166,23 @@ class ProcessExecutor:
         Raises: BadInput for a job id unfit for a directory or an input that is not in `blobs`; MissingTool.
         Everything else is in the attempt's reason.
         """
-        find_bwrap()
+        if not self._bare:
+            find_bwrap()
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
         directory = self._fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
         share = Share()
         try:
-            plan = runtimes.plan_for(
-                spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE
-            )
+            plan = self._plan(directory, spec)
             for item in spec.inputs:
                 if blobs.size(item.sha256) != item.size:
                     detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
                     return self._attempt(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
             self._lay_out(directory, spec)
-            sandbox = _sandbox(directory, spec, plan, inputs)
+            if self._bare:
+                for path, file in inputs.items():
+                    shutil.copyfile(file, directory / "job" / path)
+            sandbox = _sandbox(directory, spec, plan, inputs, bare=self._bare)
             share = self._gpus.share(plan.gpu, cancel, log)
             if share.refusal is not None:
                 return self._attempt(log, share.refusal, plan.device, {})
@@ -165,23 +192,40 @@ class ProcessExecutor:
                 seconds=spec.limits.seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
                 disk_bytes=spec.limits.disk_mib * _MIB,
+                floor_bytes=self._floor_bytes,
+                processes=spec.limits.processes,
             )
-            ending = Supervisor(sandbox, directory, self._root, log, bounds).run(cancel)
+            ending = Supervisor(sandbox, self._launchers.take(), log, bounds).run(cancel)
             outputs: dict[str, Path] = {}
             if ending.reason is None:
                 reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
+                if reason is Reason.NONZERO_EXIT and ending.code == _SIGKILLED and not ending.memory_known:
+                    reason = Reason.KILLED
                 detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
                 if reason is Reason.OK:
                     try:
                         outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", bounds.disk_bytes)
                     except BadOutput as error:
                         reason, detail = error.reason, str(error)
+                if ending.disk_was_full and reason.fault == "workload":
+                    reason, detail = Reason.DISK_FULL, f"{Reason.DISK_FULL.meaning} It ended so: {detail}"
                 ending = Ending(ending.code, reason, detail, ending.seconds)
             ending, outputs = share.finish(ending, outputs)
             return replace(self._attempt(log, ending, share.device(plan.device), outputs), energy=share.energy)
         finally:
             share.release()
             log.close()
+            self._launchers.refill()
+
+    def _plan(self, directory: Path, spec: JobSpec) -> runtimes.Plan:
+        if self._bare:
+            return runtimes.plan_for(
+                spec,
+                job_directory=str(directory / "job"),
+                package_parent=str(Path(gpubond.__file__).parent.parent),
+                spec_file=str(directory / "spec.json"),
+            )
+        return runtimes.plan_for(spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE)
 
     def _attempt(self, log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:
         reason = ending.reason or Reason.OK
@@ -234,7 +278,7 @@ def _own_directory(path: Path) -> None:
         os.chown(path, user, user)
 
 
-def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path]) -> Sandbox:
+def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path], *, bare: bool) -> Sandbox:
     limits = spec.limits
     rlimits = {
         "core": 0,
@@ -253,5 +297,6 @@ def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[s
         rlimits=rlimits,
         tmp_bytes=limits.memory_mib * _MIB // 4,
         spec_file=directory / "spec.json",
+        bare=bare,
         environment=plan.environment,
     )

@@ -168,6 +168,8 @@ class Held(Share):
 
     def equip(self, sandbox: Sandbox) -> None:
         sandbox.gpu = {str(Path("/dev") / node.relative_to(gpu_units.DEV)): node for node in self.unit.nodes}
+        # The kernel's log does not tell slices apart; the watch does.
+        sandbox.gpu_reports = None if self.unit.gpu_instance is not None else self.unit.bus_id
         sandbox.environment = {**sandbox.environment, **self.environment}
 
     @property

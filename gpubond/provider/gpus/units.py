@@ -24,7 +24,8 @@ class Unit:
     """One GPU or slice.
 
     uuid: as CUDA knows it, None where only the device nodes tell of it. gpu: of the whole GPU, for the library.
-    gpu_instance: of a slice. nodes: its device nodes and those that every job needs.
+    gpu_instance: of a slice. nodes: its device nodes and those that every job needs. busy_with: how many processes
+    compute on it. bus_id: its PCI address, "" if it is not known.
     """
 
     uuid: str | None
@@ -36,6 +37,7 @@ class Unit:
     gpu_instance: int | None
     nodes: tuple[Path, ...]
     busy_with: int = 0
+    bus_id: str = ""
 
     @property
     def key(self) -> str:
@@ -62,6 +64,7 @@ def units_of(driver: nvml.Driver) -> list[Unit]:
                     gpu_instance=None,
                     nodes=_existing(own),
                     busy_with=len(gpu.processes),
+                    bus_id=gpu.bus_id,
                 )
             )
             continue
@@ -79,6 +82,7 @@ def units_of(driver: nvml.Driver) -> list[Unit]:
                     memory_mib=piece.memory_mib,
                     gpu_instance=piece.gpu_instance,
                     nodes=_existing(own, *nodes),
+                    bus_id=gpu.bus_id,
                 )
             )
     return units

@@ -7,13 +7,12 @@ import os
 import sys
 from dataclasses import dataclass
 
+from gpubond.jobs.causes import reason_of_signal
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices
 
 _MIB = 1 << 20
-_SIGXCPU, _SIGXFSZ = 24, 25
-_ANY_RUNTIME = {0: Reason.OK, 128 + _SIGXCPU: Reason.TIMEOUT, 128 + _SIGXFSZ: Reason.DISK_LIMIT}
 # The exit codes by which the `cuda` runtime names a fault of the job, and one for a fault of the device.
 _CUDA_REASONS = {
     reason.exit_code: reason
@@ -69,8 +68,11 @@ def plan_for(spec: JobSpec, *, job_directory: str, package_parent: str, spec_fil
 
 def reason_of_exit(spec: JobSpec, code: int, *, gpu: bool, log_tail: bytes) -> Reason:
     """The reason for a job that ended by itself with `code` (128 + n: by signal n)."""
-    if code in _ANY_RUNTIME:
-        return _ANY_RUNTIME[code]
+    if code == 0:
+        return Reason.OK
+    by_signal = reason_of_signal(code)
+    if by_signal is not None:
+        return by_signal
     if spec.runtime == "python":
         last = log_tail.rstrip().rsplit(b"\n", 1)[-1]
         # NumPy's own class is called _ArrayMemoryError.

@@ -14,6 +14,7 @@ from .machine import ROOT, Machine
 # `see(held, name)`: what a process in a real sandbox sees that was given what is held.
 SEE = """
 import os, threading
+from gpubond.provider.executors.launcher import Launchers
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.sandbox import Sandbox, outer_user
 from gpubond.provider.executors.supervise import Bounds, Supervisor
@@ -43,7 +44,9 @@ def see(held, name):
         held.equip(sandbox)
     log = JobLog(directory / "log.txt", None, 1 << 20)
     bounds = Bounds(seconds=60, memory_bytes=1 << 40, disk_bytes=1 << 40)
-    ending = Supervisor(sandbox, directory, root, log, bounds, check=True).run(threading.Event())
+    launchers = Launchers(root)
+    ending = Supervisor(sandbox, launchers.take(), log, bounds, check=True).run(threading.Event())
+    launchers.close()
     log.close()
     assert (ending.reason, ending.code) == (None, 0), (ending, log.tail)
     return json.loads(log.tail)

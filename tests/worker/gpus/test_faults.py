@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from gpubond.jobs.causes import XIDS
 from gpubond.jobs.reasons import Reason
+from gpubond.provider.executors.xid import Report
 from gpubond.provider.gpus.xids import AGEING_XIDS, MACHINE_XIDS
 
 from .machine import Machine
@@ -66,13 +68,13 @@ gpus.stop()
     place = "GPU 0 (00000000:19:00.0)"
     assert found == [
         [None, 0, "", ["out"]],
-        ["gpu_fault", 0, f"{place}: Xid 79: it has fallen off the bus", []],
-        ["gpu_fault", 0, f"{place}: Xid 119: its system processor does not answer", []],
+        ["gpu_fault", 0, f"{place}: Xid 79: the GPU has fallen off the bus", []],
+        ["gpu_fault", 0, f"{place}: Xid 119: the GPU's system processor does not answer", []],
         ["gpu_fault", 0, f"{place}: an ECC error that could not be corrected", []],
         [None, 0, "", ["out"]],
         [None, 0, "", ["out"]],
         ["cancelled", 0, "ended from outside", ["out"]],
-        ["launch_error", 1, "an illegal address (Xid 31)", ["out"]],
+        ["launch_error", 1, "an illegal address (Xid 31: memory page fault)", ["out"]],
         [None, 0, "", ["out"]],
         [None, 0, "", ["out"]],
     ]
@@ -158,9 +160,15 @@ def test_without_a_library_there_is_nothing_to_watch(tmp_path: object) -> None:
 def test_what_a_program_brings_about_is_no_fault_of_the_machine() -> None:
     # Exceptions of kernels, illegal addresses, what ends with them: whoever could have these taken for the machine's
     # fault could spoil a provider's record.
-    assert not {8, 11, 13, 31, 32, 43, 45, 68, 69, 109} & (set(MACHINE_XIDS) | set(AGEING_XIDS))
-    assert not set(MACHINE_XIDS) & set(AGEING_XIDS)
+    assert not {8, 11, 13, 31, 32, 43, 45, 68, 69, 109} & (MACHINE_XIDS | AGEING_XIDS)
+    assert not MACHINE_XIDS & AGEING_XIDS
     assert Reason.GPU_FAULT.fault == "machine"
+
+
+def test_a_line_of_the_kernels_log_is_of_one_gpu() -> None:
+    lost = Report("0000:3b:00", XIDS[79])
+    assert lost.is_of("00000000:3B:00.0") and lost.is_of("")
+    assert not lost.is_of("00000000:19:00.0") and not lost.is_of("00000001:3B:00.0")
 
 
 @pytest.mark.parametrize("recording", ["h100x2", "gtx1080", "gb10"])

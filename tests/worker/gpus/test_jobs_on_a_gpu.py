@@ -78,7 +78,7 @@ gpus.stop()
 print(json.dumps([found]))
 """
     )
-    assert found[:3] == ["gpu_fault", 113, "GPU 0 (00000000:19:00.0): Xid 79: it has fallen off the bus"]
+    assert found[:3] == ["gpu_fault", 113, "GPU 0 (00000000:19:00.0): Xid 79: the GPU has fallen off the bus"]
     assert found[4]["joules"] == 5
     assert "gpu_fault: GPU 0" in found[5]
 
