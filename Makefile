@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of tests/integration, those that need no worker: so the two halves of `make test` take the same time.
 DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py deploy.py verify_deployment.py)
 
-.PHONY: help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour bench-gas bench-worker bench-sandbox lint format abis constraints clean system
+.PHONY: podman help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour bench-gas bench-worker bench-sandbox lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -41,7 +41,7 @@ setup: system $(VENV)/.dev $(VENV)/.contracts abis ## install everything into .v
 demo: system $(VENV)/.run $(VENV)/.contracts ## rent GPU time on a local chain, from setup to the bill
 	@$(VENV)/bin/python demo/run.py
 
-test: system $(VENV)/.dev $(VENV)/.contracts ## lint, then every test, two suites at a time
+test: system podman $(VENV)/.dev $(VENV)/.contracts ## lint, then every test, two suites at a time
 	@$(MAKE) lint
 	ape run export_abis --check
 	@$(MAKE) -j2 test-contracts test-programs
@@ -57,7 +57,7 @@ test-programs:
 	@$(MAKE) test-integration
 	@$(MAKE) test-faults-sample
 
-test-worker: system $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packages
+test-worker: system podman $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packages
 	python -m pytest -p no:ape_test tests/worker
 
 test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
@@ -66,7 +66,7 @@ test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, and the arithmetic by exhaustion
 	python -m pytest -p no:ape_test tests/exact_money tests/stateful tests/mutation
 
-test-integration: system $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
+test-integration: system podman $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
 	python -m pytest -p no:ape_test tests/integration $(DEPLOYMENT_TESTS:%=--ignore=%)
 
 test-deployment: system $(VENV)/.dev $(VENV)/.contracts ## tests of Ape's commands, the console and the gas benchmark
@@ -124,6 +124,9 @@ clean: ## remove all that the other targets made
 
 system:
 	@tools/install_system.sh
+
+podman:
+	@tools/install_podman.sh
 
 # Two stages, so that the demo need not wait for the tools of developers.
 $(VENV)/.run: pyproject.toml constraints.txt tools/install_python.sh

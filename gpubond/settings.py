@@ -114,7 +114,18 @@ class ProviderSettings(_Section):
     """The policy of a worker."""
 
     address: Address = Field(description="the owner's address, which is the provider")
-    runtimes: tuple[Literal["python", "cuda"], ...] = Field(default=("python", "cuda"), min_length=1)
+    runtimes: tuple[Literal["python", "cuda", "container"], ...] = Field(default=("python", "cuda"), min_length=1)
+    container_engine: Literal["podman", "docker"] | None = Field(
+        default=None, description="what runs containers; None: podman, or docker where that is what works"
+    )
+    images: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="what names of containers' images may begin with; None: any public one"
+    )
+    max_image_mib: int = Field(default=16_384, ge=1, description="of one container image, unpacked")
+    image_cache_mib: int = Field(default=65_536, ge=1, description="of all images; the longest unused go first")
+    private_registries: tuple[str, ...] = Field(
+        default=(), description="host[:port] of registries of your own, reached on private addresses and by plain http"
+    )
     tiers: tuple[Literal["BASIC"], ...] = Field(default=("BASIC",), min_length=1)
     classes: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="resource classes whose jobs are taken; None: every offered one"

@@ -11,20 +11,25 @@ import click
 from gpubond.cli.command import reporting
 from gpubond.cli.output import facts, plain, print_json
 from gpubond.errors import BadInput
-from gpubond.jobs.template import RUNTIMES, write_job
+from gpubond.jobs.template import TEMPLATES, write_job
 from gpubond.jobs.validate import Report, validate_job_file
 
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--runtime", type=click.Choice(RUNTIMES), default="python", show_default=True, help="What runs it.")
+@click.option("--runtime", type=click.Choice(TEMPLATES), default="python", show_default=True, help="What runs it.")
+@click.option(
+    "--image",
+    metavar="REFERENCE",
+    help="For --runtime container: registry/repository@sha256:…, an image with /bin/sh.",
+)
 @reporting
-def init(directory: Path, runtime: str, as_json: bool) -> None:
+def init(directory: Path, runtime: str, image: str | None, as_json: bool) -> None:
     """Write a job that runs as it is into DIR: job.json, a program, a small input. Replaces nothing.
 
     Example: gpubond job init --runtime cuda squares
     """
-    path = write_job(directory, runtime)
+    path = write_job(directory, runtime, image)
     following = f"gpubond job validate {path}"
     if as_json:
         print_json({"job_file": str(path), "runtime": runtime, "next": following})

@@ -40,6 +40,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause("an output is not there after exit code 0", Reason.OUTPUT_MISSING),
     Cause("an output is a link, device, pipe, directory, hard link, or too large", Reason.OUTPUT_INVALID),
     Cause("an input has another size, type or shape than stated", Reason.INPUT_INVALID),
+    Cause("the image does not exist, is another than its digest says, is too large, or too slow", Reason.IMAGE_INVALID),
+    Cause("the image's registry does not answer", Reason.IMAGE_UNREACHABLE),
     Cause("bubblewrap could not set up, died, or did not end", Reason.SANDBOX_FAILURE),
     Cause("the runtime's own program could not start, or failed", Reason.INTERNAL),
     Cause("an Xid that is the GPU's or its driver's fault (below)", Reason.GPU_FAULT),

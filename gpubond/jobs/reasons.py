@@ -37,6 +37,8 @@ class Reason(StrEnum):
     OUTPUT_MISSING = "output_missing"
     OUTPUT_INVALID = "output_invalid"
     INPUT_INVALID = "input_invalid"
+    IMAGE_INVALID = "image_invalid"
+    IMAGE_UNREACHABLE = "image_unreachable"
     LOG_LIMIT = "log_limit"
     DISK_FULL = "disk_full"
     SANDBOX_FAILURE = "sandbox_failure"
@@ -155,6 +157,18 @@ _FACTS: dict[Reason, _Facts] = {
         "workload",
         "An input is not what the specification says of it (data type, shape or size).",
         "Make the buffers of the specification agree with the input files.",
+    ),
+    Reason.IMAGE_INVALID: _Facts(
+        111,
+        "workload",
+        "The container's image does not exist, is not what its digest says, is too large, or is none for this machine.",
+        "The job's log says which; correct container.image, or build a smaller image.",
+    ),
+    Reason.IMAGE_UNREACHABLE: _Facts(
+        110,
+        "machine",
+        "The registry of the container's image could not be reached.",
+        "It is tried again; see that the worker's machine reaches the registry.",
     ),
     Reason.LOG_LIMIT: _Facts(
         0, "workload", "The log was longer than what is kept, and was cut.", "Print less; no failure."

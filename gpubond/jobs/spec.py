@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from gpubond.errors import BadInput
+from gpubond.jobs.container_section import ContainerSection
 from gpubond.jobs.cuda_section import CudaSection
 from gpubond.jobs.model import Model, bad_input, each_bad_input, read_json
 from gpubond.jobs.paths import JobPath, find_clash
@@ -82,16 +83,17 @@ class JobSpec(Model):
 
     version: Version
     name: JobName
-    runtime: Literal["python", "cuda"]
+    runtime: Literal["python", "cuda", "container"]
     inputs: Annotated[tuple[InputFile, ...], Field(max_length=1024)]
     outputs: Annotated[tuple[JobPath, ...], Field(min_length=1, max_length=1024)]
     limits: Limits = Field(default_factory=Limits)
     python: PythonSection | None = None
     cuda: CudaSection | None = None
+    container: ContainerSection | None = None
 
     @model_validator(mode="after")
     def _sections_agree(self) -> JobSpec:
-        sections = {"python": self.python, "cuda": self.cuda}
+        sections = {"python": self.python, "cuda": self.cuda, "container": self.container}
         if sections[self.runtime] is None:
             raise ValueError(f"runtime is {self.runtime!r}, so the section {self.runtime!r} is needed")
         for name, section in sections.items():

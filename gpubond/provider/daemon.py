@@ -28,12 +28,11 @@ from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.executors import defences
-from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.executors.by_runtime import Executors
 from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gas_money import GasWatch
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
-from gpubond.provider.gpus.allocation import Gpus
 from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.note_key import NoteKey, announced, make_note_key
@@ -43,7 +42,7 @@ from gpubond.provider.sparing import Sparing
 from gpubond.provider.store_jobs import StoreJobs
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
-from gpubond.settings import GatewaySettings, Home, Settings
+from gpubond.settings import GatewaySettings, Home, OfferSettings, ProviderSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ class Daemon:
         if settings.provider is None or settings.gateway is None or settings.offer is None:
             raise _lacking(settings)
         note_key = _note_key(session.home, settings.gateway)
-        executor = self._make_executor(session, settings.provider.min_free_mib << 20, settings.offer.resource_class)
+        executor = self._make_executor(session, settings.provider, settings.offer)
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
             self._ask(lambda: self._require_operator(session, provider))
@@ -194,18 +193,17 @@ class Daemon:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
         logger.info("worker ended")
 
-    def _make_executor(self, session: Session, floor_bytes: int, class_name: str) -> ProcessExecutor:
+    def _make_executor(self, session: Session, provider: ProviderSettings, offer: OfferSettings) -> Executors:
         """What runs the jobs, once it has been tried and what is in force noted."""
         if self._unsandboxed:
             defences.require_development_chain(session.deployment.chain_id)
             logger.warning("%s: strangers' code runs WITHOUT A SANDBOX", session.deployment.chain_id)
-        gpus = Gpus(class_name)
-        executor = ProcessExecutor(session.home.work, floor_bytes=floor_bytes, bare=self._unsandboxed, gpus=gpus)
+        executor = Executors(session.home, provider, offer, bare=self._unsandboxed)
         executor.check()
         in_force = defences.here(sandboxed=not self._unsandboxed)
         in_force.note(session.home.directory)
         logger.info("sandbox: %s", in_force.words)
-        gpus.start()
+        executor.start()
         return executor
 
     def _loop(

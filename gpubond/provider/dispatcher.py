@@ -19,7 +19,7 @@ from gpubond.errors import BadInput, GpuBondError
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider.cancellations import CANCELLABLE, Cancellations, can_decline, decline_margin
-from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.executors.attempt import Executor
 from gpubond.provider.giving_back import GivingBack
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.payment import Payment
@@ -92,7 +92,7 @@ class Dispatcher:
         work: WorkLog,
         stores: BuyerStores,
         inputs: JobInputs,
-        executor: ProcessExecutor,
+        executor: Executor,
         provider: ProviderSettings,
         gateway: GatewaySettings,
         slots: int,
@@ -150,7 +150,7 @@ class Dispatcher:
         """After a start: runs of the former process died with it; they are taken up again from the beginning."""
         left = self._executor.end_leftovers()
         if left:
-            logger.info("ended %d processes of sandboxes that a former worker left", left)
+            logger.info("ended %d processes and containers that a former worker left", left)
         for work in self._work.unfinished():
             if work.state != WorkState.RUNNING:
                 continue

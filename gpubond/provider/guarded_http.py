@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -233,14 +233,16 @@ class GuardedHttp:
             raise _unusable(f"it redirects more than {MAX_REDIRECTS} times", url)
 
     @contextmanager
-    def _guarded(self, url: str, size: int) -> Iterator[None]:
-        """A request that moves so many bytes: in time, with the house's errors."""
-        self._deadline.at = time.monotonic() + PATIENCE_SECONDS + size / SLOWEST
+    def _guarded(self, url: str, size: int | None) -> Iterator[None]:
+        """A request that moves so many bytes (None: the caller sees to it that it ends): in time, with the house's
+        errors."""
+        self._deadline.at = float("inf") if size is None else time.monotonic() + PATIENCE_SECONDS + size / SLOWEST
         try:
             yield
         except (httpcore.UnsupportedProtocol, httpcore.LocalProtocolError, ValueError) as error:
             raise _unusable(f"it is no usable address ({type(error).__name__})", url) from None
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
+        # Not OSError: that would be the caller's own, as from a full disk.
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             raise Unreachable(
                 f"the address does not answer ({type(error).__name__})",
                 field="url",
@@ -249,6 +251,33 @@ class GuardedHttp:
             ) from None
         finally:
             self._deadline.at = float("inf")
+
+    @contextmanager
+    def answer(self, url: str, headers: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
+        """What `url` answers, whatever its status: status, headers (names in small letters), the bytes as they come.
+
+        The caller bounds how much it reads, and for how long. Headers that tell who asks do not follow a redirect to
+        another host.
+
+        Raises:
+            Refused: the address is none to reach.
+            Unreachable: it does not answer, or breaks off.
+        """
+        asked = urlsplit(url).netloc
+        with self._guarded(url, None):
+            for _ in range(MAX_REDIRECTS + 1):
+                self._require_scheme(url)
+                sent = [*_headers(url), *(headers.items() if urlsplit(url).netloc == asked else ())]
+                with self._pool.stream("GET", url, headers=sent, extensions=_TIMEOUTS) as response:
+                    if response.status in _REDIRECTS:
+                        url = urljoin(url, _header(response, b"location") or "")
+                        continue
+                    named = {
+                        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+                    }
+                    yield response.status, named, response.iter_stream()
+                    return
+            raise _unusable(f"it redirects more than {MAX_REDIRECTS} times", url)
 
     def _require_scheme(self, url: str) -> None:
         scheme = urlsplit(url).scheme

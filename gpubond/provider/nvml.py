@@ -24,8 +24,10 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Slice:
-    """One MIG instance: a GPU's slice with memory and processors of its own. The two numbers name its device nodes."""
+    """One MIG instance: a GPU's slice with memory and processors of its own. The two instances name its device nodes;
+    `number` is where it stands among the GPU's slices."""
 
+    number: int
     uuid: str
     name: str
     memory_mib: int | None
@@ -179,6 +181,7 @@ def _slices(nvml: Any, handle: Any) -> Iterator[Slice]:
             continue
         memory = value(nvml.nvmlDeviceGetMemoryInfo, piece)
         yield Slice(
+            number=number,
             uuid=str(nvml.nvmlDeviceGetUUID(piece)),
             name=str(nvml.nvmlDeviceGetName(piece)),
             memory_mib=None if memory is None else memory.total // _MIB,

@@ -40,6 +40,11 @@ def refusal_of_spec(terms: JobTerms, spec: JobSpec, provider: ProviderSettings, 
         return f"runtime {spec.runtime!r} is not served here; served: {', '.join(provider.runtimes)}"
     if not gateway.fetch_urls and any(item.url is not None for item in spec.inputs):
         return "this worker fetches no inputs by url: upload them"
+    if spec.container is not None and provider.images is not None:
+        # Whole parts of a name: ghcr.io/me allows ghcr.io/me/x and not ghcr.io/mean.
+        name = spec.container.image.partition("@")[0] + "/"
+        if not any(name.startswith(allowed.rstrip("/") + "/") for allowed in provider.images):
+            return f"this worker runs images of {', '.join(provider.images)} only"
     return _refusal_of_limits(terms, spec, provider, gateway)
 
 

@@ -105,6 +105,7 @@ def test_four_things_wrong_are_seen_and_no_others(market: Marketplace) -> None:
     skipped = findings(document, "skipped")
     assert {name: item["found"] for name, item in skipped.items()} == {
         "sandbox": "not checked: it needs store",
+        "containers": "not checked: it needs store",
         "allowance": "not checked: it needs stake",
         "offer": "not checked: it needs store",
         "endpoint": "not checked: it needs store",

@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     Check("disk", "disk space", machine.disk, needs=("settings",)),
     Check("memory", "memory", machine.memory, needs=("settings",)),
     Check("sandbox", "sandbox", machine.sandbox, needs=("settings", "store")),
+    Check("containers", "containers", machine.containers, needs=("settings", "store")),
     Check("gpu", "driver and GPU", machine.gpu, needs=("settings",)),
     Check("deployment", "deployment file", chain.deployment_file, needs=("settings",)),
     Check("node", "node", chain.node, needs=("settings",)),

@@ -9,6 +9,7 @@ import shutil
 from gpubond.provider import devices, nvml
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
 from gpubond.provider.executors import cgroups, defences, seccomp
+from gpubond.provider.executors.by_runtime import container_executor
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.gpus.units import machine_units, missing_nodes, sellable
 from gpubond.provider.gpus.words import summary
@@ -71,6 +72,23 @@ def sandbox(subject: Subject) -> Finding:
             '"Delegate=memory pids cpu", as in packaging/gpubond-provider.service, or as root',
         )
     return ok(words)
+
+
+def containers(subject: Subject) -> Finding:
+    """A container can be made, if jobs in containers are served."""
+    if "container" not in subject.provider.runtimes:
+        return ok('not served; to run images of buyers, add "container" to provider.runtimes')
+    executor = container_executor(subject.home, subject.provider, subject.offer)
+    executor.check()
+    engine = executor.engine()
+    seen = "" if devices.has_gpu() is False else "; GPUs by CDI"
+    if not engine.cgroups:
+        return warning(
+            f"{engine.words}{seen}",
+            "let the worker make groups: run it as root, or on a machine with cgroup version 2 as a service of systemd "
+            "with Delegate=yes",
+        )
+    return ok(f"{engine.words}{seen}")
 
 
 def gpu(subject: Subject) -> Finding:  # noqa: PLR0911  # one for each thing that can be found

@@ -54,3 +54,9 @@ class Executor(Protocol):
         on_log: Callable[[bytes], None] | None = None,
     ) -> Attempt:
         """Run the job to its end and report. A leftover of an earlier attempt is wiped first."""
+
+    def has_room(self, spec: JobSpec) -> bool:
+        """Whether the disk has as much room as the job may use."""
+
+    def end_leftovers(self) -> int:
+        """Ends what a worker that died left running; returns how many processes that were."""

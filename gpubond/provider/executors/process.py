@@ -9,9 +9,7 @@ process namespace: all end when its first one is killed, whatever signals they i
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -19,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gpubond
-from gpubond.errors import BadInput, MissingTool
+from gpubond.errors import MissingTool
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
@@ -40,10 +38,10 @@ from gpubond.provider.executors.sandbox import (
     set_up_remedy,
 )
 from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
+from gpubond.provider.executors.workplace import Workplace, attempt_of
 from gpubond.provider.gpus.allocation import Gpus, Share
 
 _MIB = 1 << 20
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _OPEN_FILES = 1024
 _FLOOR_BYTES = 16 * _MIB
 _SIGKILLED = 128 + 9
@@ -57,7 +55,7 @@ nvrtc_version()
 """
 
 
-class ProcessExecutor:
+class ProcessExecutor(Workplace):
     """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`.
 
     A job that fails while less than `floor_bytes` are free, and less than it may still use, fails by the machine's
@@ -74,12 +72,12 @@ class ProcessExecutor:
         bare: bool = False,
         gpus: Gpus | None = None,
     ) -> None:
-        self._root = work_root.resolve()
+        super().__init__(work_root, outer_user())
         self._bare = bare
         self._max_log_bytes = max_log_bytes
         self._gpus = Gpus() if gpus is None else gpus
         self._floor_bytes = max(floor_bytes, _FLOOR_BYTES)
-        self._launchers = Launchers(self._root)
+        self._launchers = Launchers(self.root)
 
     def check(self) -> None:
         """Make a sandbox and start Python with NumPy in it.
@@ -89,7 +87,7 @@ class ProcessExecutor:
         """
         if not self._bare:
             find_bwrap()
-            refuse_exposed(self._root)
+            refuse_exposed(self.root)
         if not devices.has_gpu() and not any(map(shutil.which, ("g++", "c++", "clang++"))):
             raise MissingTool(
                 "no C++ compiler is installed; without a GPU, `cuda` jobs run through one (class cpu-sim)",
@@ -97,7 +95,7 @@ class ProcessExecutor:
                 remedy="install one: apt-get install g++",
             )
         name = f"check-{os.getpid()}-{threading.get_ident()}"
-        directory = self._fresh(name)
+        directory = self.fresh(name)
         try:
             (directory / "spec.json").write_bytes(b"{}")
             sandbox = Sandbox(
@@ -131,26 +129,7 @@ class ProcessExecutor:
 
     def end_leftovers(self) -> int:
         """Ends sandboxes of a worker that died; returns how many processes there were."""
-        return end_leftovers(self._root)
-
-    def log_path(self, job_id: str) -> Path:
-        """Where the log of the job's latest attempt lies, or will lie."""
-        return self._directory(job_id) / "log.txt"
-
-    def has_room(self, spec: JobSpec) -> bool:
-        """Whether the disk has as much room as the job may use; a job that meets a full disk fails by no fault of its
-        own, and nobody could tell."""
-        place = self._root if self._root.exists() else self._root.parent
-        return shutil.disk_usage(place).free >= spec.limits.disk_mib * _MIB
-
-    def wipe(self, job_id: str) -> None:
-        """Remove everything of the job's attempts: directory, log, outputs. No attempt may be running."""
-        directory = self._directory(job_id)
-        # Not shutil.rmtree: it recurses, and a hostile job nests directories deeper than that can follow.
-        remove = ["rm", "-rf", "--one-file-system", "--", str(directory)]
-        if subprocess.run(remove, stderr=subprocess.DEVNULL, check=False).returncode != 0:
-            subprocess.run(["chmod", "-R", "u+rwX", "--", str(directory)], check=False)
-            subprocess.run(remove, check=True)
+        return end_leftovers(self.root)
 
     def run(
         self,
@@ -169,7 +148,7 @@ class ProcessExecutor:
         if not self._bare:
             find_bwrap()
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
-        directory = self._fresh(job_id)
+        directory = self.fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
         share = Share()
         try:
@@ -177,15 +156,15 @@ class ProcessExecutor:
             for item in spec.inputs:
                 if blobs.size(item.sha256) != item.size:
                     detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
-                    return self._attempt(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
-            self._lay_out(directory, spec)
+                    return attempt_of(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
+            self.lay_out(directory, spec)
             if self._bare:
                 for path, file in inputs.items():
                     shutil.copyfile(file, directory / "job" / path)
             sandbox = _sandbox(directory, spec, plan, inputs, bare=self._bare)
             share = self._gpus.share(plan.gpu, cancel, log)
             if share.refusal is not None:
-                return self._attempt(log, share.refusal, plan.device, {})
+                return attempt_of(log, share.refusal, plan.device, {})
             share.equip(sandbox)
             share.start()
             bounds = Bounds(
@@ -211,7 +190,7 @@ class ProcessExecutor:
                     reason, detail = Reason.DISK_FULL, f"{Reason.DISK_FULL.meaning} It ended so: {detail}"
                 ending = Ending(ending.code, reason, detail, ending.seconds)
             ending, outputs = share.finish(ending, outputs)
-            return replace(self._attempt(log, ending, share.device(plan.device), outputs), energy=share.energy)
+            return replace(attempt_of(log, ending, share.device(plan.device), outputs), energy=share.energy)
         finally:
             share.release()
             log.close()
@@ -226,56 +205,6 @@ class ProcessExecutor:
                 spec_file=str(directory / "spec.json"),
             )
         return runtimes.plan_for(spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE)
-
-    def _attempt(self, log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:
-        reason = ending.reason or Reason.OK
-        log.remark(f"ended after {ending.seconds} s: {reason.value}: {ending.detail}")
-        # Only an ending by itself keeps its own exit code; a job that was ended, or failed after, gets the reason's.
-        own = reason in (Reason.NONZERO_EXIT, Reason.LAUNCH_ERROR) and ending.code != 0
-        return Attempt(
-            exit_code=ending.code if own else reason.exit_code,
-            reason=reason,
-            seconds=ending.seconds,
-            detail=ending.detail,
-            log_path=log.path,
-            log_truncated=log.truncated,
-            outputs=outputs,
-            device=device,
-        )
-
-    def _directory(self, job_id: str) -> Path:
-        if not _JOB_ID.fullmatch(job_id):
-            raise BadInput(
-                "not a job id", field="job_id", value=job_id[:100], remedy="use letters, digits, '-' and '_'"
-            )
-        return self._root / job_id
-
-    def _fresh(self, job_id: str) -> Path:
-        """An empty directory for an attempt, with `job/` in it that belongs to the job's user."""
-        directory = self._directory(job_id)
-        self.wipe(job_id)
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700)
-        _own_directory(directory / "job")
-        return directory
-
-    def _lay_out(self, directory: Path, spec: JobSpec) -> None:
-        """Write the specification, and make the directories in which inputs and outputs lie."""
-        (directory / "spec.json").write_bytes(spec.canonical())
-        (directory / "spec.json").chmod(0o444)
-        for path in [*(item.path for item in spec.inputs), *spec.outputs]:
-            place = directory / "job"
-            for part in path.split("/")[:-1]:
-                place /= part
-                if not place.exists():
-                    _own_directory(place)
-
-
-def _own_directory(path: Path) -> None:
-    path.mkdir(mode=0o700)
-    user = outer_user()
-    if user is not None:
-        os.chown(path, user, user)
 
 
 def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path], *, bare: bool) -> Sandbox:

@@ -21,7 +21,7 @@ from gpubond.provider.executors.supervise import Ending
 from gpubond.provider.gpus import units as gpu_units
 from gpubond.provider.gpus.clear import NotCleared, clear
 from gpubond.provider.gpus.energy import Meter
-from gpubond.provider.gpus.units import Unit, machine_units
+from gpubond.provider.gpus.units import Unit, cdi_name, machine_units
 from gpubond.provider.gpus.watch import Fault, Watch
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,11 @@ class Share:
     def device(self, otherwise: str) -> str:
         """What the job runs on; `otherwise` where that is no GPU."""
         return otherwise
+
+    @property
+    def cdi_name(self) -> str | None:
+        """What containers know the job's GPU by; None without one."""
+        return None
 
     def equip(self, sandbox: Sandbox) -> None:
         """Shows the job's GPU to the sandbox, and no other."""
@@ -165,6 +170,10 @@ class Held(Share):
 
     def device(self, otherwise: str) -> str:
         return self.unit.name
+
+    @property
+    def cdi_name(self) -> str | None:
+        return cdi_name(self.unit)
 
     def equip(self, sandbox: Sandbox) -> None:
         sandbox.gpu = {str(Path("/dev") / node.relative_to(gpu_units.DEV)): node for node in self.unit.nodes}

@@ -14,6 +14,9 @@ DEV = Path("/dev")
 # Which capability is which device node: lines like `gpu0/gi9/ci0/access 84`.
 MIG_MINORS = Path("/proc/driver/nvidia-caps/mig-minors")
 
+# Where `nvidia-ctk cdi generate` writes.
+CDI_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
+
 # Every job on a GPU needs these beside the GPU's own; the last is for tools, and not everywhere.
 _COMMON = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
 _NEEDED = ("nvidiactl", "nvidia-uvm")
@@ -25,7 +28,7 @@ class Unit:
 
     uuid: as CUDA knows it, None where only the device nodes tell of it. gpu: of the whole GPU, for the library.
     gpu_instance: of a slice. nodes: its device nodes and those that every job needs. busy_with: how many processes
-    compute on it. bus_id: its PCI address, "" if it is not known.
+    compute on it. bus_id: its PCI address, "" if it is not known. number: as the driver counts them; `0:1` of a slice.
     """
 
     uuid: str | None
@@ -38,6 +41,7 @@ class Unit:
     nodes: tuple[Path, ...]
     busy_with: int = 0
     bus_id: str = ""
+    number: str = "0"
 
     @property
     def key(self) -> str:
@@ -65,6 +69,7 @@ def units_of(driver: nvml.Driver) -> list[Unit]:
                     nodes=_existing(own),
                     busy_with=len(gpu.processes),
                     bus_id=gpu.bus_id,
+                    number=str(gpu.index),
                 )
             )
             continue
@@ -83,6 +88,7 @@ def units_of(driver: nvml.Driver) -> list[Unit]:
                     gpu_instance=piece.gpu_instance,
                     nodes=_existing(own, *nodes),
                     bus_id=gpu.bus_id,
+                    number=f"{gpu.index}:{piece.number}",
                 )
             )
     return units
@@ -122,6 +128,14 @@ def missing_nodes(unit: Unit) -> list[Path]:
     if unit.gpu_instance is not None and sum(name.startswith("nvidia-cap") for name in there) < 2:
         missing.append(DEV / "nvidia-caps" / "nvidia-cap<N>")
     return missing
+
+
+def cdi_name(unit: Unit) -> str:
+    """What containers know the unit by: its uuid where this machine's description (CDI) has it, else its number."""
+    files = [file for folder in CDI_FOLDERS if folder.is_dir() for file in sorted(folder.iterdir()) if file.is_file()]
+    if unit.uuid is not None and any(unit.uuid.encode() in file.read_bytes() for file in files):
+        return unit.uuid
+    return unit.number
 
 
 def _existing(*own: Path) -> tuple[Path, ...]:

@@ -73,6 +73,23 @@ def test_a_gpu_that_is_cut_into_slices(machine_with: Callable[[str], Machine]) -
     assert [row[0] for row in found["rows"]] == [0, "0/2", "0/9", "0/10"]
 
 
+def test_containers_know_a_gpu_by_uuid_or_number(machine_with: Callable[[str], Machine]) -> None:
+    machine = machine_with("a100-mig")
+    names = """
+names = []
+folder = machine.directory / "cdi"
+units.CDI_FOLDERS = (folder, machine.directory / "none")
+for text in ("", "devices:\\n- name: 0:3\\n- name: MIG-63feeb45-94c6-50da-8f8f-2a3b7d1e9c06\\n"):
+    folder.mkdir(exist_ok=True)
+    (folder / "nvidia.yaml").write_text(text)
+    names.append([units.cdi_name(unit) for unit in found])
+print(json.dumps(names))
+"""
+    by_number, by_uuid = machine.run(LOOK.partition("print(")[0] + names)
+    assert by_number == ["0:0", "0:1", "0:3"]
+    assert by_uuid == ["0:0", "0:1", "MIG-63feeb45-94c6-50da-8f8f-2a3b7d1e9c06"]
+
+
 @pytest.mark.parametrize("recording", ["rtx4090", "gtx1080", "gb10"])
 def test_what_a_card_does_not_tell_is_left_out(machine_with: Callable[[str], Machine], recording: str) -> None:
     found = machine_with(recording).run(LOOK)

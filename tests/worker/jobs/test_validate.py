@@ -32,6 +32,24 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_job_for_a_container_names_an_image_by_digest(tmp_path: Path) -> None:
+    image = f"docker.io/library/busybox@sha256:{'ab' * 32}"
+    for wrong in (None, "docker.io/library/busybox:latest"):
+        with pytest.raises(BadInput) as caught:
+            write_job(tmp_path / "new", "container", wrong)
+        assert (caught.value.field, "digest" in caught.value.message) == ("--image", True)
+    with pytest.raises(BadInput):
+        write_job(tmp_path / "new", "python", image)
+    assert not (tmp_path / "new").exists()
+    written = run(tmp_path, "init", "--runtime", "container", "--image", image, "new")
+    assert written.returncode == 0, written
+    checked = run(tmp_path, "validate", "new/job.json", "--json")
+    assert checked.returncode == 0, checked
+    spec, files = load_job_file(tmp_path / "new" / "job.json")
+    assert spec.container is not None and spec.container.image == image
+    assert len(files) == 2
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_written_job_is_valid_and_nothing_is_replaced(runtime: str, tmp_path: Path) -> None:
     written = run(tmp_path, "init", "--runtime", runtime, "new/job")

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the kernel's group of a container met its limit of memory: asked of the group itself, while it is there.
+
+Not every engine says so afterwards: podman 4.3 does not where the groups are of version 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+
+
+class MemoryGroup:
+    """The group of a process. `met`: its limit was met; `killed`: a process was killed for it. Both as last seen."""
+
+    def __init__(self, process: int) -> None:
+        self.met = False
+        self.killed = False
+        self._folder = _folder_of(process)
+
+    def look(self) -> None:
+        """Asks once more; silence, as of a group that has gone, changes nothing."""
+        if self._folder is None:
+            return
+        # Version 2 has memory.events, version 1 the two others.
+        for name, fact in (("memory.events", "max"), ("memory.events", "oom_kill"), ("memory.oom_control", "oom_kill")):
+            with contextlib.suppress(OSError, ValueError):
+                found = dict(line.split() for line in (self._folder / name).read_text().splitlines())
+                if int(found.get(fact, 0)) > 0:
+                    self.met = True
+                    self.killed = self.killed or fact == "oom_kill"
+        with contextlib.suppress(OSError, ValueError):
+            self.met = self.met or int((self._folder / "memory.failcnt").read_text()) > 0
+
+
+def _folder_of(process: int) -> Path | None:
+    try:
+        lines = Path(f"/proc/{process}/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    paths = {controllers: path.lstrip("/") for _, controllers, path in (line.split(":", 2) for line in lines)}
+    for controllers, path in paths.items():
+        if "memory" in controllers.split(","):
+            return _ROOT / "memory" / path
+    return _ROOT / paths[""] if "" in paths else None
