@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of tests/integration, those that need no worker: so the two halves of `make test` take the same time.
 DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py deploy.py verify_deployment.py)
 
-.PHONY: podman help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults bench-gas bench-worker lint format abis constraints clean system
+.PHONY: podman help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour bench-gas bench-worker bench-sandbox lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -87,8 +87,14 @@ test-faults: system $(VENV)/.dev $(VENV)/.contracts ## 300 faults that no job ma
 	python -m tests.faults.run --faults $(or $(FAULTS),300) --seed $(or $(SEED),1) --note "$(NOTE)" \
 	  --output benchmarks/results/faults.json --page docs/reliability.md
 
+tour: system $(VENV)/.dev $(VENV)/.contracts ## try every command as a newcomer would, and write docs/commands.md
+	python -m tests.integration.tour docs/commands.md
+
 bench-worker: system $(VENV)/.dev $(VENV)/.contracts ## what the worker costs: waiting, overhead, a thousand jobs, idleness
 	python benchmarks/worker.py
+
+bench-sandbox: system $(VENV)/.dev ## what sandboxes cost: their start, and a job of 30 seconds in each
+	python benchmarks/sandbox.py
 
 bench-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of everything, beside the peers'
 	python benchmarks/gas.py

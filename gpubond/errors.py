@@ -6,7 +6,8 @@ The command line prints them and exits with `exit_code`; programs read `as_dict(
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 
 class GpuBondError(Exception):
@@ -39,6 +40,12 @@ class GpuBondError(Exception):
         if self.remedy is not None:
             parts.append(f"  remedy: {self.remedy}")
         return "\n".join(parts)
+
+    def naming(self, field: str | None) -> Self:
+        """The same error with another name for the field."""
+        other = copy.copy(self)
+        other.field = field
+        return other
 
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-ready data: code, message, field, value, remedy."""
@@ -106,3 +113,10 @@ class KeyInUse(GpuBondError):
 
     exit_code = 9
     code = "key_in_use"
+
+
+class Interrupted(GpuBondError):
+    """Ended by Ctrl-C, and nothing is lost: `gpubond job resume` goes on with a job; look before you repeat others."""
+
+    exit_code = 130
+    code = "interrupted"

@@ -8,7 +8,10 @@ keystore comes from `GPUBOND_PASSPHRASE`, `GPUBOND_PASSPHRASE_FILE` or a prompt.
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+import typing
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -142,16 +145,22 @@ class ProviderSettings(_Section):
     collect_fees_from: Decimal = Field(
         default=Decimal(1), ge=0, description="fees of answers, in whole tokens, that pay for collecting them"
     )
+    settle_wait_seconds: int = Field(
+        default=0, ge=0, le=86_400, description="that a due payment may wait for others, so that they share the gas"
+    )
     grace_seconds: float = Field(default=30, ge=0, le=86_400, description="that runs may go on after SIGTERM")
     low_gas_jobs: int = Field(default=20, ge=0, description="warn when gas money is left for fewer jobs")
 
 
 class GatewaySettings(_Section):
-    """Where buyers deliver inputs and fetch outputs."""
+    """Where buyers deliver inputs and fetch outputs; or without a listening port, how buyers' stores are reached."""
 
+    listen: bool = Field(default=True, description="false: no port; jobs come and go through their buyers' stores")
     host: str = "127.0.0.1"
     port: int = Field(default=8700, ge=1, le=65_535)
-    url: str = Field(pattern=r"^https?://", max_length=128, description="how buyers reach it")
+    url: str | None = Field(
+        default=None, pattern=r"^https?://", max_length=128, description="how buyers reach it; needed if it listens"
+    )
     max_blob_mib: int = Field(default=1024, ge=1)
     max_connections: int = Field(default=256, ge=8, le=8192, description="at once, from all addresses")
     max_connections_per_address: int = Field(default=32, ge=1, description="at once, from one IPv4 or IPv6/64")
@@ -172,6 +181,35 @@ class GatewaySettings(_Section):
             raise ValueError("give both tls_cert and tls_key, or neither")
         return self
 
+    @model_validator(mode="after")
+    def _listens_somewhere(self) -> GatewaySettings:
+        if self.listen and self.url is None:
+            raise ValueError("give url, how buyers reach it; or listen = false, for a provider without a gateway")
+        return self
+
+
+class StoreSettings(_Section):
+    """A buyer's own store: how jobs reach providers without a gateway. Credentials of S3 come from where AWS' own tools
+    take them, those of a web server from ~/.netrc."""
+
+    url: str = Field(
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|https?://[^\s?#@]+)$",
+        description="s3://bucket/prefix, or the address of a web server that takes PUT",
+    )
+    endpoint_url: str | None = Field(default=None, pattern=r"^https?://", description="of another S3 than Amazon's")
+    public_notes: bool = Field(
+        default=False, description="S3: anybody may read <prefix>/note/, so that a hire names a shorter address"
+    )
+    always: bool = Field(default=False, description="use the store also with providers that have a gateway")
+
+    @model_validator(mode="after")
+    def _https(self) -> StoreSettings:
+        for name in ("url", "endpoint_url"):
+            value = f"{getattr(self, name) or ''}/"
+            if value.startswith("http://") and not re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", value):
+                raise ValueError(f"{name} must be https: what is read and written is a job's data")
+        return self
+
 
 class Settings(BaseSettings):
     """All settings of one home folder."""
@@ -184,6 +222,7 @@ class Settings(BaseSettings):
     provider: ProviderSettings | None = None
     gateway: GatewaySettings | None = None
     offer: OfferSettings | None = None
+    store: StoreSettings | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -253,14 +292,45 @@ class Home:
         try:
             return Settings()  # type: ignore[call-arg]  # the sources supply the fields
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadSettings(
-                f"{self.settings_file}: {where}: {first['msg']}",
-                field=where,
-                value=first.get("input"),
-                remedy=f"correct it in {self.settings_file}, or in GPUBOND_{where.upper().replace('.', '__')}",
-            ) from None
+            raise _wrong(error, self.settings_file) from None
+
+
+# What pydantic says, as a person would.
+_FORMS = {"^https?://": "must begin with http:// or https://", "^wss?://": "must begin with ws:// or wss://"}
+
+
+def _wrong(error: ValidationError, path: Path) -> BadSettings:
+    """The first thing that is wrong, where it stands, and what it was meant to be."""
+    # A misspelt name first: what it was meant to be is then missing as well.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    names = [str(part) for part in first["loc"]]
+    where, value, words = ".".join(names), first.get("input"), first["msg"].removeprefix("Value error, ")
+    words = words.replace("Input should be", "must be")
+    variable = "GPUBOND_" + "__".join(names).upper()
+    place = f"the environment's {variable}" if variable in os.environ else str(path)
+    remedy = f"correct it in {place}"
+    if first["type"] == "missing":
+        words = "is missing" if len(names) > 1 else "the section is missing"
+        remedy = f"add it to {path}; `init` writes a whole file into a new folder, to copy from"
+    elif first["type"] == "extra_forbidden":
+        words, value = "there is no such setting", None
+        near = difflib.get_close_matches(names[-1], _setting_names(names[0]), 1)
+        remedy += f": perhaps {names[0]}.{near[0]} is meant" if near else ", or remove it"
+    elif first["type"] == "string_pattern_mismatch":
+        pattern = str(first.get("ctx", {}).get("pattern"))
+        words = _FORMS.get(pattern, f"is not of the form {pattern}")
+    scalar = value if isinstance(value, str | int | float | bool) else None
+    return BadSettings(f"{where}: {words}", field=where, value=scalar, remedy=remedy)
+
+
+def _setting_names(section: str) -> list[str]:
+    kinds = typing.get_args(Settings.model_fields[section].annotation) or (Settings.model_fields[section].annotation,)
+    return [
+        field.alias or name
+        for kind in kinds
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
+        for name, field in kind.model_fields.items()
+    ]
 
 
 def _check_names(path: Path) -> None:
@@ -271,14 +341,19 @@ def _check_names(path: Path) -> None:
         document: dict[str, Any] = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettings(
-            f"{path} is not TOML: {error}", field="settings file", value=str(path), remedy="correct that line"
+            f"the settings are not TOML: {error}",
+            field="settings file",
+            value=str(path),
+            remedy="correct that line; text stands in quotes, a section's name in brackets",
         ) from None
-    unknown = set(document) - set(Settings.model_fields)
+    unknown = sorted(set(document) - set(Settings.model_fields))
     if unknown:
+        near = difflib.get_close_matches(unknown[0], Settings.model_fields, 1)
         raise BadSettings(
-            f"{path}: unknown section {sorted(unknown)[0]!r}",
-            field=sorted(unknown)[0],
-            remedy=f"sections are: {', '.join(Settings.model_fields)}",
+            "there is no such section" if isinstance(document[unknown[0]], dict) else "it stands outside any section",
+            field=unknown[0],
+            remedy=f"correct it in {path}{f': perhaps [{near[0]}] is meant' if near else ''}; sections are: "
+            + ", ".join(Settings.model_fields),
         )
 
 

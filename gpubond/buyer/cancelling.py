@@ -15,6 +15,7 @@ from gpubond.buyer.desk import Desk
 from gpubond.buyer.gateway_client import NotSeenYet
 from gpubond.buyer.hiring import Hiring
 from gpubond.buyer.job_view import JobView, moment_text
+from gpubond.buyer.way import is_silence
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status
 from gpubond.errors import BadInput, Refused, Unreachable
@@ -97,7 +98,7 @@ def cancel_job(desk: Desk, view: JobView) -> Cancelled:
         with desk.gateway(record) as gateway:
             answer = gateway.cancel()
     except (Unreachable, NotSeenYet) as error:
-        if isinstance(error, Unreachable) and error.field != "gateway":
+        if not is_silence(error):
             raise
         raise Unreachable(
             f"the wish is noted here, but the provider has not heard it: {error.message}",

@@ -13,6 +13,7 @@ with Buyer.open(Path("~/.gpubond/buyer")) as buyer:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,9 +24,9 @@ from gpubond.buyer.delivery import Delivery
 from gpubond.buyer.demands import Demanding
 from gpubond.buyer.desk import Desk
 from gpubond.buyer.fetching import fetch_outputs
-from gpubond.buyer.gateway_client import gateway_answers
+from gpubond.buyer.handing_over import clean_box
 from gpubond.buyer.hiring import HireRefused, Hiring, NotWanted
-from gpubond.buyer.job_view import JobView
+from gpubond.buyer.job_view import JobView, failed_for_nothing
 from gpubond.buyer.listing import Listed, list_all
 from gpubond.buyer.orders import OrderRecord, Submission
 from gpubond.buyer.quotes import Prepared, Quote, choose, quote_all
@@ -87,7 +88,7 @@ class Buyer(Demanding):
         """Offers for a run of at most so many seconds; see `quote_all`."""
         self._session.sync()
         coin_price = self._session.settings.chain.coin_price
-        return quote_all(
+        quotes = quote_all(
             self._contracts,
             self._session.index,
             buyer=self._session.address,
@@ -95,6 +96,8 @@ class Buyer(Demanding):
             class_name=class_name,
             coin_units=None if coin_price is None else self._contracts.token_info.units(coin_price, "chain.coin_price"),
         )
+        obstacle = self._desk.reach.obstacle
+        return [replace(item, obstacle=obstacle(item.endpoint, item.record.offer, seconds)) for item in quotes]
 
     def prepare(
         self,
@@ -121,8 +124,9 @@ class Buyer(Demanding):
         Raises:
             BadInput: the job, its CUDA source or an argument is wrong; the field is named.
             NotEnough: no offer within `max_price`, or wallet and balance together do not cover it.
-            Refused: no offer can be hired now.
-            Unreachable: no provider's gateway answers.
+            Refused: no offer can be hired now; or this buyer's store cannot be used by the provider.
+            Unreachable: no provider's gateway answers, or the store does not.
+            BadSettings, MissingTool: the store needs credentials, or boto3.
         """
         spec, files = load_job_file(job_file)
         interrupted = None if again else self._hiring.interrupted(spec.hash())
@@ -148,11 +152,15 @@ class Buyer(Demanding):
             offer_id=offer,
             provider=provider,
             max_price=units,
-            answers=gateway_answers,
+            answers=self._desk.reach.answers,
+            text=self._contracts.token_info.text,
         )
         self._require_funds(quote.most)
+        recipient = self._desk.reach.recipient(quote.endpoint)
+        if recipient is not None:
+            notes += self._desk.reach.check(spec)
         pinned = offer is not None or provider is not None
-        return Prepared(spec, files, quote, limit, tuple(notes), class_name, units, pinned)
+        return Prepared(spec, files, quote, limit, tuple(notes), class_name, units, pinned, recipient)
 
     def begin(self, prepared: Prepared, retry: int = 0) -> Submission:
         """Stores a submission; nothing is sent yet. `resume` does the rest, after any interruption as well.
@@ -235,7 +243,11 @@ class Buyer(Demanding):
             set_code(submission.id, SubmissionCode.OPEN)
         view = self.wait(job, on_log=on_log)
         boundary("buy:end_seen")
-        if view.code not in _TRY_AGAIN:
+        for_nothing = submission.retries > 0 and failed_for_nothing(view.record)
+        if for_nothing and view.record.status == Status.COMMITTED:
+            self._session.on_progress("the run failed by the machine's fault and costs nothing: taking the money back")
+            self.release(job)
+        elif view.code not in _TRY_AGAIN and not for_nothing:
             ended = SubmissionCode.RUN_FAILED if view.failed else SubmissionCode.DELIVERED
             set_code(submission.id, ended, view.explanation)
             return view
@@ -292,6 +304,7 @@ class Buyer(Demanding):
 
     def follow(self, job: str, on_log: Callable[[bytes], None]) -> JobView:
         """The job's log as it comes, until the run ends; it goes on where it was if the gateway was away."""
+        self._desk.own(job)
         return self._delivery.wait(job, on_log=on_log)
 
     def logs(self, job: str, offset: int = 0) -> Iterator[bytes]:
@@ -302,6 +315,23 @@ class Buyer(Demanding):
         """Fetches the outputs and checks every byte against the root on chain; see `fetch_outputs`."""
         return fetch_outputs(self._desk, job, directory)
 
+    def clean(self, job: str) -> int:
+        """Removes from this buyer's store what lies there of a job that has ended; returns how many objects at most.
+
+        Raises:
+            Refused: the job has not ended, or did not go through the store.
+        """
+        record = self.record(job)
+        order = self._desk.order_of(record)
+        if not record.status.final or order is None or order.box is None:
+            raise Refused(
+                "the job has not ended" if not record.status.final else "nothing of this job lies in your store",
+                field="job",
+                value=job,
+                remedy="`gpubond job status` says what it waits for; a lifecycle rule of the store removes all in time",
+            )
+        return clean_box(self._desk, order)
+
     def cancel(self, job: str) -> Cancelled:
         """Ends a job that has no result yet, or a submission that is not hired; see `cancel_job`."""
         if job.startswith("s-"):
@@ -309,6 +339,7 @@ class Buyer(Demanding):
             if isinstance(ended, Cancelled):
                 return ended
             job = ended
+        self._desk.own(job)
         return cancel_job(self._desk, self.status(job))
 
     def release(self, job: str) -> JobRecord:
@@ -335,7 +366,7 @@ class Buyer(Demanding):
                 + (f", and due in {left} s" if record.status == Status.ACTIVE else ""),
                 field="job",
                 value=job,
-                remedy="a job expires when nothing was committed by its deadline",
+                remedy="a job expires when nothing was committed by its deadline: see `gpubond job status`",
             )
         return self._end(self._contracts.expire(record.terms), "expire", record, Status.EXPIRED)
 
@@ -379,7 +410,7 @@ class Buyer(Demanding):
                 f"the job can cost {text(most)}; you have {text(balance)} in the escrow and {text(wallet)} "
                 "in your wallet",
                 field="balance",
-                value=balance + wallet,
+                value=text(balance + wallet),
                 remedy=f"add {text(most - balance - wallet)} to {address}"
                 + (" (`gpubond account faucet` mints test tokens)" if self._session.deployment.token.test else ""),
             )

@@ -135,8 +135,8 @@ _SUBMISSIONS: dict[SubmissionCode, tuple[str, str]] = {
     ),
     SubmissionCode.DELIVERED: ("a good run was committed", "`gpubond job fetch`, then `gpubond job release`."),
     SubmissionCode.RUN_FAILED: (
-        "a failed run was committed: the job's own fault, so no other provider is hired",
-        "`gpubond job logs` says why.",
+        "a failed run was committed, and no other provider is hired: the job's own fault, or `--retry` was not given",
+        "`gpubond job logs` says why; by the machine's fault, submit it again with `--retry`.",
     ),
     SubmissionCode.HIRE_REFUSED: (
         "the contract refused the hire; nothing was spent",

@@ -16,13 +16,15 @@ from typing import TypeVar
 
 from gpubond.buyer.codes import JobCode
 from gpubond.buyer.desk import POLL_SECONDS, Desk
-from gpubond.buyer.gateway_client import MAX_LOG_BYTES, Busy, GatewayClient, LogPiece, NotSeenYet, Overtaken
+from gpubond.buyer.gateway_client import MAX_LOG_BYTES, Busy, LogPiece, NotSeenYet, Overtaken
 from gpubond.buyer.gateway_parts import Meter
+from gpubond.buyer.handing_over import put_inputs
 from gpubond.buyer.job_view import JobView, moment_text, view_job
 from gpubond.buyer.provider_answer import checked_answer
+from gpubond.buyer.way import Way, is_silence
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status
-from gpubond.errors import BadInput, Refused, Unreachable
+from gpubond.errors import BadInput, BadSettings, Refused, Unreachable
 from gpubond.store.boundaries import boundary
 
 # How often one blob is sent before the gateway is taken at its deeds: it does not want it.
@@ -54,8 +56,8 @@ class Delivery:
             try:
                 with self._desk.gateway(record) as gateway:
                     answer = checked_answer(gateway.status())
-            except (NotSeenYet, Unreachable, Refused) as error:
-                if isinstance(error, Unreachable) and error.field != "gateway":
+            except (NotSeenYet, Unreachable, Refused, BadSettings) as error:
+                if not is_silence(error):
                     raise
                 problem = error.message
         order = self._desk.order_of(record)
@@ -81,6 +83,9 @@ class Delivery:
                 value=job,
                 remedy="use the home folder that submitted it",
             )
+        if order.box is not None:
+            put_inputs(desk, order)  # as before the hire; it sends what is not there any more
+            return
         sent: dict[str, int] = {}
         with desk.gateway(record) as gateway:
             while missing := self._missing(gateway, record):
@@ -159,7 +164,7 @@ class Delivery:
 
     def logs(self, job: str, offset: int = 0) -> Iterator[bytes]:
         """The job's log from a byte offset to its present end, at most `MAX_LOG_BYTES` of it."""
-        with self._desk.gateway(self._desk.record(job)) as gateway:
+        with self._desk.gateway(self._desk.own(job)) as gateway:
             for piece in _pieces(gateway, offset, MAX_LOG_BYTES, wait=0):
                 yield piece.data
 
@@ -171,13 +176,13 @@ class Delivery:
         try:
             upload(view.record.job)
         except (Refused, BadInput, Unreachable) as error:
-            if isinstance(error, Unreachable) and error.field not in ("gateway", "job"):
+            if not is_silence(error) and error.field != "job":
                 raise
             self._desk.say(f"the upload has come to nothing: {error.message}")
             return error.message
         return None
 
-    def _missing(self, gateway: GatewayClient, record: JobRecord) -> list[str]:
+    def _missing(self, gateway: Way, record: JobRecord) -> list[str]:
         answer = checked_answer(self._patiently(gateway.status, record))
         return list(answer.get("missing") or [])
 
@@ -202,7 +207,7 @@ class Delivery:
                 time.sleep(POLL_SECONDS)
 
 
-def _pieces(gateway: GatewayClient, offset: int, most: int, wait: int) -> Iterator[LogPiece]:
+def _pieces(gateway: Way, offset: int, most: int, wait: int) -> Iterator[LogPiece]:
     """The log from a byte on, at most so many bytes, as far as it goes; the gateway may wait so long for more."""
     for number, piece in enumerate(gateway.follow_logs(offset, wait), 1):
         data = piece.data[:most]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gpubond.buyer.chain_outputs import read_chunks, write_chunks, write_outputs
 from gpubond.buyer.demand_plan import DemandPlan, DemandView, plan_demand, require_demandable
 from gpubond.buyer.fetching import ordered_spec
+from gpubond.buyer.way import Way
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.demand_index import DemandState
 from gpubond.chain.demands import LANES, DataDemands
@@ -24,7 +25,6 @@ from gpubond.jobs.manifest import Manifest
 
 if TYPE_CHECKING:
     from gpubond.buyer.desk import Desk
-    from gpubond.buyer.gateway_client import GatewayClient
 
 POLL_SECONDS = 0.5
 # Seconds in which a node shows the event of a confirmed transaction.
@@ -243,7 +243,7 @@ class Demanding:
         # A provider that withholds may well let an answer drip, so that its buyer does not get to demand.
         answers: list[str] = []
 
-        def ask(gateway: GatewayClient) -> None:
+        def ask(gateway: Way) -> None:
             try:
                 with gateway:
                     gateway.manifest()

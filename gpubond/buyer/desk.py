@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from gpubond.buyer.gateway_client import GatewayClient
 from gpubond.buyer.orders import OrderRecord, Orders
+from gpubond.buyer.reach import Reach
+from gpubond.buyer.store_client import StoreClient
+from gpubond.buyer.way import Way
 from gpubond.chain.index import JobRecord
 from gpubond.chain.session import Session
 from gpubond.errors import BadInput, Refused, Unreachable
@@ -22,6 +25,8 @@ class Desk:
         self.contracts = session.contracts
         self.orders = Orders(session.database)
         self.blobs = BlobStore(session.home.blobs)
+        self._clients: dict[str, StoreClient] = {}
+        self.reach = Reach(session.settings.store)
         self.domain = Domain(session.deployment.chain_id, str(session.contracts.escrow.address))
 
     def say(self, words: str) -> None:
@@ -51,6 +56,22 @@ class Desk:
             )
         return found[0]
 
+    def own(self, job: str) -> JobRecord:
+        """As `record`, of a job that this key hired: its gateway answers to nobody else.
+
+        Raises:
+            BadInput: also if it is another buyer's.
+        """
+        record = self.record(job)
+        if record.terms.buyer != self.session.address:
+            raise BadInput(
+                "this job is another buyer's",
+                field="job",
+                value=record.job,
+                remedy=f"use the home folder of {record.terms.buyer}, which hired it",
+            )
+        return record
+
     def _latest(self, identifier: str) -> JobRecord:
         submission = self.orders.submission(identifier)
         if submission is None:
@@ -78,18 +99,26 @@ class Desk:
         """
         return self.orders.by_salt(record.terms.salt)
 
-    def gateway(self, record: JobRecord) -> GatewayClient:
-        """Requests to the gateway of a job's provider.
+    def gateway(self, record: JobRecord) -> Way:
+        """The way to a job's provider: its gateway, or the buyer's own store in which the job was handed over.
 
         Raises:
-            Unreachable: the provider announced none.
+            Unreachable: the provider announced no gateway.
+            BadSettings, MissingTool: it went through a store that the settings do not name any more.
         """
+        order = self.order_of(record)
+        if order is not None and order.box is not None:
+            # One for all of an order's requests, which remembers what it saw a moment ago.
+            if order.salt not in self._clients:
+                self._clients[order.salt] = StoreClient(self.reach.store(order.box.root), order.box)
+            return self._clients[order.salt]
         provider = self.session.index.provider(record.terms.provider)
         if provider is None or not provider.endpoint.startswith(("http://", "https://")):
             raise Unreachable(
-                "the provider announced no gateway",
+                "the provider has no gateway, and this job was not handed over through a store from here",
                 field="gateway",
                 value=record.terms.provider,
-                remedy="wait; if nothing is delivered by the deadline, `gpubond job expire` refunds you",
+                remedy="use the home folder that submitted it; if nothing is delivered by the deadline, "
+                "`gpubond job expire` refunds you",
             )
         return GatewayClient(provider.endpoint, self.session.account, self.domain, record.job_id)

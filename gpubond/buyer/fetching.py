@@ -25,10 +25,11 @@ def fetch_outputs(desk: Desk, job: str, directory: Path) -> Manifest:
         directory: where the outputs go; nothing appears there that was not verified.
 
     Raises:
+        BadInput: the job is another buyer's.
         Refused: there is no commitment yet.
         JobFailed: the provider serves other bytes than it committed to.
     """
-    record = desk.record(job)
+    record = desk.own(job)
     if record.commitment is None:
         raise Refused(
             "the provider has not committed to a result"

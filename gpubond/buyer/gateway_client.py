@@ -31,6 +31,7 @@ MAX_OBJECT_BYTES = 4 << 20
 MAX_LOG_BYTES = 64 << 20
 # Seconds in which a gateway must have said that it is up.
 HEALTH_PATIENCE = 10.0
+MAX_HEALTH_BYTES = 16 << 10
 # Seconds by which a gateway's clock may differ for requests to be dated by it.
 MAX_CLOCK_DIFFERENCE = 86_400
 # Requests open at once; the gateway serves 16 of one buyer.
@@ -54,6 +55,25 @@ def gateway_answers(url: str) -> bool:
             return response.status_code == httpx.codes.OK
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError):  # ValueError: names that IDNA refuses
         return False
+
+
+def gateway_note_key(url: str) -> str | None:
+    """The key that a gateway names for notes through a buyer's own store; None if it names none, or does not answer."""
+    try:
+        with (
+            bound_patience(httpx.Client(timeout=5), HEALTH_PATIENCE) as client,
+            client.stream("GET", f"{url.rstrip('/')}/healthz", headers={"Accept-Encoding": "identity"}) as response,
+        ):
+            body = b""
+            for piece in response.iter_raw():
+                body += piece
+                if len(body) > MAX_HEALTH_BYTES:
+                    return None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError):
+        return None
+    health = _parsed(body)
+    key = health.get("note_key") if isinstance(health, dict) else None
+    return key if isinstance(key, str) else None
 
 
 class Overtaken(Refused):
@@ -294,9 +314,9 @@ class GatewayClient:
         if status == httpx.codes.NOT_FOUND and field == "job":
             return NotSeenYet(message, field="job", value="0x" + self._job.hex())
         text = f"the provider's gateway refuses: {message}"
-        field = None if field is None else str(field)[:80]
-        value = None if value is None else str(value)[:200]
-        remedy = None if remedy is None else str(remedy)[:500]
+        value = (self._url if field is None else None) if value is None else str(value)[:200]
+        field = "gateway" if field is None else str(field)[:80]
+        remedy = "`gpubond job status` says what is possible until when" if remedy is None else str(remedy)[:500]
         if status == httpx.codes.CONFLICT:
             return Overtaken(text, field=field, value=value, remedy=remedy)
         if status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):

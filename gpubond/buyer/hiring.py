@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from gpubond.buyer.box import Box
 from gpubond.buyer.codes import SubmissionCode
 from gpubond.buyer.desk import POLL_SECONDS, Desk
-from gpubond.buyer.gateway_client import gateway_answers
+from gpubond.buyer.handing_over import hand_over
 from gpubond.buyer.orders import OrderRecord, Submission
 from gpubond.buyer.quotes import Prepared, Quote, choose
+from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Order, Status, Tier
 from gpubond.chain.outbox import OUTBOX, Outbox, OutboxEntry, OutboxState
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
@@ -68,6 +70,7 @@ class Hiring:
             max_price=prepared.max_price,
             retries=retries,
             offer=prepared.quote.record.offer,
+            box=self._box(prepared.recipient),
         )
         boundary("buy:submission_stored")
         return submission
@@ -94,13 +97,16 @@ class Hiring:
                 remedy="submit the job again",
             )
         purpose = f"hire:{order.salt}"
-        known = self._sent(purpose)
+        known, trailer = self._sent(purpose), None
         if known is None or known.state == OutboxState.DISPLACED:
             self._require_wanted(order)
             self._require_all_back(order)
+            trailer = hand_over(desk, order, seconds)
             self._top_up(order.salt, order.offer.price_per_second * seconds)
             boundary("buy:funds_ready")
         call = desk.contracts.hire(order.offer, _terms(order, seconds))
+        if trailer is not None:
+            call = call.followed_by(trailer.encode())
         try:
             entry = desk.session.send(call, purpose)
         except Refused as error:
@@ -134,7 +140,7 @@ class Hiring:
                 offer_id=None,
                 provider=None,
                 max_price=submission.max_price,
-                answers=gateway_answers,
+                answers=desk.reach.answers,
                 without=tried,
             )
         except (NotEnough, Refused, BadInput, Unreachable) as error:
@@ -147,7 +153,7 @@ class Hiring:
             f"hiring the next best, {last.number + 1} of at most {submission.retries} times: "
             f"{quote.record.offer.class_name} of {quote.record.offer.provider}, {text(quote.most)} at most"
         )
-        desk.orders.add_next(last, quote.record.offer)
+        desk.orders.add_next(last, quote.record.offer, self._box(desk.reach.recipient(quote.endpoint)))
         boundary("buy:next_stored")
         return None
 
@@ -161,6 +167,11 @@ class Hiring:
         if last.number >= submission.retries:
             return SubmissionCode.TRIES_USED_UP if last.refusal is None else SubmissionCode.HIRE_REFUSED
         return None
+
+    def _box(self, recipient: str | None) -> Box | None:
+        """A new box in this buyer's store for a note to that key; None: there is a gateway."""
+        store = self._desk.reach.settings
+        return None if recipient is None or store is None else Box.new(store.url, recipient)
 
     @contextmanager
     def driving(self, submission: str) -> Iterator[None]:
@@ -227,7 +238,7 @@ class Hiring:
                 continue
             record = index.ordered(self._desk.session.address, bytes.fromhex(earlier.salt))
             gone = record is None and earlier.refusal is None and self.was_sent(earlier)
-            if gone or (record is not None and record.status not in (Status.DECLINED, Status.EXPIRED)):
+            if gone or (record is not None and not _is_back(record)):
                 raise Unreachable(
                     "an earlier hire of this submission may still hold its price, so nobody else is hired",
                     field="job",
@@ -281,6 +292,13 @@ class Hiring:
             value=desk.contracts.escrow_balance(address),
             remedy="end the other program, or add to the balance with `gpubond account deposit`; then resume",
         )
+
+
+def _is_back(record: JobRecord) -> bool:
+    """Whether all that a job escrowed is with its buyer again."""
+    if record.status == Status.SETTLED and record.commitment is not None:
+        return record.commitment.pay == 0
+    return record.status in (Status.DECLINED, Status.EXPIRED)
 
 
 def _terms(order: OrderRecord, seconds: int) -> Order:

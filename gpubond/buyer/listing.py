@@ -8,7 +8,7 @@ from typing import Any
 
 from gpubond.buyer.codes import JobCode, SubmissionCode
 from gpubond.buyer.desk import Desk
-from gpubond.buyer.job_view import code_of
+from gpubond.buyer.job_view import code_of, failed_for_nothing
 from gpubond.buyer.orders import Submission
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status
@@ -115,6 +115,6 @@ def _needs_a_driver(desk: Desk, submission: Submission) -> bool:
     record = desk.session.index.ordered(desk.session.address, bytes.fromhex(order.salt))
     if record is None:
         return True
-    if record.status in (Status.DECLINED, Status.EXPIRED):
+    if record.status in (Status.DECLINED, Status.EXPIRED) or failed_for_nothing(record):
         return order.number < submission.retries and not order.cancelled
     return record.status == Status.ACTIVE and submission.code == SubmissionCode.OPEN

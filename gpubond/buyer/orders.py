@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpubond.buyer.box import Box
 from gpubond.buyer.codes import SubmissionCode
 from gpubond.chain.market import Offer
 from gpubond.store.database import Database, Transaction
@@ -53,6 +54,7 @@ ORDER_TABLES = Component(
         ALTER TABLE orders ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;
         CREATE UNIQUE INDEX orders_by_submission ON orders (submission, number) WHERE submission IS NOT NULL;
         """,
+        "ALTER TABLE orders ADD COLUMN box TEXT;",
     ),
 )
 
@@ -78,7 +80,7 @@ class OrderRecord:
     """One order: `files` are the local paths of its blobs by SHA-256, the specification among them.
 
     `number` counts the orders of a submission from 0; `refusal` is why the contract refused the hire;
-    `cancelled` says that the buyer wished it to end.
+    `cancelled` says that the buyer wished it to end; `box` is where it lies in the buyer's store, if it goes that way.
     """
 
     salt: str
@@ -92,6 +94,7 @@ class OrderRecord:
     offer: Offer | None
     refusal: str | None
     cancelled: bool
+    box: Box | None = None
 
 
 class Orders:
@@ -112,6 +115,7 @@ class Orders:
         max_price: int | None,
         retries: int,
         offer: Offer,
+        box: Box | None = None,
     ) -> Submission:
         """Notes a submission and its first order, at once."""
         identifier = f"s-{secrets.token_hex(6)}"
@@ -132,12 +136,12 @@ class Orders:
                 ),
             )
             encoded = json.dumps({sha256: str(path) for sha256, path in files.items()})
-            _add_order(tx, identifier, 0, name, spec_hash.hex(), encoded, offer, now)
+            _add_order(tx, identifier, 0, name, spec_hash.hex(), encoded, offer, box, now)
         found = self.submission(identifier)
         assert found is not None  # noqa: S101  # written above
         return found
 
-    def add_next(self, last: OrderRecord, offer: Offer) -> bool:
+    def add_next(self, last: OrderRecord, offer: Offer, box: Box | None = None) -> bool:
         """Notes the order that follows `last`; False if there is one already, or the submission has ended."""
         now = time.time()
         with self._database.transaction() as tx:
@@ -149,13 +153,18 @@ class Orders:
             if row is None or not SubmissionCode(row["code"]).open or row["number"] != last.number:
                 return False
             assert last.submission is not None  # noqa: S101  # it was found
-            _add_order(tx, last.submission, last.number + 1, last.name, last.spec_hash, row["files"], offer, now)
+            _add_order(tx, last.submission, last.number + 1, last.name, last.spec_hash, row["files"], offer, box, now)
         return True
 
     def set_job(self, salt: bytes, job: str) -> None:
         """Notes which job became of an order."""
         with self._database.transaction() as tx:
             tx.execute("UPDATE orders SET job = ? WHERE salt = ?", (job, salt.hex()))
+
+    def set_box(self, salt: str, box: Box) -> None:
+        """Notes what lies in an order's box."""
+        with self._database.transaction() as tx:
+            tx.execute("UPDATE orders SET box = ? WHERE salt = ?", (json.dumps(box.to_json()), salt))
 
     def set_refusal(self, salt: str, reason: str) -> None:
         """Notes that the contract refused an order's hire: it never became a job."""
@@ -230,12 +239,21 @@ class Orders:
 
 
 def _add_order(
-    tx: Transaction, submission: str, number: int, name: str, spec_hash: str, files: str, offer: Offer, now: float
+    tx: Transaction,
+    submission: str,
+    number: int,
+    name: str,
+    spec_hash: str,
+    files: str,
+    offer: Offer,
+    box: Box | None,
+    now: float,
 ) -> None:
+    lies_in = None if box is None else json.dumps(box.to_json())
     tx.execute(
-        "INSERT INTO orders (salt, name, spec_hash, files, created, submission, number, offer)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (secrets.token_hex(32), name, spec_hash, files, now, submission, number, json.dumps(offer.to_json())),
+        "INSERT INTO orders (salt, name, spec_hash, files, created, submission, number, offer, box)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (secrets.token_hex(32), name, spec_hash, files, now, submission, number, json.dumps(offer.to_json()), lies_in),
     )
 
 
@@ -252,4 +270,5 @@ def _order(row: Any) -> OrderRecord:
         offer=None if row["offer"] is None else Offer.from_json(json.loads(row["offer"])),
         refusal=row["refusal"],
         cancelled=bool(row["cancelled"]),
+        box=None if row["box"] is None else Box.from_json(json.loads(row["box"])),
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from gpubond.chain.index import JobRecord
@@ -35,13 +36,18 @@ def require_ordered(record: JobRecord, spec: JobSpec, manifest: Manifest) -> Non
 
 
 def require_free(directory: Path, manifest: Manifest) -> None:
+    """`require_places` for all files of a manifest."""
+    require_places(directory, [item.path for item in manifest.files])
+
+
+def require_places(directory: Path, paths: Iterable[str]) -> None:
     """Passes a folder in which no output would replace a file.
 
     Raises:
         BadInput: naming the first that would be replaced.
     """
-    for item in manifest.files:
-        target = directory / item.path
+    for path in paths:
+        target = directory / path
         if os.path.lexists(target):
             raise BadInput(
                 "an output would replace a file of yours",

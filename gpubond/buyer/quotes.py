@@ -14,6 +14,7 @@ from gpubond.chain.demands import arbiter_kind
 from gpubond.chain.index import MarketIndex, OfferRecord, ProviderRecord
 from gpubond.chain.market import BPS, Tier, compensation
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
+from gpubond.jobs.note import is_recipient
 from gpubond.jobs.spec import JobSpec
 
 # Gas that a buyer's own transactions use, rounded up from the gas snapshot (hire, and settle to release early).
@@ -22,6 +23,9 @@ SETTLE_GAS = 90_000
 WEI = 10**18
 # Gateways that are asked at once whether they answer.
 PROBES = 16
+
+# And what a note's address behind the hire costs: 16 for each of its bytes, of some 500 where it is presigned.
+NOTE_GAS = 10_000
 
 # What an offer's arbiter means for its buyer; see `arbiter_kind`.
 ARBITERS = {
@@ -37,7 +41,8 @@ class Quote:
     """One offer for a job of so many seconds. Amounts in base units, gas in wei.
 
     `fee` is what the protocol takes out of the provider's pay at most; the buyer pays it as part of `most`.
-    `gas_tokens` is the gas in base units of the token, None where the settings give no price of the coin.
+    `gas_tokens` is the gas in base units of the token, None where the settings give no price of the coin. `obstacle` is
+    why this buyer cannot come to the provider.
     """
 
     record: OfferRecord
@@ -53,6 +58,14 @@ class Quote:
     jobs_declined: int
     jobs_expired: int
     arbiter_kind: str
+    obstacle: str = ""
+
+    @property
+    def reached_by(self) -> str:
+        """`gateway`, `store` (of the buyer's own), or `nothing` that is known here."""
+        if self.endpoint.startswith(("http://", "https://")):
+            return "gateway"
+        return "store" if is_recipient(self.endpoint) else "nothing"
 
     @property
     def available(self) -> bool:
@@ -93,6 +106,8 @@ class Quote:
             "provider": offer.provider,
             "class": offer.class_name,
             "endpoint": self.endpoint,
+            "reached_by": self.reached_by,
+            "obstacle": self.obstacle or None,
             "price_per_second": offer.price_per_second,
             "seconds": self.seconds,
             "most_that_can_be_spent": self.most,
@@ -130,7 +145,8 @@ class Quote:
 class Prepared:
     """A checked job with the offer it would be hired at; nothing was sent yet.
 
-    `max_price` in base units, if one was given; `pinned` if the offer or provider was named.
+    `max_price` in base units, if one was given; `pinned` if the offer or provider was named. `recipient` is the
+    key to which a note in the buyer's store is sealed, None where the gateway is used.
     """
 
     spec: JobSpec
@@ -141,6 +157,7 @@ class Prepared:
     class_name: str | None = None
     max_price: int | None = None
     pinned: bool = False
+    recipient: str | None = None
 
 
 def quote_all(
@@ -168,6 +185,8 @@ def quote_all(
     if not records:
         raise Refused(
             "nobody offers anything yet",
+            field="offers",
+            value=0,
             remedy="ask a provider to run `gpubond provider join`, or check that this is the right deployment",
         )
     if class_name is not None:
@@ -192,7 +211,8 @@ def quote_all(
     fee_bps = contracts.fee_bps()
     gas_wei = (HIRE_GAS + SETTLE_GAS) * int(contracts.node.eth.gas_price)
     refusals = contracts.refusals([record.offer for record in fitting], buyer, seconds)
-    gas = _Gas(gas_wei, None if coin_units is None else -(-gas_wei * coin_units // WEI))
+    note_wei = NOTE_GAS * gas_wei // (HIRE_GAS + SETTLE_GAS)
+    gas = _Gas(gas_wei, note_wei, coin_units)
     providers = index.providers()
     quotes = [
         _quote(contracts, record, providers.get(record.offer.provider), seconds, fee_bps, gas, refusal)
@@ -202,8 +222,14 @@ def quote_all(
 
 
 class _Gas(NamedTuple):
+    """Of hire and settlement, and of a note besides; `coin_units`: base units of the token for one coin."""
+
     wei: int
-    tokens: int | None
+    note_wei: int
+    coin_units: int | None
+
+    def tokens(self, wei: int) -> int | None:
+        return None if self.coin_units is None else -(-wei * self.coin_units // WEI)
 
 
 def _fits(record: OfferRecord, seconds: int) -> bool:
@@ -222,14 +248,16 @@ def _quote(
     offer = record.offer
     outcomes = {} if provider is None else provider.outcomes
     most = offer.price_per_second * seconds
+    endpoint = "" if provider is None else provider.endpoint
+    gas_wei = gas.wei + (gas.note_wei if is_recipient(endpoint) else 0)
     return Quote(
         record=record,
-        endpoint="" if provider is None else provider.endpoint,
+        endpoint=endpoint,
         seconds=seconds,
         most=most,
         fee=most * fee_bps // BPS,
-        gas_wei=gas.wei,
-        gas_tokens=gas.tokens,
+        gas_wei=gas_wei,
+        gas_tokens=gas.tokens(gas_wei),
         compensation=compensation(most, offer.collateral),
         refusal=refusal,
         jobs_settled=outcomes.get("settled", 0),
@@ -247,6 +275,7 @@ def choose(
     max_price: int | None,
     answers: Callable[[str], bool],
     without: frozenset[str] = frozenset(),
+    text: Callable[[int], str] = "{:,} base units".format,
 ) -> Quote:
     """The offer to hire: of those named, the cheapest that can be hired now and whose gateway answers.
 
@@ -257,6 +286,7 @@ def choose(
         max_price: base units that may be spent at most.
         answers: whether the gateway at a URL answers.
         without: providers (owners' addresses) that were tried already.
+        text: how an amount is shown.
 
     Raises:
         BadInput: the named offer is not among them.
@@ -277,21 +307,23 @@ def choose(
             remedy=f"`gpubond job quote --seconds {seconds}` lists those that there are; others have another length",
         )
     quotes = [quote for quote in quotes if quote.record.offer.provider not in without]
-    available = [quote for quote in quotes if quote.available and quote.endpoint]
+    available = [quote for quote in quotes if quote.available and quote.endpoint and not quote.obstacle]
     if not available:
-        reasons = sorted({quote.refusal or "its provider announced no gateway" for quote in quotes})
+        reasons = sorted({_reason(quote) for quote in quotes})
         reasons = reasons or ["every provider that offers it was tried"]
         raise Refused(
             f"no offer can be hired now: {'; '.join(reasons)}",
-            remedy="wait, choose another class or a shorter run",
+            remedy="set [store] in gpubond.toml, as docs/store.md says; or choose another class"
+            if any(quote.available and quote.obstacle for quote in quotes)
+            else "wait, choose another class or a shorter run",
         )
     affordable = [quote for quote in available if max_price is None or quote.most <= max_price]
     if not affordable:
         raise NotEnough(
             "every offer is above the highest price you allow",
             field="max_price",
-            value=max_price,
-            remedy=f"the cheapest can cost {available[0].most:,} base units: raise it or run shorter",
+            value=None if max_price is None else text(max_price),
+            remedy=f"the cheapest can cost {text(available[0].most)}: raise it or run shorter",
         )
     found = _first_that_answers(affordable, answers)
     if found is not None:
@@ -300,8 +332,15 @@ def choose(
         "no gateway of the providers that could be hired answers",
         field="gateway",
         value=", ".join(quote.endpoint for quote in affordable[:3]),
-        remedy="nothing was spent: try again later, or raise --max-price to reach other providers",
+        remedy="nothing was spent: try again later"
+        + ("" if len(affordable) == len(available) else ", or raise --max-price to reach other providers"),
     )
+
+
+def _reason(quote: Quote) -> str:
+    """Why an offer cannot be hired now by this buyer."""
+    hindrance = "" if quote.available else quote.refusal
+    return hindrance or quote.obstacle or "its provider announced no gateway"
 
 
 def _first_that_answers(quotes: list[Quote], answers: Callable[[str], bool]) -> Quote | None:

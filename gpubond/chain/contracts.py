@@ -7,8 +7,8 @@ A call is data for the sender; nothing is sent here. Amounts are token base unit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from eth_abi.abi import decode
 from web3 import Web3
@@ -19,9 +19,13 @@ from gpubond.chain.batch import call_many
 from gpubond.chain.deployment import Deployment
 from gpubond.chain.market import Commitment, JobTerms, Offer, Order
 from gpubond.chain.money import Token
+from gpubond.chain.preflight import call_params, run_call
 
 # `JobEscrow.vy`: the low bits of a job's slot are its status.
 STATUS_MASK = 0xFFFF
+
+# `JobEscrow.vy`: jobs in one call of `decline_many` or `settle_many`.
+MAX_BATCH = 32
 
 ZERO_ADDRESS = "0x" + "00" * 20
 
@@ -33,6 +37,10 @@ class Call:
     words: str
     to: str
     data: str
+
+    def followed_by(self, trailer: bytes) -> Self:
+        """The same call with bytes behind its arguments, which the contract ignores; see `gpubond.chain.trailer`."""
+        return replace(self, data=self.data + trailer.hex())
 
 
 @dataclass(frozen=True)
@@ -155,8 +163,10 @@ class Contracts:
         return self._call(self.staking, f"replace the operator by {operator}", "set_operator", operator)
 
     def set_endpoint(self, provider: str, endpoint: str) -> Call:
-        """Announces another gateway."""
+        """Announces another gateway, or the key of a provider without one."""
         words = f"announce the gateway at {endpoint}"
+        if not endpoint.startswith("http"):
+            words = f"announce no gateway, but the key for buyers' notes {endpoint}"
         return self._call(self.staking, words, "set_endpoint", provider, endpoint)
 
     def stake(self, amount: int, provider: str) -> Call:
@@ -246,6 +256,26 @@ class Contracts:
         """Pays the provider and refunds the rest."""
         words = f"pay {self.token_info.text(commitment.pay)} to the provider"
         return self._call(self.escrow, words, "settle", terms.as_tuple(), commitment.as_tuple())
+
+    def decline_many(self, jobs: Sequence[JobTerms]) -> Call:
+        """Gives up to `MAX_BATCH` jobs back, and passes over those that cannot be any more."""
+        return self._call(
+            self.escrow, f"decline {len(jobs)} jobs", "decline_many", [job.as_tuple() for job in jobs], False
+        )
+
+    def settle_many(self, jobs: Sequence[tuple[JobTerms, Commitment]]) -> Call:
+        """Settles up to `MAX_BATCH` jobs, and passes over those that cannot be."""
+        items = [(terms.as_tuple(), commitment.as_tuple()) for terms, commitment in jobs]
+        return self._call(self.escrow, f"settle {len(jobs)} jobs", "settle_many", items)
+
+    def effect_of(self, call: Call, sender: str) -> int:
+        """For how many of its jobs one of the two calls above would do something now.
+
+        Raises:
+            Refused, Unreachable: as a static call does.
+        """
+        answer = run_call(self.node, call_params(sender, call.to, call.data, 0), call.words)
+        return int(decode(["uint256"], answer)[0])
 
     def expire(self, terms: JobTerms) -> Call:
         """Refunds a job that was not delivered."""

@@ -190,12 +190,14 @@ def load_deployment(source: Path | int, directory: Path | None = None) -> Deploy
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.json"))) or "none"
+        known = ", ".join(sorted(file.name for file in path.parent.glob("*.json")))
         raise BadSettings(
             f"there is no deployment file {path}",
             field="deployment",
             value=str(path),
-            remedy=f"deploy there (ape run deploy), or use a chain that has one here: {known}",
+            remedy="name the file of your chain's deployment with --deployment, or in [chain] of the settings"
+            + (f"; in that folder there are: {known}" if known else "")
+            + "; for a local chain `gpubond devnet up` writes one",
         ) from None
     except (OSError, ValueError) as error:
         raise BadSettings(

@@ -189,7 +189,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"there is no key file {path}",
             field="key file",
             value=str(path),
-            remedy="name the file of an existing key, or make one (gpubond provider init)",
+            remedy="name the file of an existing key; without one, `init` makes a new key",
         ) from None
     except OSError as error:
         raise BadSettings(

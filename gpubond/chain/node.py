@@ -105,7 +105,7 @@ class NodeProvider(HTTPProvider):
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         try:
             answer = super().make_request(method, params)
-            if not isinstance(answer, dict) or not {"result", "error"} & set(answer):
+            if not _is_answer(answer):
                 raise ValueError("no JSON-RPC answer")
             return answer
         except requests.Timeout as error:
@@ -143,6 +143,17 @@ class NodeProvider(HTTPProvider):
             ) from None
 
 
+def _is_answer(answer: Any) -> bool:
+    """Whether it is JSON-RPC at all: another server's JSON would be web3's to fail at."""
+    if not isinstance(answer, dict) or answer.get("jsonrpc") != "2.0":
+        return False
+    return "result" in answer or _is_error(answer.get("error"))
+
+
+def _is_error(error: Any) -> bool:
+    return isinstance(error, str) or (isinstance(error, dict) and isinstance(error.get("code"), int))
+
+
 def _rpc_error(response: requests.Response | None) -> RPCResponse | None:
     if response is None:
         return None
@@ -150,7 +161,7 @@ def _rpc_error(response: requests.Response | None) -> RPCResponse | None:
         body = response.json()
     except ValueError:
         return None
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+    if isinstance(body, dict) and isinstance(body.get("error"), dict) and _is_error(body["error"]):
         return RPCResponse(jsonrpc="2.0", id=body.get("id"), error=body["error"])
     return None
 
@@ -221,6 +232,7 @@ def check_first_block(node: Web3, known: str | None, database: str) -> str | Non
             f"the node serves another chain than the one {database} follows: its first block was {known}",
             field="node",
             value=found,
-            remedy="if the local chain was started anew, use a new data directory; else use the old node",
+            remedy="if the local chain was started anew, move that file away or name a new --home; else use "
+            "the old node",
         )
     return found

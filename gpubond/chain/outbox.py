@@ -6,10 +6,15 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import groupby
+
+from web3 import Web3
+from web3.types import TxReceipt
 
 from gpubond.chain.fees import Fees
+from gpubond.chain.node import check_first_block
 from gpubond.store.database import Database, Transaction
 from gpubond.store.migrations import Component
 
@@ -50,6 +55,18 @@ OUTBOX = Component(
             signed_at REAL NOT NULL
         ) STRICT;
         CREATE INDEX outbox_variants_by_entry ON outbox_variants (entry);
+        """,
+        # Purposes that share one transaction.
+        """
+        CREATE TABLE outbox_parts (
+            chain_id INTEGER NOT NULL,
+            address TEXT NOT NULL,
+            purpose TEXT NOT NULL,
+            entry INTEGER NOT NULL REFERENCES outbox (id),
+            passed_over INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (chain_id, address, purpose)
+        ) STRICT;
+        CREATE INDEX outbox_parts_by_entry ON outbox_parts (entry);
         """,
     ),
 )
@@ -108,6 +125,19 @@ class Mined:
     gas_price: int
     reason: str | None
 
+    @classmethod
+    def of(cls, receipt: TxReceipt, reason: str | None) -> Mined:
+        """From a node's receipt."""
+        return cls(
+            tx_hash=receipt["transactionHash"].to_0x_hex(),
+            block_number=receipt["blockNumber"],
+            block_hash=receipt["blockHash"].to_0x_hex(),
+            succeeded=receipt["status"] == 1,
+            gas_used=receipt["gasUsed"],
+            gas_price=receipt["effectiveGasPrice"],
+            reason=reason,
+        )
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -138,9 +168,23 @@ class Outbox:
         self._scope = (chain_id, address)
 
     def find(self, connection: sqlite3.Connection, purpose: str) -> OutboxEntry | None:
-        """The entry of a purpose."""
+        """The entry of a purpose; that of a transaction for several has another name.
+
+        One that is mined and passed over this purpose counts as reverted.
+        """
         row = connection.execute(_SELECT + " AND purpose = ?", (*self._scope, purpose)).fetchone()
-        return None if row is None else _entry(row)
+        if row is not None:
+            return _entry(row)
+        part = connection.execute(
+            "SELECT entry, passed_over FROM outbox_parts WHERE chain_id = ? AND address = ? AND purpose = ?",
+            (*self._scope, purpose),
+        ).fetchone()
+        if part is None:
+            return None
+        entry = _entry(connection.execute(_SELECT + " AND id = ?", (*self._scope, part["entry"])).fetchone())
+        if part["passed_over"] and entry.state is OutboxState.CONFIRMED:
+            return replace(entry, state=OutboxState.REVERTED, reason="the contract passed over it")
+        return entry
 
     def by_state(self, connection: sqlite3.Connection, states: Sequence[OutboxState]) -> list[OutboxEntry]:
         """Entries in any of the states, by nonce."""
@@ -188,14 +232,44 @@ class Outbox:
         query = "SELECT 1 FROM outbox WHERE chain_id = ? AND address = ? AND nonce = ? AND state <> 'displaced'"
         return connection.execute(query, (*self._scope, nonce)).fetchone() is not None
 
-    def set_aside(self, tx: Transaction, entry: OutboxEntry) -> None:
-        """Keep an entry under another name, so that its purpose can be signed anew: after a reorg its transaction
-        must be broadcast again, as later nonces follow it."""
-        tx.execute("UPDATE outbox SET purpose = ? WHERE id = ?", (f"{entry.purpose}#{entry.id}", entry.id))
+    def add_parts(self, tx: Transaction, entry_id: int, purposes: Sequence[str]) -> None:
+        """Let an entry stand for several purposes, none of which has another."""
+        tx.executemany(
+            "INSERT INTO outbox_parts (chain_id, address, purpose, entry) VALUES (?, ?, ?, ?)",
+            [(*self._scope, purpose, entry_id) for purpose in purposes],
+        )
+
+    def pass_over(self, tx: Transaction, purpose: str) -> None:
+        """Note that the transaction which a purpose shares with others had no effect for it."""
+        tx.execute(
+            "UPDATE outbox_parts SET passed_over = 1 WHERE chain_id = ? AND address = ? AND purpose = ?",
+            (*self._scope, purpose),
+        )
+
+    def set_aside(self, tx: Transaction, entry: OutboxEntry, purpose: str) -> None:
+        """Free a purpose to be signed anew. What was mined in vain is kept under another name: after a reorg it must
+        be broadcast again, as later nonces follow it. What was displaced can never run."""
+        if entry.purpose == purpose and entry.state is OutboxState.DISPLACED:
+            self._forget_displaced(tx, purpose)
+        elif entry.purpose == purpose:
+            tx.execute("UPDATE outbox SET purpose = ? WHERE id = ?", (f"{purpose}#{entry.id}", entry.id))
+        elif entry.state is OutboxState.DISPLACED:
+            tx.execute(
+                "DELETE FROM outbox_parts WHERE chain_id = ? AND address = ? AND purpose = ?", (*self._scope, purpose)
+            )
+        else:
+            tx.execute(
+                "UPDATE outbox_parts SET purpose = ? WHERE chain_id = ? AND address = ? AND purpose = ?",
+                (f"{purpose}#{entry.id}", *self._scope, purpose),
+            )
 
     def times_set_aside(self, connection: sqlite3.Connection, purpose: str) -> int:
-        """How often a purpose was signed anew."""
-        query = "SELECT count(*) FROM outbox WHERE chain_id = ? AND address = ? AND purpose GLOB ?"
+        """How often a purpose was signed anew because it had been in vain."""
+        query = (
+            "SELECT count(*) FROM (SELECT chain_id, address, purpose FROM outbox UNION ALL"
+            " SELECT chain_id, address, purpose FROM outbox_parts)"
+            " WHERE chain_id = ? AND address = ? AND purpose GLOB ?"
+        )
         return int(connection.execute(query, (*self._scope, f"{purpose}#*")).fetchone()[0])
 
     def _forget_displaced(self, tx: Transaction, purpose: str) -> None:
@@ -280,10 +354,34 @@ def _entry(row: sqlite3.Row) -> OutboxEntry:
 
 
 def gas_costs(database: Database, chain_id: int) -> list[tuple[str, int]]:
-    """Purpose of each mined transaction of this store and what it cost in gas (wei), refused ones included."""
+    """Purpose of each mined transaction of this store and what it cost in gas (wei), refused ones included.
+
+    One for several purposes is divided among them.
+    """
     database.install(OUTBOX)
     rows = database.connection.execute(
-        "SELECT purpose, gas_used, gas_price FROM outbox WHERE chain_id = ? AND status IS NOT NULL ORDER BY id",
+        "SELECT o.id, o.purpose, o.gas_used, o.gas_price, p.purpose AS part FROM outbox o"
+        " LEFT JOIN outbox_parts p ON p.entry = o.id WHERE o.chain_id = ? AND o.status IS NOT NULL"
+        " ORDER BY o.id, p.purpose",
         (chain_id,),
-    )
-    return [(row["purpose"], row["gas_used"] * int(row["gas_price"])) for row in rows]
+    ).fetchall()
+    found: list[tuple[str, int]] = []
+    for _, group in groupby(rows, lambda row: row["id"]):
+        shared = list(group)
+        share, rest = divmod(shared[0]["gas_used"] * int(shared[0]["gas_price"]), len(shared))
+        found += [(row["part"] or row["purpose"], share + (rest if row is shared[0] else 0)) for row in shared]
+    return found
+
+
+def check_chain(node: Web3, database: Database, chain_id: int) -> None:
+    """Compares the chain with the one that this store signed for, or notes it.
+
+    Raises:
+        BadSettings: it is another chain of the same id.
+    """
+    row = database.connection.execute("SELECT genesis FROM outbox_chains WHERE chain_id = ?", (chain_id,)).fetchone()
+    known = None if row is None else row["genesis"]
+    found = check_first_block(node, known, str(database.path))
+    if known is None and found is not None:
+        with database.transaction() as tx:
+            tx.execute("INSERT OR IGNORE INTO outbox_chains VALUES (?, ?)", (chain_id, found))

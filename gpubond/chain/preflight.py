@@ -11,8 +11,8 @@ from web3 import Web3
 from web3.exceptions import BlockNotFound, Web3Exception, Web3RPCError
 from web3.types import TxParams, TxReceipt
 
-from gpubond.chain.reverts import is_revert, remedy_of, revert_reason
-from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
+from gpubond.chain.reverts import NO_KNOWN_REMEDY, is_revert, remedy_of, revert_reason
+from gpubond.errors import BadInput, KeyInUse, NotEnough, Refused, Unreachable
 
 # A state may change between the estimate and the block: a fifth more gas than estimated.
 GAS_NUMERATOR, GAS_DENOMINATOR = 6, 5
@@ -42,26 +42,40 @@ def call_params(sender: str, to: str, data: str | bytes, value: int) -> TxParams
     return params  # type: ignore[no-any-return] # web3's types want branded strings and integers
 
 
-def try_call(node: Web3, call: TxParams, purpose: str) -> int:
-    """Run the call on the latest state; returns the gas limit to send it with.
+def run_call(node: Web3, call: TxParams, purpose: str) -> bytes:
+    """What the call would return on the latest state.
 
     Raises:
         Refused: the contract refuses, with its reason.
         Unreachable: the node cannot run it.
     """
     try:
-        node.eth.call(call, "latest", ccip_read_enabled=False)
+        return bytes(node.eth.call(call, "latest", ccip_read_enabled=False))
+    except Web3Exception as error:
+        raise _why_not(error, call, purpose) from error
+
+
+def try_call(node: Web3, call: TxParams, purpose: str) -> int:
+    """Run the call on the latest state; returns the gas limit to send it with. Raises as `run_call`."""
+    run_call(node, call, purpose)
+    try:
         estimate = node.eth.estimate_gas(call) * GAS_NUMERATOR // GAS_DENOMINATOR
         return min(estimate, node.eth.get_block("latest")["gasLimit"])
     except Web3Exception as error:
-        if is_revert(error):
-            reason = revert_reason(error)
-            raise Refused(
-                f"the contract refuses {purpose}: {reason}", field="to", value=call["to"], remedy=remedy_of(reason)
-            ) from error
-        raise Unreachable(
-            f"the node cannot try {purpose}: {error}", field="node", remedy="try again, or use another node"
-        ) from error
+        raise _why_not(error, call, purpose) from error
+
+
+def _why_not(error: Web3Exception, call: TxParams, purpose: str) -> Refused | Unreachable:
+    if is_revert(error):
+        reason = revert_reason(error)
+        # What follows the colon tells purposes of one kind apart, and tells a reader nothing.
+        return Refused(
+            f"the contract refuses {purpose.partition(':')[0]}: {reason}",
+            field="contract",
+            value=call["to"],
+            remedy=remedy_of(reason) or NO_KNOWN_REMEDY,
+        )
+    return Unreachable(f"the node cannot try {purpose}: {error}", field="node", remedy="try again, or use another node")
 
 
 def why_reverted(node: Web3, call: TxParams, gas_limit: int, receipt: TxReceipt) -> str:
@@ -110,10 +124,22 @@ def nonce_user(node: Web3, address: ChecksumAddress, nonce: int, since_block: in
 def not_enough_gas_money(address: str, purpose: str, balance: int, need: int) -> NotEnough:
     """The error for an account that cannot pay; amounts in wei."""
     return NotEnough(
-        f"{address} has {_coin(balance)} of the chain's coin for gas, {purpose} may need {_coin(need)}",
+        f"{address} has {_coin(balance)} of the chain's coin for gas, and {purpose.partition(':')[0]} may need "
+        f"{_coin(need)}",
         field="gas money",
-        value=balance,
-        remedy=f"send it at least {_coin(need - balance)} more",
+        value=_coin(balance),
+        remedy=f"send it at least {_coin(need - balance)} of the coin more",
+    )
+
+
+def key_in_use(address: str, purpose: str, nonce: int, other: str) -> KeyInUse:
+    """The error for a nonce that somebody else's transaction `other` used."""
+    return KeyInUse(
+        f"another worker uses the key {address}: its transaction {other} took nonce {nonce}, "
+        f"which {purpose} was signed with",
+        field="key",
+        value=address,
+        remedy="stop the other worker or give it its own key, then submit what was displaced again",
     )
 
 

@@ -48,6 +48,7 @@ REMEDIES = {
     "escrow: price is zero": "give a price above zero",
     "escrow: price too high": "lower the price, or the longest run that it is multiplied by",
     "escrow: not one price": "set either price or price_per_second, and the other to zero",
+    "escrow: receiver is zero": "give an address that you have the key of: tokens sent to zero are lost",
     "escrow: no tasks": "order at least one task",
     "escrow: EXACT is one run": "order one task: an exact job is one run",
     "escrow: collateral is zero": "ask for a collateral above zero",
@@ -86,6 +87,9 @@ REMEDIES = {
     "staking: above allowance per job": "the provider's owner raises the allowance per job (staking.allow)",
     "staking: per job above total": "let the allowance per job be at most its total",
 }
+
+# For all other reasons: nothing was sent, and a look at the state shows why.
+NO_KNOWN_REMEDY = "nothing was sent; look at the state of the job or provider, and correct what the reason names"
 
 
 def remedy_of(reason: str) -> str | None:

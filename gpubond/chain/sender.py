@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from eth_account.signers.local import LocalAccount
@@ -32,12 +32,14 @@ from gpubond.chain.outbox import (
     OutboxState,
     Variant,
     add_variant,
+    check_chain,
     set_mined,
     set_unmined,
     variants,
 )
 from gpubond.chain.preflight import (
     call_params,
+    key_in_use,
     nonce_user,
     not_enough_gas_money,
     try_call,
@@ -45,7 +47,7 @@ from gpubond.chain.preflight import (
 )
 from gpubond.errors import BadInput, GpuBondError, KeyInUse, Refused, Unreachable
 from gpubond.store.boundaries import boundary
-from gpubond.store.database import Database
+from gpubond.store.database import Database, Transaction
 
 __all__ = ["OUTBOX", "OutboxEntry", "OutboxState", "Sender"]
 
@@ -108,7 +110,7 @@ class Sender:
         self._lock.acquire()
         try:
             db.install(OUTBOX)
-            self._check_chain()
+            check_chain(node, db, chain_id)
         except BaseException:
             self._lock.release()
             raise
@@ -162,40 +164,79 @@ class Sender:
         call = call_params(self.address, to, data, value)
         with self._guard:
             known = self.entry(purpose)
-            if known is not None and not self._may_sign_again(known, retry_reverted):
+            if known is not None and not self._may_sign_again(known, purpose, retry_reverted):
                 return known
-            gas_limit, fees = self._try(purpose, call, gas_limit)
-            signed_block = self._node.eth.block_number
-            count = max(self._carrier.count("latest"), self._carrier.count("pending"))
-            boundary("send:tried", _action(purpose))
-            with self._db.transaction() as tx:
-                known = self._outbox.find(tx, purpose)
-                if known is not None and not self._may_sign_again(known, retry_reverted):
-                    return known
-                if known is not None and known.state is OutboxState.REVERTED:
-                    self._outbox.set_aside(tx, known)
-                nonce = max(count, self._outbox.next_nonce(tx))
-                entry_id = self._outbox.add(
-                    tx,
-                    purpose=purpose,
-                    nonce=nonce,
-                    to=str(call["to"]),
-                    data=str(call["data"]),
-                    value=value,
-                    gas_limit=gas_limit,
-                    signed_block=signed_block,
-                )
-                tx_hash, raw = self._carrier.sign(call, nonce, gas_limit, fees)
-                add_variant(tx, entry_id, tx_hash, raw, fees)
-                boundary("send:in_store", _action(purpose))
-            boundary("send:stored", _action(purpose))
-            entry = self._stored(purpose)
-            try:
-                self._carrier.broadcast(entry)
-                boundary("send:broadcast", _action(purpose))
-            except GpuBondError as error:
-                log.warning("%s is stored but not broadcast yet: %s", purpose, error.message)
-            return entry
+            return self._sign(purpose, (), call, gas_limit)
+
+    def submit_together(self, name: str, purposes: Sequence[str], to: str, data: str | bytes) -> OutboxEntry:
+        """Send one transaction for several purposes: from then on it is the entry of each.
+
+        Args:
+            name: what the entry is called; nothing else ever was.
+            purposes: each new to this sender, or `is_new`. The call must do for each what it would do alone.
+            to, data: as in `submit`.
+
+        Raises:
+            BadInput: one of the purposes has a transaction already. Nothing was stored.
+            Refused, NotEnough, Unreachable: as `submit`.
+        """
+        call = call_params(self.address, to, data, 0)
+        with self._guard:
+            return self._sign(name, tuple(purposes), call, None)
+
+    def is_new(self, purpose: str) -> bool:
+        """Whether a purpose may share a transaction: nothing is on its way for it, and nothing was mined in vain."""
+        known = self.entry(purpose)
+        if known is not None and known.state is not OutboxState.DISPLACED:
+            return False
+        return self._outbox.times_set_aside(self._db.connection, purpose) == 0
+
+    def pass_over(self, purpose: str) -> None:
+        """Note that the confirmed transaction which a purpose shares did nothing for it: it counts as reverted."""
+        with self._guard, self._db.transaction() as tx:
+            self._outbox.pass_over(tx, purpose)
+
+    def _sign(self, name: str, parts: tuple[str, ...], call: TxParams, gas_limit: int | None) -> OutboxEntry:
+        """Signs, stores and broadcasts a call for one purpose, its name, or for several."""
+        gas_limit, fees = self._try(name, call, gas_limit)
+        signed_block = self._node.eth.block_number
+        count = max(self._carrier.count("latest"), self._carrier.count("pending"))
+        boundary("send:tried", _action(name))
+        with self._db.transaction() as tx:
+            for purpose in parts or (name,):
+                self._free(tx, purpose, is_part=bool(parts))
+            nonce = max(count, self._outbox.next_nonce(tx))
+            entry_id = self._outbox.add(
+                tx,
+                purpose=name,
+                nonce=nonce,
+                to=str(call["to"]),
+                data=str(call["data"]),
+                value=int(call["value"]),
+                gas_limit=gas_limit,
+                signed_block=signed_block,
+            )
+            self._outbox.add_parts(tx, entry_id, parts)
+            tx_hash, raw = self._carrier.sign(call, nonce, gas_limit, fees)
+            add_variant(tx, entry_id, tx_hash, raw, fees)
+            boundary("send:in_store", _action(name))
+        boundary("send:stored", _action(name))
+        entry = self._stored(name)
+        try:
+            self._carrier.broadcast(entry)
+            boundary("send:broadcast", _action(name))
+        except GpuBondError as error:
+            log.warning("%s is stored but not broadcast yet: %s", name, error.message)
+        return entry
+
+    def _free(self, tx: Transaction, purpose: str, *, is_part: bool) -> None:
+        """Makes room for a purpose's new transaction."""
+        known = self._outbox.find(tx, purpose)
+        if known is None:
+            return
+        if known.state is not OutboxState.DISPLACED and (is_part or known.state is not OutboxState.REVERTED):
+            raise BadInput("has a transaction already", field="purpose", value=purpose, remedy="look after that one")
+        self._outbox.set_aside(tx, known, purpose)
 
     def poll(self) -> list[OutboxEntry]:
         """Look after everything in flight once; returns the entries whose state changed.
@@ -271,7 +312,7 @@ class Sender:
                     value=now.tx_hash,
                 )
             if now.state is OutboxState.DISPLACED:
-                raise self._key_in_use(now, now.reason or "unknown")
+                raise key_in_use(self.address, now.purpose, now.nonce, now.reason or "unknown")
             if time.monotonic() >= deadline:
                 raise Unreachable(
                     f"{now.purpose} is not confirmed after {timeout:g} s",
@@ -335,15 +376,7 @@ class Sender:
         reason = None
         if not succeeded:
             reason = why_reverted(self._node, self._carrier.call(entry), entry.gas_limit, receipt)
-        mined = Mined(
-            tx_hash=receipt["transactionHash"].to_0x_hex(),
-            block_number=number,
-            block_hash=receipt["blockHash"].to_0x_hex(),
-            succeeded=succeeded,
-            gas_used=receipt["gasUsed"],
-            gas_price=receipt["effectiveGasPrice"],
-            reason=reason,
-        )
+        mined = Mined.of(receipt, reason)
         state = OutboxState.MINED
         if head - number >= self._confirmations:
             state = OutboxState.CONFIRMED if succeeded else OutboxState.REVERTED
@@ -370,7 +403,7 @@ class Sender:
         if found is None:
             self._unexplained[entry.id] += 1
             if self._unexplained[entry.id] >= UNEXPLAINED_POLLS:
-                raise self._key_in_use(entry, "(one that the node does not show)")
+                raise key_in_use(self.address, entry.purpose, entry.nonce, "(one that the node does not show)")
             return
         self._unexplained.pop(entry.id, None)
         block_number, tx_hash = found
@@ -381,13 +414,13 @@ class Sender:
             with self._db.transaction() as tx:
                 set_unmined(tx, entry.id, OutboxState.DISPLACED, reason=tx_hash)
             boundary("displaced:stored")
-        raise self._key_in_use(entry, tx_hash)
+        raise key_in_use(self.address, entry.purpose, entry.nonce, tx_hash)
 
-    def _may_sign_again(self, known: OutboxEntry, retry_reverted: bool) -> bool:
+    def _may_sign_again(self, known: OutboxEntry, purpose: str, retry_reverted: bool) -> bool:
         if known.state is OutboxState.DISPLACED:
             return True
         reverted = retry_reverted and known.state is OutboxState.REVERTED
-        return reverted and self._outbox.times_set_aside(self._db.connection, known.purpose) < MAX_REVERTS
+        return reverted and self._outbox.times_set_aside(self._db.connection, purpose) < MAX_REVERTS
 
     def _try(self, purpose: str, call: TxParams, gas_limit: int | None) -> tuple[int, Fees]:
         """The static call; returns gas limit and fees that the account can pay."""
@@ -411,24 +444,6 @@ class Sender:
         if entry is None:
             raise BadInput("nothing was submitted for this purpose", field="purpose", value=purpose, remedy="submit it")
         return entry
-
-    def _check_chain(self) -> None:
-        query = "SELECT genesis FROM outbox_chains WHERE chain_id = ?"
-        row = self._db.connection.execute(query, (self._chain_id,)).fetchone()
-        known = None if row is None else row["genesis"]
-        found = check_first_block(self._node, known, str(self._db.path))
-        if known is None and found is not None:
-            with self._db.transaction() as tx:
-                tx.execute("INSERT OR IGNORE INTO outbox_chains VALUES (?, ?)", (self._chain_id, found))
-
-    def _key_in_use(self, entry: OutboxEntry, other: str) -> KeyInUse:
-        return KeyInUse(
-            f"another worker uses the key {self.address}: its transaction {other} took nonce {entry.nonce}, "
-            f"which {entry.purpose} was signed with",
-            field="key",
-            value=self.address,
-            remedy="stop the other worker or give it its own key, then submit what was displaced again",
-        )
 
 
 def _action(purpose: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from gpubond.chain.session import Session, open_session
-from gpubond.cli.command import home_option, reporting
+from gpubond.cli.calls import receiver_address
+from gpubond.cli.command import Group, home_option, reporting
 from gpubond.cli.output import facts, print_json, progress
 from gpubond.cli.setup import (
     check_chain,
@@ -25,16 +26,29 @@ from gpubond.settings import Home
 _home = home_option("buyer")
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
-    """Your key, wallet and balance."""
+    """Your key, wallet and balance.
+
+    \b
+    Example: gpubond account show
+    """
 
 
 @group.command()
 @rpc_url_option
 @deployment_option
-@click.option("--keystore", type=click.Path(path_type=Path, dir_okay=False), help="Use this key (geth, Ape).")
-@click.option("--dev-account", type=click.IntRange(0, 9), help="Local chains: use a published development key.")
+@click.option(
+    "--keystore",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Use the key in this file, as geth or Ape wrote it.  [default: make a new one]",
+)
+@click.option(
+    "--dev-account",
+    type=click.IntRange(0, 9),
+    metavar="NUMBER",
+    help="Local chains: use one of the ten published development keys, 0 to 9.",
+)
 @_home
 @reporting
 def init(
@@ -72,7 +86,7 @@ def show(home: Path, as_json: bool) -> None:
 
 
 @group.command()
-@click.option("--amount", default="1000", show_default=True, help="Tokens.")
+@click.option("--amount", metavar="TOKENS", default="1000", show_default=True, help="How many tokens to mint.")
 @_home
 @reporting
 def faucet(amount: str, home: Path, as_json: bool) -> None:
@@ -94,7 +108,7 @@ def faucet(amount: str, home: Path, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("amount")
+@click.argument("amount", metavar="TOKENS")
 @_home
 @reporting
 def deposit(amount: str, home: Path, as_json: bool) -> None:
@@ -105,7 +119,10 @@ def deposit(amount: str, home: Path, as_json: bool) -> None:
     with open_session(home, on_progress=progress) as session:
         contracts = session.contracts
         units = contracts.token_info.units(amount, "amount")
-        _require(contracts.token_balance(session.address), units, "wallet", session)
+        has = contracts.token_balance(session.address)
+        if has < units:
+            hint = "`gpubond account faucet` mints test tokens" if session.deployment.token.test else "send tokens"
+            raise _not_enough(amount, units, "wallet", has, f"{hint} to {session.address}", session)
         escrow = str(contracts.escrow.address)
         if contracts.token_allowance(session.address, escrow) < units:
             session.send(contracts.approve(escrow, units), _once("approve"))
@@ -114,8 +131,8 @@ def deposit(amount: str, home: Path, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("amount")
-@click.option("--to", "receiver", help="Receiving address.  [default: your own]")
+@click.argument("amount", metavar="TOKENS")
+@click.option("--to", "receiver", metavar="ADDRESS", help="Receiving address.  [default: your own]")
 @_home
 @reporting
 def withdraw(amount: str, receiver: str | None, home: Path, as_json: bool) -> None:
@@ -125,9 +142,12 @@ def withdraw(amount: str, receiver: str | None, home: Path, as_json: bool) -> No
     """
     with open_session(home, on_progress=progress) as session:
         contracts = session.contracts
+        to = receiver_address(receiver, session)
         units = contracts.token_info.units(amount, "amount")
-        _require(contracts.escrow_balance(session.address), units, "balance", session)
-        session.send(contracts.withdraw(units, receiver or session.address), _once("withdraw"))
+        has = contracts.escrow_balance(session.address)
+        if has < units:
+            raise _not_enough(amount, units, "escrow", has, "what running jobs hold comes back when they end", session)
+        session.send(contracts.withdraw(units, to), _once("withdraw"))
         _show(session, as_json)
 
 
@@ -135,15 +155,14 @@ def _once(action: str) -> str:
     return f"{action}:{secrets.token_hex(8)}"
 
 
-def _require(has: int, needs: int, field: str, session: Session) -> None:
-    if has < needs:
-        text = session.contracts.token_info.text
-        raise NotEnough(
-            f"this needs {text(needs)}, the {field} has {text(has)}",
-            field=field,
-            value=has,
-            remedy=f"give at most {text(has)}",
-        )
+def _not_enough(amount: str, units: int, where: str, has: int, else_do: str, session: Session) -> NotEnough:
+    text = session.contracts.token_info.text
+    return NotEnough(
+        f"this needs {text(units)}, and there are {text(has)} in the {where}",
+        field="amount",
+        value=amount,
+        remedy=f"{f'ask for at most {text(has)}; ' if has else ''}{else_do}",
+    )
 
 
 def _show(session: Session, as_json: bool) -> None:

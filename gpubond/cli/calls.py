@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+from eth_utils.address import is_address, to_checksum_address
 
 from gpubond.chain.contracts import Call
 from gpubond.chain.outbox import OutboxEntry
 from gpubond.chain.session import Session
+from gpubond.cli.command import require_yes
 from gpubond.cli.output import plain
 from gpubond.errors import BadInput
 
@@ -28,13 +29,26 @@ def ask(yes: bool) -> None:
     """Asks whether to send them.
 
     Raises:
-        BadInput: nobody is here to answer.
+        BadInput: nobody is here to answer, or the answer is no.
     """
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise BadInput("nobody is here to say yes", field="--yes", remedy="give --yes")
-    click.confirm("Send these calls?", abort=True)
+    require_yes("Send these calls?", yes)
+
+
+def receiver_address(given: str | None, session: Session) -> str:
+    """Who gets the tokens: the address given, else the session's own.
+
+    Raises:
+        BadInput: no address, the zero address, or one whose checksum is wrong.
+    """
+    if given is None:
+        return session.address
+    if not is_address(given) or int(given, 16) == 0:
+        raise BadInput("this is not an address", field="--to", value=given, remedy="give 0x and 40 hex digits")
+    if given not in (given.lower(), to_checksum_address(given)):
+        raise BadInput(
+            "the checksum of this address is wrong", field="--to", value=given, remedy="check it digit by digit"
+        )
+    return str(to_checksum_address(given))
 
 
 def send_call(session: Session, call: Call, action: str) -> dict[str, Any]:

@@ -4,23 +4,44 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from gpubond.cli.output import fail, json_option
-from gpubond.errors import GpuBondError
+from gpubond.cli.output import fail
+from gpubond.errors import BadInput, GpuBondError
 from gpubond.settings import default_home
+
+ONE_DOCUMENT = "Print one JSON document instead of text."
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def reporting(function: F) -> F:
+class Group(click.Group):
+    """Commands in the order in which they are used, each with its whole first sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary(command)) for name, command in self.commands.items()])
+
+
+def summary(command: click.Command) -> str:
+    """The first sentence of a command's help."""
+    first = " ".join(inspect.cleandoc(command.help or "").split("\n\n")[0].split())
+    return first.partition(". ")[0].rstrip(".") + "."
+
+
+def reporting(function: F, json_help: str = ONE_DOCUMENT) -> F:
     """Gives a command `--json` and turns every error with a remedy into its message and exit code."""
 
-    @json_option
+    @click.option("--json", "as_json", is_flag=True, help=json_help)
     @functools.wraps(function)
     def wrapped(*args: Any, as_json: bool, **kwargs: Any) -> Any:
         try:
@@ -28,6 +49,8 @@ def reporting(function: F) -> F:
         except GpuBondError as error:
             fail(error, as_json)
 
+    # click leaves a paragraph after \b as it is: an example that is broken in two cannot be copied.
+    wrapped.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("\n\nExample: ", "\n\n\b\nExample: ")
     return wrapped  # type: ignore[return-value]
 
 
@@ -37,6 +60,24 @@ def home_option(role: str) -> Callable[[F], F]:
         "--home",
         type=click.Path(path_type=Path, file_okay=False),
         default=lambda: default_home(role),
-        show_default=f"$GPUBOND_HOME or ~/.gpubond/{role}",
-        help="Folder with settings, keys and store.",
+        help=f"Folder with settings, keys and store.  [default: $GPUBOND_HOME or ~/.gpubond/{role}]",
     )
+
+
+def require_yes(question: str, yes: bool, remedy: str = "give --yes") -> None:
+    """Asks before money moves, on standard error.
+
+    Args:
+        question: without the choices.
+        yes: it was answered on the command line.
+        remedy: for who is not there to answer.
+
+    Raises:
+        BadInput: nobody is here to answer, or the answer is no.
+    """
+    if yes:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise BadInput("nobody is here to say yes", field="--yes", remedy=remedy)
+    if not click.confirm(question, err=True):
+        raise BadInput("you did not say yes, so nothing was sent", field="answer", value="no", remedy="call it again")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gpubond.cli.command import reporting
+from gpubond.cli.command import Group, reporting
 from gpubond.cli.output import facts, print_json, progress
 from gpubond.devnet import Devnet
 from gpubond.errors import BadInput
@@ -19,19 +19,39 @@ _directory = click.option(
     show_default=True,
     help="Everything of this chain lies here.",
 )
-_port = click.option("--port", type=click.IntRange(1, 65_535), default=8545, show_default=True)
+_port = click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    metavar="PORT",
+    default=8545,
+    show_default=True,
+    help="TCP port on 127.0.0.1.",
+)
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
-    """A local chain with the contracts on it."""
+    """A local chain with the contracts on it.
+
+    \b
+    Example: gpubond devnet up
+    """
 
 
 @group.command()
 @_directory
 @_port
-@click.option("--chain-id", type=int, default=31337, show_default=True)
-@click.option("--block-time", type=int, default=1, show_default=True, help="Seconds a block.")
+@click.option(
+    "--chain-id", type=click.IntRange(1), metavar="ID", default=31337, show_default=True, help="The chain's id."
+)
+@click.option(
+    "--block-time",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    default=1,
+    show_default=True,
+    help="Seconds between blocks.",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -84,7 +104,7 @@ def down(directory: Path, port: int, as_json: bool) -> None:
     if as_json:
         print_json({"stopped": stopped})
     else:
-        click.echo("stopped" if stopped else "it was not running")
+        click.echo("Stopped." if stopped else f"No local chain of {directory} runs.")
 
 
 @group.command()
@@ -100,5 +120,7 @@ def status(directory: Path, port: int, as_json: bool) -> None:
     result = {"running": known.running, "url": known.url, "chain_id": known.chain_id, "block": known.block}
     if as_json:
         print_json(result)
+    elif not known.running:
+        click.echo(f"No local chain of {directory} runs: `gpubond devnet up` starts one.")
     else:
         facts(list(result.items()))

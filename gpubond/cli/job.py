@@ -6,6 +6,7 @@ from __future__ import annotations
 import click
 
 from gpubond.cli import job_demand, job_end, job_file, job_hire, job_watch
+from gpubond.cli.command import Group
 from gpubond.cli.reasons import reasons
 
 _COMMANDS = (
@@ -19,6 +20,7 @@ _COMMANDS = (
     job_watch.logs,
     job_end.upload,
     job_end.fetch,
+    job_end.clean,
     job_demand.command,
     job_end.release,
     job_end.cancel,
@@ -27,14 +29,13 @@ _COMMANDS = (
 )
 
 
-class _InOrder(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder)
+@click.group(cls=Group)
 def group() -> None:
-    """Buy GPU time: write a job, quote, submit, watch, fetch, pay."""
+    """Buy GPU time: write a job, quote, submit, watch, fetch, pay.
+
+    \b
+    Example: gpubond job quote --seconds 60
+    """
 
 
 for _command in _COMMANDS:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,16 @@ from gpubond.buyer.client import Buyer
 from gpubond.buyer.demand_plan import DemandPlan, DemandView
 from gpubond.chain.demand_index import DemandState
 from gpubond.chain.market import Status
-from gpubond.cli.command import home_option, reporting
+from gpubond.cli.command import home_option, reporting, require_yes
 from gpubond.cli.output import facts, moment, print_json, progress
 from gpubond.errors import BadInput, JobFailed
 
 
 @click.command("demand")
 @click.argument("job")
-@click.option("--chunk", "chunks", type=int, multiple=True, help="Demand this 4 KiB chunk; may be repeated.")
+@click.option(
+    "--chunk", "chunks", type=int, metavar="NUMBER", multiple=True, help="Demand this 4 KiB chunk; may be repeated."
+)
 @click.option("--missing", is_flag=True, help="Demand every chunk that was not shown yet.")
 @click.option("--claim", is_flag=True, help="End the job if a demand is overdue, and take refund and fees.")
 @click.option(
@@ -72,8 +73,8 @@ def command(
             if as_json:
                 print_json({"dry_run": True, **plan.as_dict()})
             return
-        if plan.chunks and not yes:
-            _confirm()
+        if plan.chunks:
+            require_yes("Demand?", yes)
         view = buyer.demand(job, wanted, wait=not detach)
         if not detach:
             _write(buyer, view, directory)
@@ -167,12 +168,6 @@ def ranges(chunks: tuple[int, ...] | list[int]) -> str:
             parts.append(str(number) if start == number else f"{start}-{number}")
             start = None
     return ", ".join(parts)
-
-
-def _confirm() -> None:
-    if not sys.stdin.isatty():
-        raise BadInput("nobody is here to say yes", field="--yes", remedy="give --yes")
-    click.confirm("Demand?", abort=True)
 
 
 def _require_shown(view: DemandView) -> None:

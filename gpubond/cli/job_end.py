@@ -43,11 +43,32 @@ def fetch(job: str, directory: Path, home: Path, as_json: bool) -> None:
             for item in manifest.files:
                 click.echo(f"{directory / item.path}  {item.size:,} bytes  sha256 {item.sha256}")
             word = "run" if failure is None else "FAILED run"
-            click.echo(f"{word}: {manifest.exit.reason} on {plain(manifest.device)}, {manifest.seconds} s")
+            energy = manifest.energy
+            used = "" if energy is None else f", {energy.joules:,} J ({energy.average_watts:,} W on average)"
+            click.echo(f"{word}: {manifest.exit.reason} on {plain(manifest.device)}, {manifest.seconds} s{used}")
         if failure is not None:
             if not as_json:
                 raise failure
             sys.exit(failure.exit_code)
+
+
+@click.command()
+@_job
+@_home
+@reporting
+def clean(job: str, home: Path, as_json: bool) -> None:
+    """Remove from your own store what lies there of a job that has ended: inputs, outputs, log. Fetch first.
+
+    Only for jobs that went through [store]; a lifecycle rule of the bucket does the same, later and for all.
+
+    Example: gpubond job clean 0x3f…
+    """
+    with Buyer.open(home, progress) as buyer:
+        removed = buyer.clean(job)
+        if as_json:
+            print_json({"job": job, "objects": removed})
+        else:
+            click.echo(f"up to {removed} objects of the job removed from your store")
 
 
 @click.command()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,15 +11,15 @@ import click
 
 from gpubond.buyer.client import Buyer
 from gpubond.buyer.job_view import JobView
+from gpubond.buyer.outputs import require_places
 from gpubond.chain.market import Status
-from gpubond.cli.command import home_option, reporting
+from gpubond.cli.command import home_option, reporting, require_yes
+from gpubond.cli.failures import interrupted
 from gpubond.cli.job_words import show_and_judge, show_prepared, show_quotes, write_log
 from gpubond.cli.output import print_json, progress
 from gpubond.errors import BadInput
 
 F = TypeVar("F", bound=Callable[..., object])
-
-INTERRUPTED = 130
 
 _home = home_option("buyer")
 
@@ -36,8 +35,8 @@ def _ending_options(command: F) -> F:
 
 
 @click.command()
-@click.option("--seconds", type=int, default=600, show_default=True, help="Longest run to pay for.")
-@click.option("--class", "class_name", help="Only this resource class, for instance cpu-sim.")
+@click.option("--seconds", type=int, metavar="SECONDS", default=600, show_default=True, help="Longest run to pay for.")
+@click.option("--class", "class_name", metavar="CLASS", help="Only this resource class, for instance cpu-sim.")
 @_home
 @reporting
 def quote(seconds: int, class_name: str | None, home: Path, as_json: bool) -> None:
@@ -54,18 +53,22 @@ def quote(seconds: int, class_name: str | None, home: Path, as_json: bool) -> No
 
 
 @click.command()
-@click.argument("job_file", type=click.Path(path_type=Path))
-@click.option("--seconds", type=int, help="Longest run to pay for.  [default: the job's limits.seconds]")
-@click.option("--class", "class_name", help="Hire only this resource class.")
-@click.option("--offer", help="Hire this offer (id).")
-@click.option("--provider", help="Hire this provider (address).")
-@click.option("--max-price", help="Highest price in tokens; never is more than this at stake.")
+@click.argument("job_file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--seconds", type=int, metavar="SECONDS", help="Longest run to pay for.  [default: the job's limits.seconds]"
+)
+@click.option("--class", "class_name", metavar="CLASS", help="Hire only this resource class.")
+@click.option("--offer", metavar="ID", help="Hire this offer: its id, or the beginning of it, as `quote` shows it.")
+@click.option("--provider", metavar="ADDRESS", help="Hire this provider.")
+@click.option("--max-price", metavar="TOKENS", help="Highest price; never is more than this at stake.")
 @click.option(
     "--retry",
     type=click.IntRange(0, 100),
+    metavar="TIMES",
     default=0,
     show_default=True,
-    help="If a provider declines or does not deliver, hire the next best, so many times at most.",
+    help="If a provider declines, does not deliver, or fails by its machine's fault and is paid nothing, take the "
+    "money back and hire the next best, so many times (0 to 100) at most.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, show the price, send nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before hiring.")
@@ -110,14 +113,16 @@ def submit(
             again=again or dry_run,
         )
         buyer.check_retry(prepared, retry)
+        if fetch_to is not None:
+            # Now, and not when the run is paid for and its outputs have no place.
+            require_places(fetch_to, prepared.spec.outputs)
         if not as_json:
             show_prepared(buyer, prepared, retry)
         if dry_run:
             if as_json:
                 print_json({"dry_run": True, "quote": prepared.quote.as_dict(), "notes": prepared.notes})
             return
-        if not yes:
-            _confirm()
+        require_yes("Hire?", yes, "give --yes, and --max-price to be safe")
         submission = buyer.begin(prepared, retry).id
         progress(f"submission {submission}: if this is interrupted, `gpubond job resume {submission}` goes on")
         _drive(buyer, submission, detach, fetch_to, release, as_json)
@@ -156,8 +161,8 @@ def _drive(buyer: Buyer, submission: str, detach: bool, fetch_to: Path | None, r
             _finish(buyer, view, fetch_to, release)
             view = buyer.status(view.record.job)
     except KeyboardInterrupt:
-        click.echo(f"\nInterrupted; nothing is lost: `gpubond job resume {submission}` goes on.", err=True)
-        sys.exit(INTERRUPTED)
+        click.echo(err=True)
+        raise interrupted(f"nothing is lost: `gpubond job resume {submission}` goes on") from None
     show_and_judge(buyer, view, as_json, submission=submission)
 
 
@@ -168,12 +173,6 @@ def _require_fetch(release: bool, fetch_to: Path | None) -> None:
             field="--release",
             remedy="give --fetch-to as well, or release later: `gpubond job release`",
         )
-
-
-def _confirm() -> None:
-    if not sys.stdin.isatty():
-        raise BadInput("nobody is here to say yes", field="--yes", remedy="give --yes, and --max-price to be safe")
-    click.confirm("Hire?", abort=True)
 
 
 def _finish(buyer: Buyer, view: JobView, fetch_to: Path | None, release_now: bool) -> None:

@@ -29,6 +29,9 @@ def list_jobs(home: Path, as_json: bool) -> None:
         if as_json:
             print_json(found.as_dict())
             return
+        if not found.jobs and not found.submissions:
+            click.echo("No job so far: `gpubond job submit` hires one.")
+            return
         text = buyer.session.contracts.token_info.text
         table(
             ("job", "name", "state", "hired", "at stake", "spent", "your turn"),
@@ -55,8 +58,8 @@ def list_jobs(home: Path, as_json: bool) -> None:
             )
         waiting = sum(job.action is not None for job in found.jobs) + len(found.submissions)
         compensated = "" if not found.compensation else f", {text(found.compensation)} from providers that vanished"
-        click.echo(f"{len(found.jobs)} jobs: {text(found.at_stake)} at stake, {text(found.spent)} spent{compensated}.")
-        click.echo("Nothing needs your action." if not waiting else f"{waiting} need your action.")
+        click.echo(f"Jobs: {len(found.jobs)}. {text(found.at_stake)} at stake, {text(found.spent)} spent{compensated}.")
+        click.echo("Nothing needs your action." if not waiting else f"Waiting for you: {waiting}.")
 
 
 @click.command()
@@ -70,6 +73,10 @@ def status(job: str, home: Path, as_json: bool) -> None:
     """
     with Buyer.open(home, progress) as buyer:
         show_and_judge(buyer, buyer.status(job), as_json)
+
+
+def _print_log(piece: bytes) -> None:
+    write_log(piece, err=False)
 
 
 @click.command()
@@ -88,7 +95,7 @@ def logs(job: str, follow: bool, home: Path, as_json: bool) -> None:
     with Buyer.open(home, progress) as buyer:
         if follow:
             pieces: list[bytes] = []
-            view = buyer.follow(job, pieces.append if as_json else write_log)
+            view = buyer.follow(job, pieces.append if as_json else _print_log)
             if as_json:
                 log = b"".join(pieces).decode(errors="replace")
                 show_and_judge(buyer, view, as_json, log=log)
@@ -99,4 +106,4 @@ def logs(job: str, follow: bool, home: Path, as_json: bool) -> None:
             print_json({"job": job, "log": text})
         else:
             for piece in buyer.logs(job):
-                write_log(piece)
+                _print_log(piece)

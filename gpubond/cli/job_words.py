@@ -23,7 +23,7 @@ def show(buyer: Buyer, view: JobView, as_json: bool, **more: object) -> None:
     if as_json:
         print_json(view.as_dict() | more)
     else:
-        _show_view(buyer.session.contracts.token_info, view)
+        _show_view(buyer.session.contracts.token_info, view, view.record.terms.buyer == buyer.session.address)
 
 
 def show_and_judge(buyer: Buyer, view: JobView, as_json: bool, **more: object) -> None:
@@ -49,10 +49,11 @@ def failure_of(view: JobView) -> JobFailed | None:
     return JobFailed(message, field="job", value=view.record.job, remedy=view.remedy)
 
 
-def _show_view(token: Token, view: JobView) -> None:
+def _show_view(token: Token, view: JobView, mine: bool) -> None:
     record = view.record
     lines: list[tuple[str, Any]] = [
         ("job", record.job),
+        *([] if mine else [("buyer", f"{record.terms.buyer}, not you: only it can fetch, cancel and release")]),
         ("status", f"{record.status.name.lower()} ({view.code.value})"),
         ("", view.explanation),
     ]
@@ -64,7 +65,7 @@ def _show_view(token: Token, view: JobView) -> None:
     if provider.get("detail"):
         lines.append(("detail", provider["detail"]))
     if view.provider_error:
-        lines.append(("gateway", view.provider_error))
+        lines.append(("provider", view.provider_error))
     if view.cancelled:
         lines.append(("cancelled", "you asked for its end"))
     if view.waits_for:
@@ -76,7 +77,7 @@ def _show_view(token: Token, view: JobView) -> None:
     if record.commitment is not None:
         lines.append(("result root", "0x" + record.commitment.result_root.hex()))
     lines += [(name.replace("_", " "), token.text(value)) for name, value in (record.outcome or {}).items()]
-    if not view.failed and view.code.kind != "good end" and view.code != JobCode.ACTIVE:
+    if mine and not view.failed and view.code.kind != "good end" and view.code != JobCode.ACTIVE:
         lines.append(("next", view.remedy))
     facts(lines)
 
@@ -101,30 +102,37 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
             token.text(item.worst_refund),
             f"{max(1, item.record.offer.shortest_run)} to {item.record.offer.longest_run} s",
             f"{item.due_after} s",
+            item.reached_by,
             f"{item.jobs_settled}/{item.jobs_declined}/{item.jobs_expired}",
             {"none": "no", "demands": "yes", "unknown": "unknown arbiter"}[item.arbiter_kind],
-            ("yes, low collateral" if item.collateral_is_low else "yes") if item.available else item.refusal,
+            _free(item),
             shortened(item.record.offer_id),
         )
         for item in quotes
     ]
     seconds = quotes[0].seconds
     click.echo(f"Offers for a run of at most {seconds} s, the cheapest that is free first.")
-    click.echo("'at most' is all that can be spent, beside gas (in the chain's coin); unused seconds come back.")
-    click.echo("'fee' is the protocol's share of it, paid by the provider. 'overhead' is fee")
-    click.echo(
-        "and gas" if quotes[0].gas_tokens is not None else "without gas, as the settings name no chain.coin_price",
-        nl=False,
+    gas = "and gas" if quotes[0].gas_tokens is not None else "without gas, as the settings name no chain.coin_price"
+    words = (
+        "'at most' is all that can be spent, beside gas (in the chain's coin); unused seconds come back. 'fee' is the "
+        f"protocol's share of it, paid by the provider. 'overhead' is fee {gas}, in percent of the price. 'worst case' "
+        "comes back if the provider vanishes: all, and a share of its collateral. A hire pays for a run within 'runs'; "
+        "its result is due within 'due' of it. One that is 'reached by' store has no gateway: your own store ([store] "
+        "in gpubond.toml, docs/store.md) takes its place. The record counts its jobs: paid/declined/expired. "
+        "'demands' says whether a result that is withheld can be demanded on chain; an unknown arbiter, which the "
+        "provider chose, can hold your refund up until the dispute times out."
     )
-    click.echo(", in percent of the price. 'worst case' comes back if the provider vanishes: all, and a share of its")
-    click.echo("collateral. A hire pays for a run within 'runs'; its result is due within 'due' of it.")
-    click.echo("The record counts its jobs: paid/declined/expired.")
-    click.echo(
-        "'demands' says whether a result that is withheld can be demanded on chain; an unknown arbiter, which the"
-    )
-    click.echo("provider chose, can hold your refund up until the dispute times out.")
-    columns = ("class", "price", "at most", "gas", "fee", "overhead", "worst case", "runs", "due", "record", "demands")
-    table((*columns, "free", "offer"), rows)
+    click.echo(click.wrap_text(words, 100))
+    columns = ("class", "price", "at most", "gas", "fee", "overhead", "worst case", "runs", "due", "reached by")
+    table((*columns, "record", "demands", "free", "offer"), rows)
+
+
+def _free(item: Quote) -> str:
+    if not item.available:
+        return item.refusal
+    if item.obstacle:
+        return "no: it needs [store]" if item.reached_by == "store" else "no"
+    return "yes, low collateral" if item.collateral_is_low else "yes"
 
 
 def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
@@ -137,6 +145,7 @@ def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
     rows: list[tuple[str, object]] = [
         ("provider", offer.provider),
         ("its record", f"{quote.jobs_settled} paid, {quote.jobs_declined} declined, {quote.jobs_expired} expired"),
+        ("reached by", _reached(prepared)),
         ("class", offer.class_name),
         ("price", f"{token.per_hour_text(offer.price_per_second)}, unused seconds come back"),
         ("at most", f"{token.text(quote.most)} for {prepared.seconds} s"),
@@ -144,7 +153,7 @@ def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
             "protocol fee",
             f"{token.text(quote.fee)} of it at most ({quote.fee_percent:.2f} %), paid by the provider",
         ),
-        ("gas", f"about {gas_text(token, quote)}"),
+        ("gas", f"about {gas_text(token, quote)}, in the chain's coin"),
         ("overhead", f"{quote.overhead_percent:.2f} % of the price ({what})"),
         ("due", f"{quote.due_after} s after the hire at latest"),
         ("if it vanishes", f"all comes back, with {token.text(quote.compensation)} from its collateral"),
@@ -166,9 +175,15 @@ def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
         click.echo(f"note: {note}")
 
 
-def write_log(piece: bytes) -> None:
-    """A piece of a job's log on standard error."""
+def _reached(prepared: Prepared) -> str:
+    if prepared.recipient is None:
+        return f"its gateway, {prepared.quote.endpoint}"
+    return "your own store: inputs and a sealed note are put there before the hire"
+
+
+def write_log(piece: bytes, err: bool = True) -> None:
+    """A piece of a job's log, on standard error unless the log is all that is asked for."""
     # A stranger's program wrote this: no escape sequence of it reaches the terminal.
     text = piece.decode(errors="replace")
     shown = "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
-    click.echo(shown, nl=False, err=True)
+    click.echo(shown, nl=False, err=err)

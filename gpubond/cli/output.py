@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,12 +19,13 @@ from rich.table import Table
 
 from gpubond.errors import GpuBondError
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+_ENDLESS = 2000
 
 
 def console() -> Console:
     """The console of this moment's standard output; what is not a terminal gets lines as long as they need be."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Console(highlight=False, width=None if terminal else _ENDLESS)
 
 
 def print_json(document: Any) -> None:
@@ -39,7 +42,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str |
         shown.add_row(*(escape(plain(str(cell))) for cell in row))
     if title is not None:
         click.echo(title)
-    console().print(shown)
+    screen = console()
+    if Console(width=_ENDLESS).measure(shown).maximum <= screen.width:
+        screen.print(shown)
+        return
+    # Cut off, an id or a price is worth nothing: on a narrow terminal each row is a list of its own.
+    for row in rows:
+        facts([(column, cell) for column, cell in zip(columns, row, strict=True) if str(cell)])
+        click.echo()
 
 
 def facts(pairs: Sequence[tuple[str, object]]) -> None:
@@ -59,13 +69,34 @@ def progress(message: str) -> None:
     click.echo(f"  {plain(message)}", err=True)
 
 
+def hush() -> None:
+    """What is still in the buffers goes nowhere, so that it does not complain when the program ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            os.dup2(nowhere, stream.fileno())
+
+
 def fail(error: GpuBondError, as_json: bool) -> None:
     """Prints an error and ends the program with its exit code."""
-    if as_json:
-        print_json({"error": error.as_dict()})
-    else:
-        click.echo(f"error: {plain(str(error))}", err=True)
+    try:
+        if as_json:
+            print_json({"error": error.as_dict()})
+        else:
+            click.echo(f"error: {plain(str(error.naming(_as_typed(error.field))))}", err=True)
+    except OSError:
+        # Nobody can be told, as the output is full or closed; the exit code still says it.
+        hush()
     sys.exit(error.exit_code)
+
+
+def _as_typed(field: str | None) -> str | None:
+    """The library's name of an argument, as the command that runs takes it: `max_price` as `--max-price`."""
+    context = click.get_current_context(silent=True)
+    for parameter in [] if context is None else context.command.params:
+        if field is not None and field.casefold() in (parameter.name, parameter.opts[0].lstrip("-").replace("-", "_")):
+            return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar().strip("[]")
+    return field
 
 
 def shortened(identifier: str) -> str:

@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import click
-from eth_utils.address import is_address, to_checksum_address
 
 from gpubond.chain.market import Tier
 from gpubond.chain.money import Token
 from gpubond.chain.outbox import gas_costs
 from gpubond.chain.session import Session, open_session
-from gpubond.cli.calls import ask, call_json, send_call, show_calls
+from gpubond.cli.calls import ask, call_json, receiver_address, send_call, show_calls
 from gpubond.cli.command import home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.errors import BadInput, BadSettings
 from gpubond.provider.earnings import MEANINGS, Amounts, Ledger, ledger
+from gpubond.provider.fees import is_done
 from gpubond.provider.gas_money import coin_text
 from gpubond.provider.leaving import LeavePlan, plan_leave, plan_withdrawal, require_still_possible
 from gpubond.provider.offers import StandingOffer, my_offers
 from gpubond.settings import Home
 
 _home = home_option("provider")
-_to = click.option("--to", "receiver", help="Receiving address.  [default: the owner's]")
+_to = click.option("--to", "receiver", metavar="ADDRESS", help="Receiving address.  [default: the owner's]")
 _dry_run = click.option("--dry-run", is_flag=True, help="Show the contract calls, send nothing.")
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -88,7 +88,7 @@ def earnings(as_csv: bool, home: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("amount", required=False)
+@click.argument("amount", metavar="[TOKENS]", required=False)
 @click.option("--stake", is_flag=True, help="Free stake, in place of earnings.")
 @_to
 @_dry_run
@@ -98,21 +98,31 @@ def earnings(as_csv: bool, home: Path, as_json: bool) -> None:
 def withdraw(
     amount: str | None, stake: bool, receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: bool
 ) -> None:
-    """Take earnings out of the escrow, all of them or AMOUNT tokens, with the owner's key. Prints the contract call.
+    """Take earnings out of the escrow, all of them or so many TOKENS, with the owner's key. Prints the contract calls.
+
+    Fees of answers to demands for data are collected first, if provider.collect_fees_from says that they are worth it
+    or TOKENS need them.
 
     Example: gpubond provider withdraw 12.50 --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
     with _owner_session(home) as session:
-        call = plan_withdrawal(session, amount, _receiver(receiver, session), stake=stake)
+        plan = plan_withdrawal(session, amount, receiver_address(receiver, session), stake=stake)
         if not as_json:
-            show_calls(session, [call])
+            show_calls(session, plan.calls)
+            if plan.fees_left:
+                left = session.contracts.token_info.text(plan.fees_left)
+                click.echo(f"note: fees of {left} stay in DataDemands, see provider.collect_fees_from")
         if dry_run:
-            done = [call_json(call)]
+            done = [call_json(call) for call in plan.calls]
         else:
             ask(yes)
-            done = [send_call(session, call, "withdraw")]
+            done = [
+                send_call(session, call, "withdraw")
+                for call in plan.calls
+                if not is_done(session, _provider(session), call)
+            ]
         if as_json:
-            print_json({"dry_run": dry_run, "calls": done})
+            print_json({"dry_run": dry_run, "calls": done, "fees_left": plan.fees_left})
         elif not dry_run:
             click.echo("Withdrawn.")
 
@@ -125,7 +135,7 @@ def withdraw(
 @reporting
 def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: bool) -> None:
     """Cease to be a provider, with the owner's key: close all offers, and when no job is open any more take the
-    allowance back and withdraw stake and earnings. Prints the contract calls.
+    allowance back and withdraw stake, earnings and the fees of answers to demands. Prints the contract calls.
 
     While jobs are open only the offers are closed; keep the worker running and call it again when it says so. It can
     be called any number of times.
@@ -133,7 +143,7 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
     Example: gpubond provider leave --dry-run
     """
     with _owner_session(home) as session:
-        plan = plan_leave(session, _receiver(receiver, session))
+        plan = plan_leave(session, receiver_address(receiver, session))
         if not as_json:
             _show_leave(plan, session)
         done: list[dict[str, Any]] = []
@@ -143,6 +153,8 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
             ask(yes)
             for number, call in enumerate(plan.calls):
                 require_still_possible(session, plan, number)
+                if is_done(session, _provider(session), call):
+                    continue
                 done.append(send_call(session, call, "leave"))
         if as_json:
             print_json(
@@ -151,6 +163,7 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
                     "calls": done,
                     "complete": plan.complete,
                     "waits_for": [record.job for record in plan.live_jobs],
+                    "fees": plan.fees,
                 }
             )
         elif not dry_run and plan.calls:
@@ -160,7 +173,9 @@ def leave(receiver: str | None, dry_run: bool, yes: bool, home: Path, as_json: b
 def _provider(session: Session) -> str:
     if session.settings.provider is None:
         raise BadSettings(
-            "the settings have no section [provider]", field="provider", remedy="run `gpubond provider init`"
+            "the settings have no section [provider]",
+            field="provider",
+            remedy="name the provider's home folder with --home, or make one with `gpubond provider init`",
         )
     return session.settings.provider.address
 
@@ -169,18 +184,6 @@ def _owner_session(home: Path) -> Session:
     folder = Home(home)
     settings = folder.load()
     return Session(folder, settings, settings.owner_key or settings.key, progress)
-
-
-def _receiver(given: str | None, session: Session) -> str:
-    if given is None:
-        return session.address
-    if not is_address(given) or int(given, 16) == 0:
-        raise BadInput("not an address", field="--to", value=given, remedy="give 20 bytes as 0x-hex")
-    if given not in (given.lower(), to_checksum_address(given)):
-        raise BadInput(
-            "the checksum of this address is wrong", field="--to", value=given, remedy="check it digit by digit"
-        )
-    return str(to_checksum_address(given))
 
 
 def _offer_json(item: StandingOffer) -> dict[str, Any]:
@@ -300,13 +303,17 @@ def _show_leave(plan: LeavePlan, session: Session) -> None:
     if plan.calls:
         show_calls(session, plan.calls)
     elif plan.complete:
-        click.echo("Nothing of this provider is left in the contracts but its registration, which costs nothing.")
+        click.echo(
+            "Nothing of this provider is in the contracts but its registration, if it has one, which costs nothing."
+        )
     if plan.complete:
         return
     now = session.contracts.now()
+    fees = f", with {token.text(plan.fees)} of fees to collect" if plan.fees else ""
     click.echo(
         f"Open jobs: {len(plan.live_jobs)}. They lock {token.text(plan.locked)}, so stake ({token.text(plan.stake)}) "
-        f"and earnings ({token.text(plan.balance)}) stay for now. Keep the worker running, which delivers and is paid:"
+        f"and earnings ({token.text(plan.balance)}{fees}) stay for now. Keep the worker running, which delivers and is "
+        "paid:"
     )
     for record in plan.live_jobs:
         until = record.terms.deliver_by

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,19 +13,30 @@ from gpubond.cli.command import home_option, reporting
 from gpubond.cli.logs import log_to_stderr
 from gpubond.cli.output import facts, print_json, shortened, table
 from gpubond.provider.daemon import Daemon
+from gpubond.provider.executors.defences import UNSANDBOXED_FLAG
+from gpubond.provider.note_key import note_key_path
 from gpubond.provider.rehearsal import Intent, rehearse
-from gpubond.settings import Home
+from gpubond.settings import GatewaySettings, Home
 from gpubond.store.backup import back_up
 
 _home = home_option("provider")
+_logging = partial(
+    reporting, json_help="Log one JSON document a line; with --dry-run, print one JSON document instead of text."
+)
 
 
 @click.command()
 @click.option("--verbose", is_flag=True, help="Log more.")
 @click.option("--dry-run", is_flag=True, help="Show what it would do with each job now, and end. Needs no key.")
+@click.option(
+    UNSANDBOXED_FLAG,
+    "unsandboxed",
+    is_flag=True,
+    help="Development chains (31337, 1337) only: jobs run as you, with all your files and the network.",
+)
 @_home
-@reporting
-def run(verbose: bool, dry_run: bool, home: Path, as_json: bool) -> None:
+@_logging
+def run(verbose: bool, dry_run: bool, unsandboxed: bool, home: Path, as_json: bool) -> None:
     """Run the worker until it is told to end.
 
     Ctrl-C or SIGTERM drains: nothing new starts, runs may go on for provider.grace_seconds, and what ended is
@@ -36,7 +48,7 @@ def run(verbose: bool, dry_run: bool, home: Path, as_json: bool) -> None:
     if dry_run:
         _rehearse(home, as_json)
     else:
-        Daemon(home).run()
+        Daemon(home, unsandboxed=unsandboxed).run()
 
 
 @click.command()
@@ -46,16 +58,25 @@ def run(verbose: bool, dry_run: bool, home: Path, as_json: bool) -> None:
 def backup(file: Path, home: Path, as_json: bool) -> None:
     """Copy the store into FILE, consistently and while the worker runs. An existing file is not overwritten.
 
-    It holds jobs, transactions and the index; not keys, settings or blobs. To restore it, stop the worker, move
-    store.sqlite, store.sqlite-wal and store.sqlite-shm away, and copy FILE to store.sqlite.
+    It holds jobs, transactions, the index and buyers' notes; not keys (nor the key for notes), settings or blobs. To
+    restore it, stop the worker, move store.sqlite, store.sqlite-wal and store.sqlite-shm away, and copy FILE to
+    store.sqlite.
 
     Example: gpubond provider backup /var/backups/gpubond-$(date +%F).sqlite
     """
-    copied = back_up(Home(home).store_file, file)
+    folder = Home(home)
+    copied = back_up(folder.store_file, file)
     if as_json:
-        print_json({"file": str(file), "bytes": copied})
+        print_json({"file": str(file), "bytes": copied, "holds_note_key": False})
     else:
         click.echo(f"{file}: {copied:,} bytes, checked")
+        click.echo(f"Not in it: key files, and {note_key_path(folder)}, which a provider without a gateway needs too.")
+
+
+def _gateway_words(gateway: GatewaySettings) -> str:
+    if not gateway.listen:
+        return "none: jobs come and go through buyers' own stores"
+    return f"{gateway.host}:{gateway.port}, announced as {gateway.url}"
 
 
 def _rehearse(home: Path, as_json: bool) -> None:
@@ -69,7 +90,7 @@ def _rehearse(home: Path, as_json: bool) -> None:
         facts(
             [
                 ("provider", settings.provider.address),
-                ("gateway", f"{settings.gateway.host}:{settings.gateway.port}, announced as {settings.gateway.url}"),
+                ("gateway", _gateway_words(settings.gateway)),
                 ("block", session.watcher.position().number),
             ]
         )

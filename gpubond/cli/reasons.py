@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from dataclasses import asdict, dataclass
 
@@ -13,6 +14,7 @@ from gpubond.buyer.codes import JobCode, SubmissionCode
 from gpubond.cli.command import reporting
 from gpubond.cli.output import facts, print_json
 from gpubond.errors import BadInput, GpuBondError
+from gpubond.jobs.causes import CAUSES, XIDS
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.worker_codes import WorkerCode
 
@@ -50,13 +52,15 @@ _GROUPS = {
     "run": (
         "How a run ends",
         "In the manifest, under the root on chain, and in the provider's status. `workload` is the job's own fault, "
-        "which pays the provider the failure cap at most; `machine` is the provider's.",
+        "which pays the provider the failure cap at most; `machine` is the provider's, and alone shows in its record: "
+        "it is tried again, then declined. `unknown` counts as a failed run and for nobody's record.",
         "exit status on chain, fault",
     ),
     "worker": (
         "Why a worker moved a job on",
-        "`reason` in the provider's status and history, where no run is the reason.",
-        "",
+        "`reason` in the provider's status and history, where no run is the reason. `network` is what lies between "
+        "buyer, provider and chain.",
+        "fault",
     ),
     "exit": (
         "Exit codes of `gpubond`",
@@ -75,13 +79,12 @@ def all_codes() -> list[Code]:
         for item in SubmissionCode
     ]
     codes += [Code("run", item.value, f"{item.exit_code}, {item.fault}", item.meaning, item.remedy) for item in Reason]
-    codes += [Code("worker", item.value, "", item.meaning, item.remedy) for item in WorkerCode]
+    codes += [Code("worker", item.value, item.fault, item.meaning, item.remedy) for item in WorkerCode]
     codes.append(Code("exit", "success", "0", "The command did what it says; a job that it shows has not failed.", ""))
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, GpuBondError)]
     for kind in sorted(kinds, key=lambda kind: kind.exit_code):
         meaning, _, remedy = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].partition(": ")
         codes.append(Code("exit", kind.code, str(kind.exit_code), _sentence(meaning), _sentence(remedy)))
-    codes.append(Code("exit", "interrupted", "130", "Ended by Ctrl-C.", "`gpubond job resume` goes on."))
     return codes
 
 
@@ -97,7 +100,27 @@ def page() -> str:
         ]
         head = [f"| code | {note or ' '} | meaning | remedy |", "|---|---|---|---|"]
         parts.append("\n".join([f"## {title}", "", words, "", *head, *rows, ""]))
+        if group == "run":
+            parts.append(_causes())
     return "\n".join(parts)
+
+
+def _causes() -> str:
+    """What the worker sees of a run, and what it makes of it."""
+    lines = [
+        "### What is seen of it, and what is made of it\n",
+        "| the worker sees | code | fault |",
+        "|---|---|---|",
+        *(f"| {_sentence(cause.sign)} | `{cause.reason}` | {cause.reason.fault} |" for cause in CAUSES),
+        "",
+        "What NVIDIA's driver reports in the kernel's log while a job runs on a GPU, where the worker may read that:\n",
+        "| Xid | meaning | code | fault |",
+        "|---|---|---|---|",
+    ]
+    for xid in XIDS.values():
+        code, fault = ("noted in the log", "unknown") if xid.reason is None else (f"`{xid.reason}`", xid.reason.fault)
+        lines.append(f"| {xid.number} | {_sentence(xid.meaning)} | {code} | {fault} |")
+    return "\n".join([*lines, ""])
 
 
 def _sentence(words: str) -> str:
@@ -116,7 +139,9 @@ def reasons(code: str | None, markdown: bool, as_json: bool) -> None:
     """
     found = [item for item in all_codes() if code in (None, item.code)]
     if not found:
-        raise BadInput("there is no such code", field="CODE", value=code, remedy="leave it out to see all codes")
+        near = difflib.get_close_matches(code or "", [item.code for item in all_codes()], 1)
+        hint = f"perhaps you mean {near[0]}; " if near else ""
+        raise BadInput("there is no such code", field="CODE", value=code, remedy=f"{hint}leave it out to see all codes")
     if markdown:
         click.echo(page(), nl=False)
     elif as_json:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,26 @@ from gpubond.chain.deployment import Deployment, load_deployment
 from gpubond.chain.development import dev_account
 from gpubond.chain.keys import create_key_file, key_address, read_passphrase
 from gpubond.chain.node import connect
-from gpubond.errors import BadInput
+from gpubond.errors import BadInput, BadSettings
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS, Home
+
+
+class _Tokens(click.ParamType):
+    """An amount in whole tokens, as a decimal number; the deployment says how fine it may be."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            self.fail("this is not an amount: give a number such as 1.80", param, ctx)
+        if not amount.is_finite() or amount <= 0:
+            self.fail("it must be greater than zero: give a number such as 1.80", param, ctx)
+        return amount
+
+
+TOKENS = _Tokens()
 
 # section -> setting -> value, or None to leave it out.
 Sections = Mapping[str, Mapping[str, Any]]
@@ -72,9 +91,18 @@ def write_settings(home: Home, sections: Sections) -> None:
 
     Raises:
         BadInput: there is one already.
+        BadSettings: the folder cannot be made.
     """
     refuse_existing(home)
-    home.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        home.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(
+            f"the home folder cannot be made: {error.strerror}",
+            field="--home",
+            value=str(home.directory),
+            remedy="name a folder that this user may make and write, with --home or GPUBOND_HOME",
+        ) from None
     lines = ["# GpuBond settings. GPUBOND_<SECTION>__<NAME> in the environment overrides a line.\n"]
     for section, values in sections.items():
         lines.append(f"[{section}]")
@@ -106,7 +134,7 @@ def _toml(value: Any) -> str:
 
 
 rpc_url_option = click.option(
-    "--rpc-url", default="http://127.0.0.1:8545", show_default=True, help="JSON-RPC address of a node."
+    "--rpc-url", metavar="URL", default="http://127.0.0.1:8545", show_default=True, help="JSON-RPC address of a node."
 )
 deployment_option = click.option(
     "--deployment",

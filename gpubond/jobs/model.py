@@ -25,6 +25,8 @@ _REMEDIES = {
     "model_type": "write an object, in { }",
     "string_pattern_mismatch": "use only the characters and the form allowed",
 }
+# In place of pydantic's own words.
+_WORDS = {"extra_forbidden": "there is no such field", "missing": "the field is missing"}
 _MAX_SHOWN = 20
 _MAX_NESTING = 32
 _STRING_OR_BRACKET = re.compile(rb'"(?:\\.|[^"\\])*+"|[\[\]{}]')
@@ -67,7 +69,7 @@ def each_bad_input(error: ValidationError, what: str) -> list[BadInput]:
     for detail in error.errors(include_url=False):
         where = ".".join(str(part) for part in detail["loc"]) or what
         kind = detail["type"]
-        message = detail["msg"].removeprefix("Value error, ")
+        message = _WORDS.get(kind) or detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         value: Any = None if kind in ("missing",) else detail["input"]
         if isinstance(value, dict | list) and kind == "value_error":
             value = None  # the message names the part at fault; the whole section would hide it
@@ -76,7 +78,7 @@ def each_bad_input(error: ValidationError, what: str) -> list[BadInput]:
             BadInput(
                 f"{where}: {message}{shown}",
                 field=where,
-                value=value if isinstance(value, str | int | float) else _shown(value),
+                value=value if isinstance(value, str | int | float | None) else _shown(value),
                 remedy=_REMEDIES.get(kind, "correct the value"),
             )
         )

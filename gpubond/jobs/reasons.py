@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why an attempt at a job ended: one code each, whose fault it is, and what to do.
 
-Only a fault of the machine lets a worker retry or decline. A fault of the workload is a result: it is
-committed like any other, with an exit code that is not zero.
+Only a fault of the machine lets a worker retry or decline, which is what a provider's record on chain shows. All else
+is a result: it is committed like any other, with an exit code that is not zero.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-Fault = Literal["none", "workload", "machine"]
+Fault = Literal["none", "workload", "machine", "network", "unknown"]
 
 
 class _Facts(NamedTuple):
@@ -29,6 +29,10 @@ class Reason(StrEnum):
     LAUNCH_ERROR = "launch_error"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
+    MACHINE_OUT_OF_MEMORY = "machine_out_of_memory"
+    GPU_FAULT = "gpu_fault"
+    FORBIDDEN_CALL = "forbidden_call"
+    KILLED = "killed"
     DISK_LIMIT = "disk_limit"
     OUTPUT_MISSING = "output_missing"
     OUTPUT_INVALID = "output_invalid"
@@ -36,6 +40,7 @@ class Reason(StrEnum):
     IMAGE_INVALID = "image_invalid"
     IMAGE_UNREACHABLE = "image_unreachable"
     LOG_LIMIT = "log_limit"
+    DISK_FULL = "disk_full"
     SANDBOX_FAILURE = "sandbox_failure"
     INTERNAL = "internal"
     CANCELLED = "cancelled"
@@ -53,8 +58,13 @@ class Reason(StrEnum):
 
     @property
     def fault(self) -> Fault:
-        """Who is at fault: "none", "workload" (the buyer's job) or "machine" (the provider's)."""
+        """Who is at fault: "none", "workload" (the buyer's job), "machine" (the provider's), or "unknown"."""
         return _FACTS[self].fault
+
+    @property
+    def on_record(self) -> bool:
+        """Whether it may show in a provider's record: as a decline or, if that is too late, an expiry."""
+        return self.fault == "machine"
 
     @property
     def exit_code(self) -> int:
@@ -100,6 +110,30 @@ _FACTS: dict[Reason, _Facts] = {
     Reason.OUT_OF_MEMORY: _Facts(
         122, "workload", "The job used more memory than limits.memory_mib.", "Raise limits.memory_mib."
     ),
+    Reason.MACHINE_OUT_OF_MEMORY: _Facts(
+        114,
+        "machine",
+        "The provider's machine ran out of memory while the job was within its limit.",
+        "Lower provider.max_memory_mib or offer.count; `gpubond provider doctor` says what fits.",
+    ),
+    Reason.GPU_FAULT: _Facts(
+        113,
+        "machine",
+        "The GPU or its driver reported a fault of its own while the job ran.",
+        "The worker's log has the Xid; `gpubond provider doctor` looks at the driver. Reset the GPU or reboot.",
+    ),
+    Reason.FORBIDDEN_CALL: _Facts(
+        115,
+        "workload",
+        "The sandbox ended the job for system calls of another architecture, as 32-bit programs make.",
+        "Build for the 64-bit architecture of the machine.",
+    ),
+    Reason.KILLED: _Facts(
+        112,
+        "unknown",
+        "A process of the job was killed, and this machine cannot tell whether by itself or for memory.",
+        "Raise limits.memory_mib and try again; the log may say more.",
+    ),
     Reason.DISK_LIMIT: _Facts(
         123,
         "workload",
@@ -125,19 +159,25 @@ _FACTS: dict[Reason, _Facts] = {
         "Make the buffers of the specification agree with the input files.",
     ),
     Reason.IMAGE_INVALID: _Facts(
-        116,
+        111,
         "workload",
         "The container's image does not exist, is not what its digest says, is too large, or is none for this machine.",
         "The job's log says which; correct container.image, or build a smaller image.",
     ),
     Reason.IMAGE_UNREACHABLE: _Facts(
-        115,
+        110,
         "machine",
         "The registry of the container's image could not be reached.",
         "It is tried again; see that the worker's machine reaches the registry.",
     ),
     Reason.LOG_LIMIT: _Facts(
         0, "workload", "The log was longer than what is kept, and was cut.", "Print less; no failure."
+    ),
+    Reason.DISK_FULL: _Facts(
+        116,
+        "machine",
+        "The machine's disk was full, while the job was below its own limit.",
+        "Free disk space, or lower provider.max_disk_mib and storage; the job is tried again or given back.",
     ),
     Reason.SANDBOX_FAILURE: _Facts(
         125,

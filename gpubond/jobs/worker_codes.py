@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from gpubond.jobs.reasons import Fault
+
 
 class WorkerCode(StrEnum):
     """Codes of the worker; a move that is due to a run carries the run's `Reason` instead."""
@@ -33,6 +35,11 @@ class WorkerCode(StrEnum):
         """One line saying what the buyer can do."""
         return _WORDS[self][1]
 
+    @property
+    def fault(self) -> Fault:
+        """Where it lies: "none", "workload" (the buyer's job), "machine" (the provider's), "network" or "unknown"."""
+        return _FAULTS[self]
+
 
 _WORDS: dict[WorkerCode, tuple[str, str]] = {
     WorkerCode.POLICY: (
@@ -40,7 +47,7 @@ _WORDS: dict[WorkerCode, tuple[str, str]] = {
         "Lower the job's limits, or hire another provider.",
     ),
     WorkerCode.SPEC_INVALID: (
-        "What was uploaded as the specification is not valid.",
+        "What was handed over as the specification, or the note that holds it, is not valid.",
         "Submit with this release of gpubond; `gpubond job validate` checks the file.",
     ),
     WorkerCode.INPUTS_MISSING: (
@@ -78,4 +85,21 @@ _WORDS: dict[WorkerCode, tuple[str, str]] = {
         "The contract refused the decline again and again: it came too late.",
         "Wait for the deadline; then `gpubond job expire` refunds and compensates you.",
     ),
+}
+
+# The network is what lies between buyer, provider and chain.
+_FAULTS: dict[WorkerCode, Fault] = {
+    WorkerCode.POLICY: "workload",
+    WorkerCode.SPEC_INVALID: "workload",
+    WorkerCode.INPUTS_MISSING: "network",
+    WorkerCode.INPUTS_LOST: "machine",
+    WorkerCode.DEADLINE_PASSED: "machine",
+    WorkerCode.WORKER_RESTARTED: "machine",
+    WorkerCode.RETRY: "machine",
+    WorkerCode.REORG: "network",
+    WorkerCode.HIRE_REORGED: "network",
+    WorkerCode.COMMITTED_BEFORE: "none",
+    WorkerCode.COMMIT_REVERTED: "unknown",
+    WorkerCode.SETTLE_REVERTED: "unknown",
+    WorkerCode.DECLINE_REVERTED: "machine",
 }

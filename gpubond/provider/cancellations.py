@@ -7,8 +7,9 @@ a failed run of the seconds that were used, which the failure cap bounds. A run 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpubond.chain.index import JobRecord
@@ -54,6 +55,23 @@ class Cancellations:
         """The chain's time at which the buyer's wish was heard, or None."""
         row = self._database.connection.execute("SELECT chain_time FROM cancellations WHERE job = ?", (job,)).fetchone()
         return None if row is None else int(row["chain_time"])
+
+    def used(self, job: str, history: Sequence[tuple[float, str, str | None]]) -> int:
+        """Whole seconds that a run had used when the wish was heard, as far as the store tells: for a run whose worker
+        died before it could say.
+
+        Args:
+            history: of the job, as `WorkLog.history` gives it; `running` is noted before the run's process starts.
+        """
+        row = self._database.connection.execute("SELECT at FROM cancellations WHERE job = ?", (job,)).fetchone()
+        if row is None:
+            return 0
+        heard = float(row["at"])
+        for number, (begun, state, _) in enumerate(history):
+            ended = history[number + 1][0] if number + 1 < len(history) else math.inf
+            if state == WorkState.RUNNING and begun <= heard < ended:
+                return int(heard - begun)
+        return 0
 
     def owed(self, record: JobRecord, used: int) -> int:
         """Seconds to be paid of those that a stopped run used: none if the wish was heard within the acknowledgement

@@ -27,6 +27,7 @@ from gpubond.jobs.requests import Domain
 from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
+from gpubond.provider.executors import defences
 from gpubond.provider.executors.by_runtime import Executors
 from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gas_money import GasWatch
@@ -34,11 +35,14 @@ from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
 from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
+from gpubond.provider.note_key import NoteKey, announced, make_note_key
+from gpubond.provider.notes import Notes
 from gpubond.provider.retention import Retention
 from gpubond.provider.sparing import Sparing
+from gpubond.provider.store_jobs import StoreJobs
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog
-from gpubond.settings import Home
+from gpubond.settings import GatewaySettings, Home, OfferSettings, ProviderSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +61,11 @@ class Daemon:
 
     Args:
         directory: the home folder.
+        unsandboxed: run jobs without a sandbox, which is refused but on a development chain.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, unsandboxed: bool = False) -> None:
+        self._unsandboxed = unsandboxed
         # Who has a store has perhaps jobs in it, so a node that is silent now is waited for.
         self._patient = Home(directory).store_file.exists()
         self._stop = threading.Event()
@@ -75,22 +81,20 @@ class Daemon:
         Raises:
             BadSettings: the settings lack a section, or the key is not the provider's operator.
             KeyInUse: another worker runs with this key.
+            BadSettings: no sandbox is wanted, and this is no development chain.
             MissingTool: the sandbox cannot work on this machine.
         """
         session = self._session
         settings = session.settings
         if settings.provider is None or settings.gateway is None or settings.offer is None:
-            missing = next(name for name in ("provider", "gateway", "offer") if getattr(settings, name) is None)
-            raise BadSettings(
-                f"the settings have no section [{missing}]",
-                field=missing,
-                remedy="run `gpubond provider init` in a new folder and copy the section over",
-            )
-        executor = Executors(session.home, settings.provider, settings.offer)
-        executor.check()
+            raise _lacking(settings)
+        note_key = _note_key(session.home, settings.gateway)
+        executor = self._make_executor(session, settings.provider, settings.offer)
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
             self._ask(lambda: self._require_operator(session, provider))
+            if not settings.gateway.listen:
+                self._ask(lambda: self._warn_of_another_key(session, provider, note_key.recipient))
             work = WorkLog(session.database)
             stores = BuyerStores(
                 session.home.blobs,
@@ -100,10 +104,12 @@ class Daemon:
             )
             http = GuardedHttp(allow_private=settings.gateway.fetch_from_private_addresses)
             fetcher = UrlFetcher(stores, http, settings.gateway.s3_endpoint)
-            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher)
+            escrow = str(session.contracts.escrow.address)
+            notes = Notes(session.database, session.deployment.chain_id, escrow)
+            inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher, notes)
             cancellations = Cancellations(session.database)
             gateway = Gateway(
-                domain=Domain(session.deployment.chain_id, str(session.contracts.escrow.address)),
+                domain=Domain(session.deployment.chain_id, escrow),
                 index=session.index,
                 work=work,
                 stores=stores,
@@ -112,6 +118,7 @@ class Daemon:
                 settings=settings.gateway,
                 cancellations=cancellations,
                 now=session.contracts.now,
+                note_key=note_key.recipient,
                 nonces=session.home.directory / "nonces",
                 on_change=self._wake.set,
             )
@@ -129,7 +136,21 @@ class Daemon:
                 gateway=settings.gateway,
                 slots=settings.offer.count,
                 cancellations=cancellations,
+                position=lambda: session.watcher.position().number,
                 on_run_ended=self._wake.set,
+            )
+            store_jobs = StoreJobs(
+                session,
+                notes=notes,
+                key=note_key,
+                work=work,
+                stores=stores,
+                inputs=inputs,
+                cancellations=cancellations,
+                log_path=executor.log_path,
+                http=http,
+                keep_seconds=settings.provider.retention_hours * 3600,
+                on_change=self._wake.set,
             )
             answers = DemandAnswers(session, sender, work, stores, settings.provider)
             retention = Retention(
@@ -141,10 +162,8 @@ class Daemon:
                 work_root=session.home.work,
                 wipe=executor.wipe,
                 keep_seconds=settings.provider.retention_hours * 3600,
+                chain_now=session.contracts.now,
             )
-            left = executor.end_leftovers()
-            if left:
-                logger.info("ended %d processes and containers that a former worker left", left)
             dispatcher.recover()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -153,11 +172,11 @@ class Daemon:
                 "worker of %s is up: operator %s, gateway %s",
                 settings.provider.address,
                 session.address,
-                settings.gateway.url,
+                settings.gateway.url if settings.gateway.listen else f"none: reached by {note_key.recipient}",
             )
             try:
                 gas = GasWatch(session.node, session.address, settings.provider.low_gas_jobs)
-                chores = (answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
+                chores = (store_jobs.tick, answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
                 url = settings.chain.ws_url
                 with Heads(url, self._wake.set) if url else nullcontext() as heads:
                     self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores, heads)
@@ -165,12 +184,27 @@ class Daemon:
             finally:
                 answers.stop()
                 dispatcher.stop()
+                executor.close()
                 server.stop()
+                store_jobs.stop()
                 fetcher.stop()
                 in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
                 if in_flight:
                     logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
         logger.info("worker ended")
+
+    def _make_executor(self, session: Session, provider: ProviderSettings, offer: OfferSettings) -> Executors:
+        """What runs the jobs, once it has been tried and what is in force noted."""
+        if self._unsandboxed:
+            defences.require_development_chain(session.deployment.chain_id)
+            logger.warning("%s: strangers' code runs WITHOUT A SANDBOX", session.deployment.chain_id)
+        executor = Executors(session.home, provider, offer, bare=self._unsandboxed)
+        executor.check()
+        in_force = defences.here(sandboxed=not self._unsandboxed)
+        in_force.note(session.home.directory)
+        logger.info("sandbox: %s", in_force.words)
+        executor.start()
+        return executor
 
     def _loop(
         self,
@@ -276,14 +310,45 @@ class Daemon:
             self._stop.set()
             self._wake.set()
 
+    def _warn_of_another_key(self, session: Session, provider: str, wanted: str) -> None:
+        """Notes that are sealed to another key cannot be read; jobs that are open go on all the same."""
+        session.sync()
+        known = session.index.provider(provider)
+        if known is not None and known.endpoint != wanted:
+            logger.error(
+                "what is announced on chain is not the key of this worker, so it must decline every new job: "
+                "run `gpubond provider join`"
+            )
+
     def _require_operator(self, session: Session, provider: str) -> None:
         state = session.contracts.provider(provider)
         if session.address not in (state.operator, provider):
             raise BadSettings(
-                f"{session.address} is not the operator of {provider}",
-                field="key",
-                value=session.address,
+                f"{session.address} is not the operator of {provider}"
+                if state.registered
+                else f"{provider} is not registered yet, so nobody can hire it",
+                field="key" if state.registered else "provider.address",
+                value=session.address if state.registered else provider,
                 remedy="run `gpubond provider join`, or name the operator's key in [key]"
                 if state.registered
-                else "run `gpubond provider join` first: this provider is not registered",
+                else "run `gpubond provider join` first",
             )
+
+
+def _note_key(home: Home, gateway: GatewaySettings) -> NoteKey:
+    """The key for buyers' notes. Without a gateway it is announced on chain, so it is not made here.
+
+    Raises:
+        BadSettings: there is none, or its file is damaged.
+    """
+    announced(home, gateway)
+    return make_note_key(home)
+
+
+def _lacking(settings: Settings) -> BadSettings:
+    missing = next(name for name in ("provider", "gateway", "offer") if getattr(settings, name) is None)
+    return BadSettings(
+        f"the settings have no section [{missing}]",
+        field=missing,
+        remedy="run `gpubond provider init` in a new folder and copy the section over",
+    )

@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from gpubond.chain.clock import HeadClock
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.index import JobRecord, MarketIndex
 from gpubond.chain.market import Status
-from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.errors import BadInput, GpuBondError
 from gpubond.jobs.reasons import Reason
+from gpubond.jobs.spec import JobSpec
 from gpubond.provider.cancellations import CANCELLABLE, Cancellations, can_decline, decline_margin
 from gpubond.provider.executors.attempt import Executor
+from gpubond.provider.giving_back import GivingBack
 from gpubond.provider.inputs import JobInputs
+from gpubond.provider.payment import Payment
 from gpubond.provider.policy import refusal_of_spec, refusal_of_terms
 from gpubond.provider.runs import Finished, Runs, failed_result
 from gpubond.provider.sending import Sending
@@ -75,6 +78,7 @@ class Dispatcher:
         provider_address: whose jobs.
         slots: jobs at once.
         cancellations: buyers' wishes to end a job.
+        position: the block up to which the index knows the chain.
         on_run_ended: called from a run's own thread when its outcome can be taken.
     """
 
@@ -93,6 +97,7 @@ class Dispatcher:
         gateway: GatewaySettings,
         slots: int,
         cancellations: Cancellations,
+        position: Callable[[], int],
         on_run_ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._provider_address = provider_address
@@ -109,8 +114,11 @@ class Dispatcher:
         self._cancellations = cancellations
         self._absent_since: dict[str, int] = {}
         self._draining = False
+        self._clock = HeadClock(contracts.node)
         self._sparing = Sparing(logger)
-        self._sending = Sending(contracts, index, sender, work, self._sparing)
+        self._sending = Sending(contracts, self._clock, index, sender, work, self._sparing, position)
+        self._giving_back = GivingBack(self._clock, sender, work, stores, self._sending)
+        self._payment = Payment(self._clock, work, self._sending, provider.settle_wait_seconds)
         self._steps: dict[WorkState, Step] = {
             WorkState.HIRED: self._check_hire,
             WorkState.AWAITING_INPUTS: self._await_inputs,
@@ -119,9 +127,9 @@ class Dispatcher:
             WorkState.CANCELLING: self._cancel,
             WorkState.EXECUTED: self._decide,
             WorkState.COMMITTING: self._follow_commit,
-            WorkState.COMMITTED: self._await_settlement,
-            WorkState.SETTLING: self._follow_settlement,
-            WorkState.DECLINING: self._follow_decline,
+            WorkState.COMMITTED: self._payment.await_due,
+            WorkState.SETTLING: self._payment.follow,
+            WorkState.DECLINING: self._giving_back.follow,
         }
 
     @property
@@ -140,6 +148,9 @@ class Dispatcher:
 
     def recover(self) -> None:
         """After a start: runs of the former process died with it; they are taken up again from the beginning."""
+        left = self._executor.end_leftovers()
+        if left:
+            logger.info("ended %d processes and containers that a former worker left", left)
         for work in self._work.unfinished():
             if work.state != WorkState.RUNNING:
                 continue
@@ -170,6 +181,8 @@ class Dispatcher:
     def tick(self) -> None:
         """Takes every unfinished job as far as it goes without waiting; one whose step fails does not hold up the
         others."""
+        self._clock.renew()
+        self._sending.begin()
         for work in self._work.unfinished():
             try:
                 self._advance(work)
@@ -178,11 +191,15 @@ class Dispatcher:
                 self._sparing.warn(key, "job %s in %s: %s", work.job, work.state, error)
             except Exception:
                 logger.exception("job %s in %s: the step failed and is tried again", work.job, work.state)
+        self._payment.settle_due()
+        self._sending.flush()
 
     def _advance(self, work: Work) -> None:
         for _ in range(MAX_STEPS):
+            moves = self._work.moves
             self._step(work)
-            now = self._work.get(work.job)
+            # Most jobs wait at most looks, and reading each of them again would double the cost of a look.
+            now = self._work.get(work.job) if self._work.moves != moves else None
             if now is None or now.state == work.state or now.state in FINAL_STATES:
                 return
             work = now
@@ -206,7 +223,7 @@ class Dispatcher:
     def _miss(self, work: Work) -> None:
         """A job whose hire a reorg removed. It may come back, but its id depends on its block's time; the static call
         before a transaction keeps us from committing to nothing."""
-        head = self._contracts.node.eth.block_number
+        head = self._clock.block_number()
         since = self._absent_since.setdefault(work.job, head)
         if head - since >= ABSENT_BLOCKS:
             self._runs.cancel(work.job)
@@ -253,7 +270,7 @@ class Dispatcher:
             token=self._contracts.token_info,
         )
         if refusal is not None:
-            self._decline(work, record, "policy", refusal)
+            self._giving_back.decline(work, record, "policy", refusal)
             return
         self._work.move(work.job, WorkState.AWAITING_INPUTS)
 
@@ -262,12 +279,12 @@ class Dispatcher:
         try:
             spec = self._inputs.spec(terms)
         except BadInput as error:
-            self._decline(work, record, "spec_invalid", str(error))
+            self._giving_back.decline(work, record, "spec_invalid", str(error))
             return
         if spec is not None:
             refusal = refusal_of_spec(terms, spec, self._provider, self._gateway)
             if refusal is not None:
-                self._decline(work, record, "policy", refusal)
+                self._giving_back.decline(work, record, "policy", refusal)
                 return
         missing = self._inputs.missing(terms)
         if not missing:
@@ -277,11 +294,11 @@ class Dispatcher:
             logger.info("job %s: all inputs are here", work.job)
             return
         self._inputs.fetch(terms)
-        now = self._contracts.now()
+        now = self._clock.now()
         if now > terms.deliver_by:
             self._work.move(work.job, WorkState.ABANDONED, reason="deadline_passed")
         elif terms.acknowledge_by - decline_margin(terms) <= now <= terms.acknowledge_by:
-            self._decline(
+            self._giving_back.decline(
                 work,
                 record,
                 "inputs_missing",
@@ -297,7 +314,7 @@ class Dispatcher:
                 if self._index.job(job) is None:
                     self._runs.cancel(job)
             return
-        if self._contracts.now() > record.terms.deliver_by:
+        if self._clock.now() > record.terms.deliver_by:
             self._work.move(work.job, WorkState.ABANDONED, reason="deadline_passed")
             return
         spec = self._inputs.spec(record.terms)
@@ -305,11 +322,21 @@ class Dispatcher:
             self._work.move(work.job, WorkState.AWAITING_INPUTS, reason="inputs_lost")
             return
         if not self._executor.has_room(spec):
-            logger.warning("job %s waits: the disk has less room than its limits.disk_mib", work.job)
+            self._wait_for_room(work, record, spec)
             return
         self._work.move(work.job, WorkState.RUNNING, new_attempt=True)
         logger.info("job %s: running %s (%s)", work.job, spec.name, spec.runtime)
         self._runs.start(work.job, spec, self._stores.of(record.terms.buyer), self._runs.claim(work.job))
+
+    def _wait_for_room(self, work: Work, record: JobRecord, spec: JobSpec) -> None:
+        """While the disk is full a job waits; it is given back before that costs the collateral."""
+        terms, now = record.terms, self._clock.now()
+        last_start = terms.deliver_by - spec.limits.seconds
+        if terms.acknowledge_by - decline_margin(terms) <= now <= terms.acknowledge_by or now > last_start:
+            self._giving_back.decline(work, record, Reason.DISK_FULL, Reason.DISK_FULL.meaning)
+            return
+        words = "job %s waits: the disk has less room than its limits.disk_mib"
+        self._sparing.warn((work.job, "room"), words, work.job)
 
     def _take_outcome(self, work: Work) -> None:
         outcome, running = self._runs.take(work.job)
@@ -345,13 +372,22 @@ class Dispatcher:
         if attempt is not None and isinstance(outcome, Finished) and outcome.result is not None:
             # It ended by itself before it could be stopped.
             self._work.move(work.job, WorkState.EXECUTED, reason=attempt.reason, detail="", result=outcome.result)
-        elif can_decline(record.terms, self._contracts.now()):
-            self._decline(work, record, Reason.CANCELLED_BY_BUYER, Reason.CANCELLED_BY_BUYER.meaning)
+        elif can_decline(record.terms, self._clock.now()):
+            self._giving_back.decline(work, record, Reason.CANCELLED_BY_BUYER, Reason.CANCELLED_BY_BUYER.meaning)
         else:
-            seconds = 0 if attempt is None else self._cancellations.owed(record, attempt.seconds)
+            seconds = self._cancellations.owed(record, self._used(record, outcome))
             blobs = self._stores.of(record.terms.buyer)
             result = failed_result(work.job, blobs, Reason.CANCELLED_BY_BUYER, seconds, attempt)
             self._work.move(work.job, WorkState.EXECUTED, reason=Reason.CANCELLED_BY_BUYER, result=result)
+
+    def _used(self, record: JobRecord, outcome: Finished | BaseException | None) -> int:
+        """Seconds of a run that its buyer stopped; those of one that failed by this machine's fault are not paid."""
+        if outcome is None:  # the run died with the former worker, or never began
+            used = self._cancellations.used(record.job, self._work.history(record.job))
+            return min(used, record.terms.longest_run)
+        if isinstance(outcome, Finished) and outcome.attempt.reason == Reason.CANCELLED:
+            return outcome.attempt.seconds
+        return 0
 
     def _decide(self, work: Work, record: JobRecord) -> None:
         if work.result is not None:
@@ -369,7 +405,7 @@ class Dispatcher:
         if work.attempts < MAX_ATTEMPTS:
             self._work.move(work.job, WorkState.READY, reason="retry")
             return
-        self._decline(work, record, work.reason or Reason.INTERNAL, work.detail or "this machine failed")
+        self._giving_back.decline(work, record, work.reason or Reason.INTERNAL, work.detail or "this machine failed")
 
     def _follow_commit(self, work: Work, record: JobRecord) -> None:
         if record.status in (Status.COMMITTED, Status.DISPUTED):
@@ -377,58 +413,6 @@ class Dispatcher:
             logger.info("job %s: committed", work.job)
             return
         self._sending.again_if_lost(work, "commit", WorkState.EXECUTED)
-
-    def _await_settlement(self, work: Work, record: JobRecord) -> None:
-        if record.status == Status.ACTIVE:  # the commitment was reorganised away
-            self._work.move(work.job, WorkState.COMMITTING, reason="reorg")
-            return
-        commitment = record.commitment
-        if commitment is None:
-            return
-        due = commitment.committed_at + record.terms.challenge_window
-        if record.status == Status.DISPUTED:
-            # An arbiter that does not decide in time has lost its say.
-            due += record.terms.dispute_timeout
-        if self._contracts.now() >= due:
-            self._sending.submit(work, "settle", self._contracts.settle(record.terms, commitment), WorkState.SETTLING)
-
-    def _follow_settlement(self, work: Work, record: JobRecord) -> None:
-        if record.status == Status.ACTIVE:  # settlement and commitment were reorganised away
-            self._work.move(work.job, WorkState.COMMITTING, reason="reorg")
-            return
-        self._sending.again_if_lost(work, "settle", WorkState.COMMITTED)
-
-    def _follow_decline(self, work: Work, record: JobRecord) -> None:
-        entry = self._sender.entry(f"decline:{work.job}")
-        if entry is not None and entry.state in (OutboxState.SENT, OutboxState.MINED, OutboxState.CONFIRMED):
-            self._sending.again_if_lost(work, "decline", WorkState.DECLINING)
-        elif self._contracts.now() <= record.terms.acknowledge_by:
-            # The worker died, or the node failed, between noting the decline and sending it; or it reverted.
-            self._sending.submit(work, "decline", self._contracts.decline(record.terms), WorkState.DECLINING)
-        elif work.reason == "inputs_missing":
-            # Too late to give it back; the inputs may still come in time.
-            self._work.move(work.job, WorkState.AWAITING_INPUTS)
-        else:
-            self._give_up(work, record, work.reason, "it is too late to decline")
-
-    def _give_up(self, work: Work, record: JobRecord, reason: str | None, why: str) -> None:
-        if self._contracts.now() > record.terms.deliver_by:
-            logger.error("job %s: %s: %s; the collateral is lost", work.job, reason, why)
-            self._work.move(work.job, WorkState.ABANDONED, reason=reason)
-            return
-        # Else whoever can make this machine fail collects its collateral. A failure of no seconds costs its
-        # buyer nothing.
-        logger.error("job %s: %s: %s; committing a failed run of no seconds", work.job, reason, why)
-        result = failed_result(work.job, self._stores.of(record.terms.buyer))
-        self._work.move(work.job, WorkState.EXECUTED, reason=reason, result=result)
-
-    def _decline(self, work: Work, record: JobRecord, reason: str, detail: str) -> None:
-        if self._contracts.now() > record.terms.acknowledge_by:
-            self._give_up(work, record, reason, f"it is too late to decline: {detail}")
-            return
-        logger.info("job %s: declining, %s: %s", work.job, reason, detail)
-        self._work.move(work.job, WorkState.DECLINING, reason=reason, detail=detail)
-        self._sending.submit(work, "decline", self._contracts.decline(record.terms), WorkState.DECLINING)
 
     def _end(self, work: Work, state: WorkState, record: JobRecord) -> None:
         self._runs.cancel(work.job)

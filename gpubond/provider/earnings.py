@@ -115,8 +115,9 @@ def ledger(index: MarketIndex, gas: Iterable[tuple[str, int]], provider: str, no
     by_job: dict[str, int] = {}
     other = 0
     for purpose, wei in gas:
-        # `commit:<job>`, `settle:<job>`, and whatever else names a job in its second part.
-        named = purpose.split(":")[1] if ":" in purpose else ""
+        # `commit:<job>`, `settle:<job>`, and whatever else names a job in its second part; `#` follows what was tried
+        # in vain.
+        named = purpose.split("#")[0].split(":")[1] if ":" in purpose else ""
         if named in known:
             by_job[named] = by_job.get(named, 0) + wei
         else:

@@ -32,6 +32,7 @@ _MOST_REMEMBERED = 4096
 
 @dataclass
 class _Fetch:
+    url: str | None = None
     running: bool = False
     tries: int = 0
     not_before: float = 0.0
@@ -65,7 +66,10 @@ class UrlFetcher:
             running = sum(fetch.running for (owner, _), fetch in self._fetches.items() if owner == buyer)
             if len(self._fetches) > _MOST_REMEMBERED:
                 self._fetches = {key: fetch for key, fetch in self._fetches.items() if fetch.running}
-            fetch = self._fetches.setdefault((buyer, item.sha256), _Fetch())
+            fetch = self._fetches.get((buyer, item.sha256))
+            if fetch is None or (fetch.url != item.url and not fetch.running):
+                # Another address of the same bytes has its own tries.
+                fetch = self._fetches[buyer, item.sha256] = _Fetch(item.url)
             if fetch.running or fetch.tries >= TRIES or time.monotonic() < fetch.not_before or running >= MOST_OF_ONE:
                 return
             fetch.running, fetch.tries = True, fetch.tries + 1

@@ -28,8 +28,9 @@ from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.gateway_door import Door
 from gpubond.provider.gateway_metrics import GatewayMetrics
 from gpubond.provider.inputs import JobInputs
+from gpubond.provider.job_status import describe
 from gpubond.provider.stores import BuyerStores
-from gpubond.provider.work import STATES, Work, WorkLog, WorkState
+from gpubond.provider.work import Work, WorkLog
 from gpubond.settings import GatewaySettings
 
 # Requests of one buyer at once, and of these how many may wait for a log.
@@ -41,8 +42,6 @@ DISK_THREADS = 8
 # Seconds without a step of the worker's loop after which the gateway calls it stalled. The loop pauses for
 # half a minute while the node is silent, and some calls to a slow node take a minute.
 STALLED_SECONDS = 300
-
-UPLOAD_STATES = (WorkState.HIRED, WorkState.AWAITING_INPUTS)
 
 
 class Answer(GpuBondError):
@@ -78,6 +77,7 @@ class Gateway:
         settings: limits.
         cancellations: where wishes to end a job are noted.
         now: the chain's time, Unix seconds.
+        note_key: the age key to which buyers may seal notes, who rather use a store of their own.
         nonces: folder in which used nonces are remembered (None: until the process ends).
         on_change: called when a buyer has brought something that the worker can act on; it must return at once.
     """
@@ -94,6 +94,7 @@ class Gateway:
         settings: GatewaySettings,
         cancellations: Cancellations,
         now: Callable[[], int],
+        note_key: str | None = None,
         nonces: Path | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
@@ -105,6 +106,7 @@ class Gateway:
         self.cancellations = cancellations
         self.now = now
         self.on_change = on_change
+        self._note_key = note_key
         self.metrics = GatewayMetrics()
         self.door = Door(
             settings.max_connections, settings.max_connections_per_address, settings.trusted_proxies, self.metrics
@@ -137,6 +139,7 @@ class Gateway:
             "takes_uploads": not self.stores.disk.low,
             "max_blob_bytes": self.settings.max_blob_mib << 20,
             "part_bytes": PART_BYTES,
+            "note_key": self._note_key,
         }
 
     async def authorize(self, request: Request) -> JobRecord:
@@ -199,33 +202,11 @@ class Gateway:
 
     def describe(self, record: JobRecord) -> dict[str, Any]:
         """Where a job stands, for its buyer."""
-        work = self.work.get(record.job)
-        if work is None:
+        described = describe(record, self.work, self.inputs)
+        if described is None:
             # In the index, but not taken up by the dispatcher yet: a moment later it is.
             raise not_found("the worker has not taken the job up yet", "job", record.job)
-        waiting = work.state in UPLOAD_STATES
-        fetching = self.inputs.fetching(record.terms) if waiting else []
-        fetched = {item.sha256 for item in fetching}
-        missing = self.inputs.missing(record.terms) if waiting else []
-        return {
-            "job": record.job,
-            "state": work.state,
-            "chain_status": record.status.name.lower(),
-            "reason": work.reason,
-            "detail": work.detail,
-            "waits_for": STATES[work.state] or None,
-            "until": _until(record, work.state),
-            "missing": [name for name in missing if name not in fetched],
-            "fetching": [
-                {"sha256": item.sha256, "url": item.url, "problem": self.inputs.problem(record.terms, item.sha256)}
-                for item in fetching
-            ],
-            "attempts": work.attempts,
-            "result": work.result,
-            "history": [
-                {"at": at, "state": state, "reason": reason} for at, state, reason in self.work.history(record.job)
-            ],
-        }
+        return described
 
     def result(self, record: JobRecord) -> dict[str, Any]:
         """What the run left. Raises Answer (409): nothing yet."""
@@ -252,11 +233,3 @@ def _count_down(counter: Counter[str], key: str) -> None:
     counter[key] -= 1
     if counter[key] <= 0:
         del counter[key]
-
-
-def _until(record: JobRecord, state: WorkState) -> int | None:
-    if state in UPLOAD_STATES:
-        return record.terms.acknowledge_by
-    if state == WorkState.COMMITTED and record.commitment is not None:
-        return record.commitment.committed_at + record.terms.challenge_window
-    return record.terms.deliver_by if STATES[state] else None

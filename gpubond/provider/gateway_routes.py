@@ -33,7 +33,7 @@ from gpubond.provider.cancellations import hear
 from gpubond.provider.gateway import Answer, Gateway
 from gpubond.provider.gateway_door import UNREAD, DoorKeeper
 from gpubond.provider.gateway_schema import describe_api
-from gpubond.provider.work import WorkState
+from gpubond.provider.work import BEFORE_THE_END
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,6 @@ Handler = Callable[[Gateway, Request], Awaitable[Response]]
 LOG_SLICE_BYTES = 1 << 20
 MAX_WAIT_SECONDS = 25
 _LOG_LOOK_SECONDS = 0.2
-# States in which more may be printed.
-_BEFORE_THE_END = (WorkState.HIRED, WorkState.AWAITING_INPUTS, WorkState.READY, WorkState.RUNNING, WorkState.CANCELLING)
 
 # Of a body that is not wanted so much is read, for so long, that a client that sends first sees the answer.
 _DRAIN_BYTES = 1 << 20
@@ -107,7 +105,7 @@ async def _logs(gateway: Gateway, request: Request) -> Response:
         while True:
             # The state first: what is printed before the end is then in the file.
             work = await anyio.to_thread.run_sync(gateway.work.get, record.job, limiter=gateway.disk_threads)
-            ended = work is not None and work.state not in _BEFORE_THE_END
+            ended = work is not None and work.state not in BEFORE_THE_END
             data, size = await anyio.to_thread.run_sync(_read_slice, path, offset, limiter=gateway.disk_threads)
             if data or ended or time.monotonic() >= until or await request.is_disconnected():
                 break

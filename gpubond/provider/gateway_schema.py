@@ -49,6 +49,7 @@ _SCHEMAS: dict[str, Any] = {
             "takes_uploads": {"type": "boolean", "description": "false while the disk is nearly full"},
             "max_blob_bytes": _WHOLE,
             "part_bytes": _WHOLE,
+            "note_key": {"type": ["string", "null"], "description": "age key for notes in a buyer's own store"},
         },
     },
     "Uploaded": {

@@ -127,19 +127,21 @@ class GatewayServer:
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 
     def start(self) -> None:
-        """Starts to listen.
+        """Starts to listen; without a gateway, for metrics only.
 
         Raises:
             BadSettings: a port is taken or an address is not this machine's.
         """
         settings = self._settings
+        if not settings.listen:
+            self._start_metrics()
+            return
         try:
             self._listener = Listener.bind_to(settings.host, settings.port, self._gateway.door)
         except OSError:
             raise self._cannot_listen() from None
         try:
-            if settings.metrics_port is not None:
-                self._stop_metrics = self._gateway.metrics.serve(settings.metrics_host, settings.metrics_port)
+            self._start_metrics()
         except BaseException:
             self._listener.close()
             raise
@@ -149,6 +151,11 @@ class GatewayServer:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 raise self._cannot_listen()
             time.sleep(0.02)
+
+    def _start_metrics(self) -> None:
+        settings = self._settings
+        if settings.metrics_port is not None:
+            self._stop_metrics = self._gateway.metrics.serve(settings.metrics_host, settings.metrics_port)
 
     def stop(self) -> None:
         """Lets open requests end and stops."""

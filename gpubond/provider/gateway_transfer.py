@@ -21,7 +21,8 @@ from gpubond.errors import BadInput
 from gpubond.jobs.ranges import etag, requested_range, stated_part
 from gpubond.jobs.spec import MAX_SPEC_BYTES
 from gpubond.jobs.uploads import PART_BYTES
-from gpubond.provider.gateway import UPLOAD_STATES, Gateway, conflict, not_found
+from gpubond.provider.gateway import Gateway, conflict, not_found
+from gpubond.provider.job_status import UPLOAD_STATES
 
 # Seconds without a byte that an upload may last, and in which a body or answer of a length must be through.
 QUIET_SECONDS = 30.0

@@ -12,18 +12,21 @@ from gpubond.chain.contracts import Call
 from gpubond.chain.index import JobRecord
 from gpubond.chain.session import Session
 from gpubond.errors import BadInput, BadSettings, NotEnough
+from gpubond.provider.fees import collect_call, fees_of
 from gpubond.provider.offers import my_offers
 
 
 @dataclass(frozen=True)
 class LeavePlan:
-    """The calls that can be made now, in order, and what keeps the rest from being made. Amounts in base units."""
+    """The calls that can be made now, in order, and what keeps the rest from being made. Amounts in base units; `fees`
+    are those of answers to demands, before they are collected."""
 
     calls: tuple[Call, ...]
     live_jobs: tuple[JobRecord, ...]
     locked: int
     stake: int
     balance: int
+    fees: int
 
     @property
     def complete(self) -> bool:
@@ -31,8 +34,18 @@ class LeavePlan:
         return not self.live_jobs and not self.locked
 
 
-def plan_withdrawal(session: Session, amount: str | None, receiver: str, *, stake: bool) -> Call:
-    """The call that takes earnings, or free stake, out.
+@dataclass(frozen=True)
+class Withdrawal:
+    """The calls, in order, and the fees of answers to demands (base units) that they leave in DataDemands."""
+
+    calls: tuple[Call, ...]
+    fees_left: int
+
+
+def plan_withdrawal(session: Session, amount: str | None, receiver: str, *, stake: bool) -> Withdrawal:
+    """The calls that take earnings, or free stake, out.
+
+    Fees of answers are collected before, if they are worth it by `provider.collect_fees_from`, or needed.
 
     Args:
         amount: tokens; None for all there is.
@@ -46,8 +59,13 @@ def plan_withdrawal(session: Session, amount: str | None, receiver: str, *, stak
     """
     owner, contracts = _owner(session), session.contracts
     state = contracts.provider(owner)
-    has = state.free_stake if stake else state.balance
     token = contracts.token_info
+    collect, fees = (None, 0) if stake else (collect_call(session, owner), fees_of(session, owner))
+    has = state.free_stake if stake else state.balance
+    if collect is not None and _collects(session, amount, has, fees):
+        has, fees = has + fees, 0
+    else:
+        collect = None
     wanted = has if amount is None else token.units(amount, "amount")
     kind = "free stake" if stake else "earnings in the escrow"
     if wanted > has or not has:
@@ -63,7 +81,17 @@ def plan_withdrawal(session: Session, amount: str | None, receiver: str, *, stak
             value=amount,
             remedy=remedy,
         )
-    return contracts.withdraw_stake(wanted, receiver) if stake else contracts.withdraw(wanted, receiver)
+    call = contracts.withdraw_stake(wanted, receiver) if stake else contracts.withdraw(wanted, receiver)
+    return Withdrawal((call,) if collect is None else (collect, call), fees)
+
+
+def _collects(session: Session, amount: str | None, has: int, fees: int) -> bool:
+    """Whether fees are collected for a withdrawal: what is not worth its gas stays, unless it is asked for."""
+    provider, token = session.settings.provider, session.contracts.token_info
+    assert provider is not None  # noqa: S101  # by `_owner`
+    if amount is not None:
+        return token.units(amount, "amount") > has
+    return fees >= token.units(provider.collect_fees_from, "provider.collect_fees_from") or not has
 
 
 def plan_leave(session: Session, receiver: str) -> LeavePlan:
@@ -83,16 +111,21 @@ def plan_leave(session: Session, receiver: str) -> LeavePlan:
             calls.append(contracts.allow(0, 0))
         if state.stake:
             calls.append(contracts.withdraw_stake(state.stake, receiver))
-        if state.balance:
-            calls.append(contracts.withdraw(state.balance, receiver))
-    return LeavePlan(tuple(calls), live, state.locked, state.stake, state.balance)
+        collect, fees = collect_call(session, owner), fees_of(session, owner)
+        if collect is not None:
+            calls.append(collect)
+        if state.balance + fees:
+            calls.append(contracts.withdraw(state.balance + fees, receiver))
+    return LeavePlan(tuple(calls), live, state.locked, state.stake, state.balance, fees_of(session, owner))
 
 
 def _owner(session: Session) -> str:
     provider = session.settings.provider
     if provider is None:
         raise BadSettings(
-            "the settings have no section [provider]", field="provider", remedy="run `gpubond provider init`"
+            "the settings have no section [provider]",
+            field="provider",
+            remedy="name the provider's home folder with --home, or make one with `gpubond provider init`",
         )
     if session.address != provider.address:
         raise BadSettings(

@@ -16,6 +16,7 @@ from gpubond.chain.market import BPS, Offer, Tier, class_bytes
 from gpubond.chain.outbox import OutboxEntry
 from gpubond.chain.session import Session
 from gpubond.errors import BadInput, BadSettings, NotEnough
+from gpubond.provider.note_key import announced
 from gpubond.provider.policy import refuse_contradiction
 from gpubond.settings import OfferSettings
 
@@ -88,7 +89,8 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
         operator: the worker's address.
 
     Raises:
-        BadSettings: the settings have no offer, or one that the policy contradicts; or the key is not the owner's.
+        BadSettings: the settings have no offer, or one that the policy contradicts; or the key is not the owner's; or
+            there is no gateway and no key for buyers' notes.
         NotEnough: the owner's wallet cannot pay the stake.
         BadInput: see `offer_from_settings`.
     """
@@ -111,6 +113,7 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
     session.sync()
     offer = offer_from_settings(session, owner, settings.offer)
     state = contracts.provider(owner)
+    endpoint = announced(session.home, settings.gateway)
     total = offer.collateral * settings.offer.stake_jobs
     calls: list[Call] = []
 
@@ -119,13 +122,13 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
     # any stake is allowed.
     replaced = state.registered and state.operator != operator
     if not state.registered:
-        calls.append(contracts.register(operator, settings.gateway.url))
+        calls.append(contracts.register(operator, endpoint))
     else:
         if replaced:
             calls.append(contracts.set_operator(operator))
             calls += [contracts.revoke_offers(arbiter) for arbiter in _arbiters(session)]
-        if known is not None and known.endpoint != settings.gateway.url:
-            calls.append(contracts.set_endpoint(owner, settings.gateway.url))
+        if known is not None and known.endpoint != endpoint:
+            calls.append(contracts.set_endpoint(owner, endpoint))
 
     # What is allocated to other lockers cannot back this escrow.
     reachable = state.free_stake + max(state.allowed, state.locked)
@@ -137,9 +140,10 @@ def plan_join(session: Session, operator: str) -> JoinPlan:
                 f"the stake lacks {contracts.token_info.text(short)}, the owner's wallet has "
                 f"{contracts.token_info.text(wallet)}",
                 field="stake",
-                value=wallet,
-                remedy=f"add {contracts.token_info.text(short - wallet)} to {owner}, "
-                "or lower offer.collateral or offer.backed_jobs",
+                value=contracts.token_info.text(wallet),
+                remedy=f"add {contracts.token_info.text(short - wallet)} to {owner}"
+                + (" (--faucet mints test tokens)" if session.deployment.token.test else "")
+                + ", or lower offer.collateral or offer.backed_jobs",
             )
         staking = str(contracts.staking.address)
         if contracts.token_allowance(owner, staking) < short:

@@ -2,8 +2,10 @@
 """Deletes what nobody needs any more: blobs, logs and work folders of jobs that ended some time ago.
 
 Kept is whatever a job needs that is not over on chain, and whatever a job needs that ended here less than the
-retention ago. All else goes, found by looking at the disk, so nothing is remembered and nothing can leak. It
-runs in the loop that adopts jobs, so that no job begins while its inputs are being judged.
+retention ago. A job that was given up here and whose deadline is long past is over too, whether or not anybody ever
+expires it on chain: nothing can be delivered any more. All else goes, found by looking at the disk, so nothing is
+remembered and nothing can leak. It runs in the loop that adopts jobs, so that no job begins while its inputs are being
+judged.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpubond.chain.index import JobRecord, MarketIndex
+from gpubond.chain.market import Status
 from gpubond.errors import BadInput
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.stores import BuyerStores
-from gpubond.provider.work import Work, WorkLog
+from gpubond.provider.work import Work, WorkLog, WorkState
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class Retention:
         work_root: the folder of the work folders.
         wipe: removes a job's work folder with its log.
         keep_seconds: how long a job's data is kept after its end.
+        chain_now: the chain's time, Unix seconds; asked for when a job seems to be long overdue.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Retention:
         work_root: Path,
         wipe: Callable[[str], None],
         keep_seconds: float,
+        chain_now: Callable[[], int],
     ) -> None:
         self._provider_address = provider_address
         self._index = index
@@ -72,6 +77,7 @@ class Retention:
         self._work_root = work_root
         self._wipe = wipe
         self._keep_seconds = keep_seconds
+        self._chain_now = chain_now
         self._next = 0.0
 
     def sweep_if_due(self) -> Swept | None:
@@ -82,7 +88,11 @@ class Retention:
         return self.sweep(time.time())
 
     def sweep(self, now: float) -> Swept:
-        """Deletes what nobody needs at `now` (Unix seconds)."""
+        """Deletes what nobody needs at `now` (Unix seconds).
+
+        Raises:
+            Unreachable: the node does not say what time it is on chain, which decides about an overdue job.
+        """
         kept = self._kept_jobs(now)
         blobs, size = self._sweep_blobs(kept, now)
         folders = self._sweep_folders(kept)
@@ -93,7 +103,9 @@ class Retention:
     def _kept_jobs(self, now: float) -> dict[str, tuple[JobRecord | None, Work | None]]:
         kept: dict[str, tuple[JobRecord | None, Work | None]] = {}
         for record in self._index.jobs(provider=self._provider_address, live_only=True):
-            kept[record.job] = (record, self._work.get(record.job))
+            work = self._work.get(record.job)
+            if not self._is_hopeless(record, work, now):
+                kept[record.job] = (record, work)
         since = now - self._keep_seconds
         for work in self._work.unfinished_or_newer_than(since):
             known = self._index.job(work.job)
@@ -101,6 +113,14 @@ class Retention:
             if known is not None or work.updated >= since:
                 kept.setdefault(work.job, (known, work))
         return kept
+
+    def _is_hopeless(self, record: JobRecord, work: Work | None, now: float) -> bool:
+        """Whether a job that is open on chain was given up here, and not delivered long after its deadline."""
+        if record.status != Status.ACTIVE or work is None or work.state != WorkState.ABANDONED:
+            return False
+        over = record.terms.deliver_by + self._keep_seconds + STRAY_SECONDS
+        # This machine's clock may be wrong, and the chain's is the one that counts.
+        return now > over and self._chain_now() > over
 
     def _sweep_blobs(self, kept: dict[str, tuple[JobRecord | None, Work | None]], now: float) -> tuple[int, int]:
         needed: dict[str, set[str]] = {}

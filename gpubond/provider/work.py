@@ -87,6 +87,9 @@ FINAL_STATES = frozenset(
     {WorkState.SETTLED, WorkState.DECLINED, WorkState.EXPIRED, WorkState.CONVICTED, WorkState.ABANDONED}
 )
 
+# States in which a run may print more.
+BEFORE_THE_END = (WorkState.HIRED, WorkState.AWAITING_INPUTS, WorkState.READY, WorkState.RUNNING, WorkState.CANCELLING)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -107,6 +110,8 @@ class WorkLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        #: How often `move` was called: whether a step did anything can be told without reading the row again.
+        self.moves = 0
         database.install(WORK_TABLES)
 
     def adopt(self, job: str) -> bool:
@@ -158,6 +163,7 @@ class WorkLog:
                 ),
             )
             _remember(tx, job, now, state, reason)
+        self.moves += 1
         boundary("move:after", state)
 
     def get(self, job: str) -> Work | None:

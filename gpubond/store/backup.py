@@ -50,7 +50,7 @@ def back_up(source: Path, target: Path) -> int:
         raise _exists(target) from None
     except (OSError, sqlite3.DatabaseError) as error:
         raise BadSettings(
-            f"the backup {target} cannot be made: {error}",
+            f"the backup {target} cannot be made: {getattr(error, 'strerror', None) or error}",
             field="file",
             value=str(target),
             remedy="name a file in a folder that this user may write, with room for the store",

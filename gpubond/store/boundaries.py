@@ -94,6 +94,8 @@ BUYER_BOUNDARIES = (
     "buy:end_seen",
     "buy:next_stored",
 )
+# Of those whose provider has no gateway: inputs and note lie in the buyer's store, and nothing was sent.
+STORE_BOUNDARIES = ("buy:note_stored",)
 # Of the sender's boundaries those that a buyer's transactions make another story of.
 BUYER_SENDS = ("send:stored:deposit", "send:stored:hire", "send:broadcast:hire")
 
@@ -108,7 +110,7 @@ def _armed() -> tuple[str, int] | None:
     if not text:
         return None
     name, _, time = text.partition("#")
-    if name not in (*names(), *BUYER_SENDS, *BUYER_BOUNDARIES) or not (time or "1").isdigit():
+    if name not in (*names(), *BUYER_SENDS, *BUYER_BOUNDARIES, *STORE_BOUNDARIES) or not (time or "1").isdigit():
         raise SystemExit(f"{ARM}: there is no boundary {text!r}")
     return name, int(time or "1")
 

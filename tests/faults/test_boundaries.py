@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gpubond.provider.work import WorkState
-from gpubond.store.boundaries import ARM, BOUNDARIES, BUYER_BOUNDARIES, MOVES, names
+from gpubond.store.boundaries import ARM, BOUNDARIES, BUYER_BOUNDARIES, MOVES, STORE_BOUNDARIES, names
 
 from .deaths import CHAINS, SCENES, alone, alone_names, chain
 from .world import REPOSITORY, World
@@ -36,7 +36,7 @@ def placed() -> Counter[str]:
 
 
 def test_every_boundary_is_placed_once_and_every_placed_one_is_registered() -> None:
-    assert placed() == Counter([*BOUNDARIES, *BUYER_BOUNDARIES])
+    assert placed() == Counter([*BOUNDARIES, *BUYER_BOUNDARIES, *STORE_BOUNDARIES])
 
 
 def test_a_boundary_stands_before_and_after_every_move() -> None:

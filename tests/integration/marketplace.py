@@ -115,20 +115,30 @@ class Marketplace:
         self.ok("provider", "join", "--home", str(home), "--faucet", "--yes")
         return home
 
-    def start_worker(self, home: Path) -> subprocess.Popen[bytes]:
+    def start_worker(
+        self, home: Path, *options: str, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Starts a worker and waits until it is up."""
         log = home / "worker.log"
         before = log.read_text().count("is up") if log.exists() else 0
-        with log.open("ab") as output:
+        worker = self.spawn_worker(home, *options, environment=environment)
+        wait_until(lambda: log.read_text().count("is up") > before or worker.poll() is not None)
+        assert worker.poll() is None, log.read_text()
+        return worker
+
+    def spawn_worker(
+        self, home: Path, *options: str, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Starts a worker; it may die before it is up."""
+        with (home / "worker.log").open("ab") as output:
             worker = subprocess.Popen(
-                [*PROGRAM, "provider", "run", "--home", str(home)],
+                [*PROGRAM, "provider", "run", "--home", str(home), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env={**os.environ, **(environment or {})},
             )
         self.workers.append(worker)
-        wait_until(lambda: log.read_text().count("is up") > before or worker.poll() is not None)
-        assert worker.poll() is None, log.read_text()
         return worker
 
     def stop_worker(self, worker: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:

@@ -142,11 +142,11 @@ def test_nobody_is_there_to_say_yes(market: Marketplace, worker: None, buyer: Pa
 @pytest.mark.parametrize(
     ("price", "collateral", "field"),
     [
-        ("0", "5", "offer.price_per_hour"),
+        ("0", "5", "--price-per-hour"),
         ("0.001", "5", "offer.price_per_hour"),
         ("1" + "0" * 36, "5", "offer.price_per_hour"),
         ("4" + "0" * 32, "5", "offer.price_per_hour"),
-        ("36", "0", "offer.collateral"),
+        ("36", "0", "--collateral"),
         ("36", "0.0000001", "offer.collateral"),
         ("36", "1" + "0" * 40, "offer.collateral"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.stores import BuyerStores
 from gpubond.provider.work import WorkLog, WorkState
+from gpubond.store.boundaries import ARM
 from gpubond.store.database import Database
 
 from .marketplace import Marketplace, wait_until
@@ -115,6 +117,37 @@ def test_after_the_window_the_used_seconds_are_paid_up_to_the_failure_cap(
     assert (tmp_path / "out" / "manifest.json").is_file()
     assert market.ok("job", "release", job, "--home", str(buyer))["failed"] is True
     assert market.wealth(BUYER) == before - pay
+
+
+@pytest.mark.parametrize("boundary", ["move:before:cancelling", "move:after:cancelling"])
+def test_the_seconds_used_outlive_a_worker_that_dies_over_the_wish(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path, boundary: str
+) -> None:
+    for running in [worker for worker in market.workers if worker.poll() is None]:
+        market.stop_worker(running)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ARM, boundary)
+        worker = market.start_worker(provider)
+    job = running_job(market, buyer, tmp_path)
+    with Buyer.open(buyer) as client:
+        terms = client.record(job).terms
+    advance_time(market.node, terms.acknowledge_by - market.contracts.now() + 1)
+    with Database(provider / "store.sqlite") as database:
+        begun = next(at for at, state, _ in WorkLog(database).history(job) if state == "running")
+    wait_until(lambda: time.time() - begun > 2)
+    # It may die before it answers, but not before the wish is stored.
+    market.run("job", "cancel", job, "--home", str(buyer))
+    assert worker.wait(timeout=60) == -signal.SIGKILL
+    market.workers.remove(worker)
+    with Database(provider / "store.sqlite") as database:
+        wish = database.connection.execute("SELECT at FROM cancellations WHERE job = ?", (job,)).fetchone()
+    used = int(wish["at"] - begun)
+    assert used >= 2
+    market.start_worker(provider)
+    document = ended(market, buyer, job).document
+    assert (document["reason"], document["report"]["seconds_used"]) == ("cancelled_by_buyer", used)
+    cap = terms.escrowed * terms.failure_cap_bps // 10_000
+    assert document["commitment"]["pay"] == min(used * terms.price_per_second, cap) > 0
 
 
 def test_a_wish_outlives_a_worker_that_is_killed(
@@ -225,6 +258,10 @@ def test_a_stranger_cannot_cancel(market: Marketplace, worker: Any, buyer: Path,
 def test_a_settlement_that_the_buyer_was_quicker_with_is_settled(
     market: Marketplace, worker: Any, provider: Path, buyer: Path, tmp_path: Path
 ) -> None:
+    # What earlier tests left would be settled together with it.
+    advance_time(market.node, 601)
+    shown = ("provider", "status", "--home", str(provider))
+    wait_until(lambda: {work["state"] for work in market.ok(*shown)["jobs"]} <= {"settled", "declined", "expired"})
     job = market.ok(*submit(buyer, write_job(tmp_path, "0")))["job"]
     assert market.stop_worker(worker) == 0
     with Buyer.open(buyer) as client:
@@ -300,4 +337,5 @@ def dispatcher_of(session: Any, sender: Any, work: WorkLog) -> Dispatcher:
         gateway=settings.gateway,
         slots=1,
         cancellations=Cancellations(session.database),
+        position=lambda: session.watcher.position().number,
     )

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import astuple, replace
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -387,8 +388,14 @@ def test_dear_gas_delays_an_answer_and_never_prevents_it(
     market.ok(*demand(buyer, job, "--detach", "--chunk", "2"))
     wait_until(lambda: f"job {job}: chunk 2 was demanded; gas costs" in log_of(provider))
     assert answers(market, contract, job) == []
+    (waiting,) = demands_of(buyer, job)
+    shown = market.ok("provider", "status", "--home", str(provider))["demands"]
+    assert (shown["open"], shown["next_deadline"]) == (1, waiting.answer_by)
+    assert "1 chunk waits to be shown by the worker" in market.text("provider", "status", "--home", str(provider))
     advance_time(market.node, DAY // 2)
     wait_until(lambda: answers(market, contract, job) == [2])
+    shown = market.ok("provider", "status", "--home", str(provider))["demands"]
+    assert shown == {"open": 0, "next_deadline": None, "fees": contract.claimable(str(dev_account(OWNER).address))}
 
 
 def test_a_worker_killed_before_its_answer_is_mined_answers_once(
@@ -543,6 +550,52 @@ def test_fees_of_answers_are_collected_when_they_are_worth_it(
     wait_until(lambda: contract.claimable(owner) == 0)
     assert balance <= market.contracts.escrow_balance(owner)
     assert market.contracts.escrow_balance(owner) >= 2 * FEE
+
+
+def test_fees_of_answers_are_withdrawn_with_the_earnings(
+    market: Marketplace, buyer: Path, contract: DataDemands, tmp_path: Path
+) -> None:
+    windows = ("--acknowledge-window", "600", "--challenge-window", "600")
+    provider, owner = market.provider("leaver", 8, 9, *windows), str(dev_account(8).address)
+    home = ("--home", str(provider))
+    worker = market.start_worker(provider)
+    path = write_job(tmp_path / "job", 12)
+    script = tmp_path / "job" / "numbers.py"
+    script.write_text(script.read_text() + "import time; time.sleep(2)")  # else it could earn nothing
+    job = market.ok("job", "submit", str(path), "--home", str(buyer), "--yes", "--provider", owner)["job"]
+    market.ok(*demand(buyer, job, *(f"--chunk={chunk}" for chunk in range(3))))
+    assert market.ok("provider", "status", *home)["demands"] == {"open": 0, "next_deadline": None, "fees": 3 * FEE}
+    # While a job is open nothing is collected, and it is said what there is.
+    plan = market.ok("provider", "leave", *home, "--dry-run")
+    assert (plan["complete"], plan["fees"]) == (False, 3 * FEE)
+    assert "with 0.15 tUSD of fees to collect" in " ".join(market.text("provider", "leave", *home, "--dry-run").split())
+    pay = market.ok("job", "release", job, "--home", str(buyer))["outcome"]["to_provider"]
+    assert market.stop_worker(worker) == 0
+
+    # Below provider.collect_fees_from they stay, unless the amount needs them.
+    plan = market.ok("provider", "withdraw", *home, "--dry-run")
+    assert (verbs(plan), plan["fees_left"]) == (["withdraw"], 3 * FEE)
+    assert "fees of 0.15 tUSD stay in DataDemands" in market.text("provider", "withdraw", *home, "--dry-run")
+    plan = market.ok("provider", "withdraw", str(Decimal(pay + 3 * FEE).scaleb(-6)), *home, "--dry-run")
+    assert (verbs(plan), plan["fees_left"]) == (["move", "withdraw"], 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUBOND_PROVIDER__COLLECT_FEES_FROM", "0.15")
+        assert verbs(market.ok("provider", "withdraw", *home, "--dry-run")) == ["move", "withdraw"]
+    had = market.contracts.token_balance(owner)
+    market.ok("provider", "withdraw", str(Decimal(pay // 2).scaleb(-6)), *home, "--yes")
+    assert (market.contracts.token_balance(owner) - had, contract.claimable(owner)) == (pay // 2, 3 * FEE)
+
+    plan = market.ok("provider", "leave", *home, "--dry-run")
+    assert (verbs(plan), plan["fees"]) == (["close", "take", "withdraw", "move", "withdraw"], 3 * FEE)
+    had = market.wealth(8)
+    assert market.ok("provider", "leave", *home, "--yes")["complete"] is True
+    assert contract.claimable(owner) == market.contracts.escrow_balance(owner) == 0
+    assert market.contracts.token_balance(owner) == market.wealth(8) == had + 3 * FEE
+    assert verbs(market.ok("provider", "leave", *home, "--yes")) == []
+
+
+def verbs(document: Any) -> list[str]:
+    return [call["words"].split()[0] for call in document["calls"]]
 
 
 def test_a_chunk_that_another_contract_handed_in_is_found(

@@ -6,10 +6,14 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from web3.types import RPCEndpoint
 
 from gpubond.chain.development import dev_account
@@ -104,6 +108,7 @@ def test_four_things_wrong_are_seen_and_no_others(market: Marketplace) -> None:
         "containers": "not checked: it needs store",
         "allowance": "not checked: it needs stake",
         "offer": "not checked: it needs store",
+        "endpoint": "not checked: it needs store",
         "gateway": "not checked: it needs port",
     }
     assert findings(document, "warning").keys() <= {"disk", "memory"}
@@ -172,6 +177,100 @@ def test_an_address_that_leads_elsewhere(market: Marketplace, healthy: Path) -> 
     assert (code, set(findings(document, "failed"))) == (1, {"gateway"}), document
     code, document = doctor(market, healthy, {"GPUBOND_GATEWAY__URL": f"http://127.0.0.1:{free_port()}"})
     assert (code, set(findings(document, "failed"))) == (1, {"gateway"}), document
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Certificates of an authority of this test's own, for a provider's gateway."""
+
+    folder: Path
+    home: Path
+    ca: trustme.CA
+
+    def variables(self, *names: str, trusted: bool = True, **given: Any) -> dict[str, str]:
+        """The environment in which the gateway shows a new certificate for these names."""
+        made = self.ca.issue_cert(*(names or ("127.0.0.1",)), **given)
+        chain, key = self.folder / "chain.pem", self.folder / "key.pem"
+        chain.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        key.write_bytes(made.private_key_pem.bytes())
+        key.chmod(0o600)
+        self.ca.cert_pem.write_to_path(self.folder / "ca.pem")
+        settings = tomllib.loads((self.home / "gpubond.toml").read_text())
+        found = {
+            "GPUBOND_GATEWAY__TLS_CERT": str(chain),
+            "GPUBOND_GATEWAY__TLS_KEY": str(key),
+            "GPUBOND_GATEWAY__URL": settings["gateway"]["url"].replace("http://", "https://"),
+        }
+        return found | ({"SSL_CERT_FILE": str(self.folder / "ca.pem")} if trusted else {})
+
+
+@pytest.fixture
+def tls(healthy: Path, tmp_path: Path) -> Tls:
+    return Tls(tmp_path, healthy, trustme.CA())
+
+
+def test_a_gateway_with_tls_is_reached_with_and_without_its_worker(
+    market: Marketplace, healthy: Path, tls: Tls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = tls.variables("127.0.0.1", "gpu.example.org")
+    code, document = doctor(market, healthy, variables)
+    assert code == 0, document
+    assert "gpu.example.org" in findings(document, "ok")["certificate"]["found"]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    worker = market.start_worker(healthy)
+    try:
+        code, document = doctor(market, healthy)
+        assert code == 0, document
+        assert "this provider's worker" in findings(document, "ok")["port"]["found"]
+    finally:
+        assert market.stop_worker(worker, signal.SIGTERM) == 0
+
+
+def test_a_certificate_that_buyers_would_not_accept(market: Marketplace, healthy: Path, tls: Tls) -> None:
+    now = datetime.now(UTC)
+
+    def wrong(variables: dict[str, str], check: str = "certificate", outcome: str = "failed") -> Any:
+        code, document = doctor(market, healthy, variables)
+        assert (code, set(findings(document, "failed"))) == ((1, {check}) if outcome == "failed" else (0, set()))
+        return findings(document, outcome)[check]
+
+    expired = wrong(tls.variables(not_before=now - timedelta(days=90), not_after=now - timedelta(hours=1)))
+    assert "has expired" in expired["found"] and "renew" in expired["remedy"]
+    early = wrong(tls.variables(not_before=now + timedelta(hours=1)))
+    assert "valid from" in early["found"] and "clock" in early["remedy"]
+    soon = wrong(
+        tls.variables(not_before=now - timedelta(days=80), not_after=now + timedelta(days=10, hours=1)),
+        outcome="warning",
+    )
+    assert "in 10 days" in soon["found"] and "renew" in soon["remedy"]
+
+    named = wrong(tls.variables("gpu.example.org", "*.example.net"))
+    assert "127.0.0.1" in named["found"] and "gpu.example.org" in named["found"] and "gateway.url" in named["remedy"]
+    # What buyers see is the proxy's; the check of the address itself tells whether they accept it.
+    behind = tls.variables("gpu.example.org") | {"GPUBOND_GATEWAY__TRUSTED_PROXIES": '["127.0.0.1"]'}
+    code, document = doctor(market, healthy, behind)
+    assert (code, set(findings(document, "failed")), set(findings(document, "skipped"))) == (1, {"gateway"}, set())
+    assert "certificate" in findings(document, "warning")
+
+    untrusted = wrong(tls.variables(trusted=False), "gateway")
+    assert "do not accept the certificate" in untrusted["found"] and "chain" in untrusted["remedy"]
+
+    variables = tls.variables()
+    key = Path(variables["GPUBOND_GATEWAY__TLS_KEY"])
+    own = key.read_bytes()
+    key.write_bytes(tls.ca.issue_cert("127.0.0.1").private_key_pem.bytes())
+    foreign = wrong(variables)
+    assert "not that of the first certificate" in foreign["found"] and "one pair" in foreign["remedy"]
+    key.write_bytes(b"no key")
+    assert "without passphrase" in wrong(variables)["remedy"]
+    key.write_bytes(own)
+    key.chmod(0o644)
+    assert wrong(variables)["remedy"] == f"chmod 600 {key}"
+    key.unlink()
+    assert "gateway.tls_key" in wrong(variables)["remedy"]
+    plain = wrong(tls.variables() | {"GPUBOND_GATEWAY__URL": "http://127.0.0.1:8700"})
+    assert "https://" in plain["remedy"]
 
 
 def test_a_class_that_the_machine_is_not(market: Marketplace, healthy: Path) -> None:

@@ -169,7 +169,9 @@ def assert_never_more_at_stake_than(market: Marketplace, spec_hash: bytes, limit
     held: dict[str, int] = {}
     escrow = market.contracts.escrow.events
     logs = [
-        log for name in ("JobMatched", "JobDeclined", "JobExpired") for log in escrow[name]().get_logs(from_block=0)
+        log
+        for name in ("JobMatched", "JobDeclined", "JobExpired", "JobSettled")
+        for log in escrow[name]().get_logs(from_block=0)
     ]
     wanted = set(jobs_of(market, spec_hash))
     for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):
@@ -237,6 +239,36 @@ def test_after_an_expiry_the_refund_is_claimed_and_the_next_best_hired(
     market.ok("provider", "join", "--home", str(market.directory / "cheap"), "--faucet", "--yes")
 
 
+def test_a_run_that_failed_by_the_machines_fault_is_settled_for_nothing_and_the_next_best_hired(
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
+) -> None:
+    workers.are("cheap", "middle")
+    job_file, spec_hash = unique_job(tmp_path, "machine's fault")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Buyer, "upload", lambda self, job: None)
+        job = market.ok(*submit(buyer, job_file, "--max-price", "0.80", "--retry", "2", "--detach"))["job"]
+    # Its owner takes it no more when it is too late to decline: a failed run of no seconds.
+    workers.kill("cheap")
+    with Buyer.open(buyer) as client:
+        terms = client.record(job).terms
+    assert terms.provider == address(CHEAP)
+    advance_time(market.node, terms.acknowledge_by - market.contracts.now() + 1)
+    workers.are("middle", declining=("cheap",))
+    # Killed before the money is taken back, then after it: the next is hired once all the same.
+    for moment, status in (("buy:end_seen", Status.COMMITTED), ("buy:next_stored", Status.SETTLED)):
+        killed_at(moment, "job", "resume", job, "--home", str(buyer))
+        with Buyer.open(buyer) as client:
+            record = client.record(job)
+            assert (record.status, record.report) == (status, {"exit_status": 126, "seconds_used": 0, "tasks_done": 0})
+            assert [item.spec_hash for item in client.list().submissions] == [spec_hash.hex()]
+        assert jobs_of(market, spec_hash) == [job]
+    view = market.ok("job", "resume", "--home", str(buyer))
+    assert (view["code"], view["terms"]["provider"]) == ("result_ready", address(MIDDLE))
+    assert len(jobs_of(market, spec_hash)) == 2
+    assert record.outcome == {"to_provider": 0, "fee": 0, "refund": terms.escrowed}
+    assert_never_more_at_stake_than(market, spec_hash, 800_000)
+
+
 def test_a_failed_run_is_no_reason_to_hire_again(
     market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
 ) -> None:
@@ -246,6 +278,20 @@ def test_a_failed_run_is_no_reason_to_hire_again(
     assert spec is not None
     ran = market.run(*submit(buyer, job_file, "--max-price", "2", "--retry", "3"))
     assert (ran.code, ran.document["reason"]) == (7, "nonzero_exit")
+    assert len(jobs_of(market, spec.hash())) == 1
+
+
+def test_a_program_that_ends_as_a_broken_machine_would_is_no_reason_either(
+    market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path
+) -> None:
+    workers.are("cheap", "middle")
+    # Its seconds are asked for; a machine that fails asks for none.
+    job_file = write_job(tmp_path, "0", "import time; time.sleep(2.5); raise SystemExit(126)")
+    spec = Buyer.validate(job_file).spec
+    assert spec is not None
+    ran = market.run(*submit(buyer, job_file, "--max-price", "2", "--retry", "3"))
+    assert (ran.code, ran.document["report"]["exit_status"], ran.document["status"]) == (7, 126, "committed")
+    assert ran.document["commitment"]["pay"] > 0
     assert len(jobs_of(market, spec.hash())) == 1
 
 

@@ -38,11 +38,12 @@ def test_no_code_is_used_twice_in_a_group_and_each_has_its_words() -> None:
 
 
 def test_every_reason_that_the_worker_gives_is_documented() -> None:
-    """Literals in the dispatcher: `reason="…"`, and the third argument of `_decline`."""
-    source = (PACKAGE / "provider" / "dispatcher.py").read_text()
+    """Literals in the steps of a job: `reason="…"`, and the third argument of `decline`."""
+    steps = ("dispatcher", "giving_back", "payment", "sending")
+    source = "".join((PACKAGE / "provider" / f"{name}.py").read_text() for name in steps)
     given = {
         word
-        for form in (r'reason="(\w+)"', r'_decline\(\s*work,\s*record,\s*"(\w+)"')
+        for form in (r'reason="(\w+)"', r'\.decline\(\s*work,\s*record,\s*"(\w+)"')
         for word in re.findall(form, source)
     }
     assert {"policy", "inputs_missing", "worker_restarted"} <= given

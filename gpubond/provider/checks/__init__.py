@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from gpubond.provider.checks import chain, gateway, machine, setup, standing
+from gpubond.provider.checks import certificate, chain, gateway, machine, setup, standing
 from gpubond.provider.checks.check import Check
 
 # In order; a check comes after those that it needs.
@@ -12,6 +12,7 @@ CHECKS: tuple[Check, ...] = (
     Check("policy", "policy fits the offer", setup.policy, needs=("settings",)),
     Check("key", "operator's key file", setup.operator_key, needs=("settings",)),
     Check("owner-key", "owner's key file", setup.owner_key, needs=("settings",)),
+    Check("note-key", "key for buyers' notes", setup.note_key, needs=("settings",)),
     Check("store", "home folder and store", setup.store, needs=("settings",)),
     Check("disk", "disk space", machine.disk, needs=("settings",)),
     Check("memory", "memory", machine.memory, needs=("settings",)),
@@ -26,9 +27,11 @@ CHECKS: tuple[Check, ...] = (
     Check("gas-operator", "operator's gas money", chain.operator_gas, needs=("key", "chain-id")),
     Check("gas-owner", "owner's gas money", chain.owner_gas, needs=("chain-id",)),
     Check("registered", "registration and operator", standing.registered, needs=("key", "contracts")),
+    Check("endpoint", "what is announced", standing.endpoint, needs=("registered", "store", "note-key")),
     Check("stake", "stake", standing.stake, needs=("contracts",)),
     Check("allowance", "allowance", standing.allowance, needs=("registered", "stake")),
     Check("offer", "offer", standing.offer, needs=("registered", "store")),
+    Check("certificate", "gateway's certificate", certificate.certificate, needs=("settings",)),
     Check("port", "gateway's port", gateway.port, needs=("settings",)),
-    Check("gateway", "gateway's announced address", gateway.reachable, needs=("port",)),
+    Check("gateway", "gateway's announced address", gateway.reachable, needs=("port", "certificate")),
 )

@@ -91,7 +91,7 @@ def operator_gas(subject: Subject) -> Finding:
     """The operator can pay for commitments and settlements."""
     money = gas_money(subject.node, subject.operator)
     words = f"{subject.operator} has {money.text}, at today's gas price enough for {money.jobs_text}"
-    remedy = f"send the chain's coin to {subject.operator}, {money.coins_for(100)} for 100 jobs"
+    remedy = f"send {subject.operator} {money.coins_for(100)}, which is enough for 100 jobs"
     if money.jobs == 0:
         return failed(f"{words}: the worker cannot commit, and loses its collateral", remedy)
     if money.jobs < subject.provider.low_gas_jobs:

@@ -23,6 +23,7 @@ import httpx
 from gpubond.chain.deployment import load_deployment
 from gpubond.chain.keylock import is_held
 from gpubond.errors import GpuBondError
+from gpubond.provider.checks.certificate import server_context
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS
 
@@ -32,6 +33,9 @@ _JOIN = "run `gpubond provider join`"
 
 def port(subject: Subject) -> Finding:
     """It can be listened on, or this provider's worker does."""
+    if not subject.gateway.listen:
+        subject.worker_runs = _worker_runs(subject)
+        return ok("none is listened on: jobs come and go through buyers' own stores")
     host, number = subject.gateway.host, subject.gateway.port
     shown = f"{host}:{number}"
     subject.worker_runs = False
@@ -58,11 +62,13 @@ def port(subject: Subject) -> Finding:
 
 def reachable(subject: Subject) -> Finding:
     """What buyers are told leads to this machine."""
-    url = subject.gateway.url.rstrip("/")
+    if not subject.gateway.listen:
+        return ok("there is none; buyers seal their notes to the key above")
+    url = _url(subject).rstrip("/")
     if subject.worker_runs:
         return _ask(url, None, _unreachable_by_others(subject))
     token = secrets.token_hex(16)
-    with _listener(subject.gateway.host, subject.gateway.port, token):
+    with _listener(subject, token):
         return _ask(url, token, _unreachable_by_others(subject))
 
 
@@ -70,6 +76,12 @@ def _ask(url: str, token: str | None, private: Finding | None) -> Finding:
     try:
         answer = httpx.get(f"{url}/healthz", timeout=_TIMEOUT, follow_redirects=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            why = str(error).partition("verify failed: ")[2].partition(" (_ssl")[0]
+            return failed(
+                f"buyers' programs do not accept the certificate at {url}: {why}",
+                "use one that browsers accept, with the whole chain in gateway.tls_cert or in your proxy",
+            )
         return failed(
             f"{url}/healthz does not answer ({type(error).__name__})",
             "forward the port to this machine or correct gateway.url; if your router only refuses to loop back, "
@@ -103,7 +115,7 @@ def _unreachable_by_others(subject: Subject) -> Finding | None:
         return None  # the check of that file says so
     if deployment.chain_id in DEVELOPMENT_CHAIN_IDS:
         return None
-    host = urlsplit(subject.gateway.url).hostname or ""
+    host = urlsplit(_url(subject)).hostname or ""
     try:
         private = not ipaddress.ip_address(host).is_global
     except ValueError:
@@ -129,20 +141,35 @@ def _bind_problem(host: str, number: int) -> OSError | None:
     return None
 
 
+def _url(subject: Subject) -> str:
+    url = subject.gateway.url
+    assert url is not None  # noqa: S101  # it listens, so validation wants one
+    return url
+
+
+def _worker_runs(subject: Subject) -> bool:
+    operator = getattr(subject, "operator", None)
+    return operator is not None and is_held(operator)
+
+
 def _is_our_worker(subject: Subject, host: str, number: int) -> bool:
     """Whether a worker with the operator's key runs here, and a gateway answers at the port."""
-    operator = getattr(subject, "operator", None)
-    if operator is None or not is_held(operator):
+    if not _worker_runs(subject):
         return False
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  # what is listened on
+    scheme = "http" if subject.gateway.tls_cert is None else "https"
     try:
-        return _health(httpx.get(f"http://{name}:{number}/healthz", timeout=_TIMEOUT)) is not None
+        # Which machine it is, is known: its certificate is for the announced name, and looked at by itself.
+        answer = httpx.get(f"{scheme}://{name}:{number}/healthz", timeout=_TIMEOUT, verify=False)  # noqa: S501
+        return _health(answer) is not None
     except httpx.HTTPError:
         return False
 
 
 @contextmanager
-def _listener(host: str, number: int, token: str) -> Iterator[None]:
+def _listener(subject: Subject, token: str) -> Iterator[None]:
+    host, number = subject.gateway.host, subject.gateway.port
+
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = token.encode()
@@ -160,6 +187,11 @@ def _listener(host: str, number: int, token: str) -> Iterator[None]:
         daemon_threads = True
 
     server = Server((host, number), Answer)
+    chain, key = subject.gateway.tls_cert, subject.gateway.tls_key
+    if chain is not None and key is not None:
+        context = server_context(subject.home.resolve(chain), subject.home.resolve(key))
+        # The handshake is each connection's own affair, so that one which says nothing does not hold up the others.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

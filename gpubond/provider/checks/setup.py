@@ -14,6 +14,7 @@ from gpubond.chain.development import dev_account
 from gpubond.chain.keys import PASSPHRASE_FILE_VARIABLE, key_address, others_can_read
 from gpubond.errors import BadSettings, GpuBondError
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
+from gpubond.provider.note_key import load_note_key, note_key_path
 from gpubond.provider.policy import refuse_contradiction
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS, KeySettings
 from gpubond.store.database import Database
@@ -69,6 +70,21 @@ def owner_key(subject: Subject) -> Finding:
             "name the owner's key file in [owner_key], or correct provider.address",
         )
     return ok(f"owner {address}; the passphrase was not asked for")
+
+
+def note_key(subject: Subject) -> Finding:
+    """The key to which buyers seal their notes is there, private, and the one that is announced."""
+    path = note_key_path(subject.home)
+    key = load_note_key(subject.home)
+    needed = not subject.gateway.listen
+    if key is None:
+        words = f"there is no {path} yet"
+        if needed:
+            return failed(f"{words}, and without a gateway no job comes without it", "run `gpubond provider join`")
+        return ok(f"{words}; the worker makes it at its start, for buyers who rather use their own store")
+    if others_can_read(path):
+        return failed(f"other users can read {path}", f"chmod 600 {path}")
+    return ok(f"{key.recipient}" + ("" if needed else ", for buyers who rather use their own store"))
 
 
 def store(subject: Subject) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from gpubond.chain.session import Session
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
+from gpubond.provider.note_key import announced
 from gpubond.provider.offers import my_offers
 
 _JOIN = "run `gpubond provider join`"
@@ -24,6 +25,20 @@ def registered(subject: Subject) -> Finding:
     return ok(f"{subject.provider.address}, operator {state.operator}")
 
 
+def endpoint(subject: Subject) -> Finding:
+    """What buyers read on chain is what the settings say."""
+    wanted = announced(subject.home, subject.gateway)
+    with Session(subject.home, subject.settings) as session:
+        session.sync()
+        known = session.index.provider(subject.provider.address)
+    if known is None or known.endpoint != wanted:
+        shown = "nothing" if known is None else repr(known.endpoint)
+        words = f"{shown} is announced, the settings say {wanted!r}"
+        # Notes that are sealed to another key cannot be read; an older address may still lead here.
+        return warning(words, _JOIN) if subject.gateway.listen else failed(words, _JOIN)
+    return ok(wanted)
+
+
 def stake(subject: Subject) -> Finding:
     """The stake covers the jobs that the settings want backed."""
     state = subject.contracts.provider(subject.provider.address)
@@ -32,7 +47,10 @@ def stake(subject: Subject) -> Finding:
     wanted = collateral * subject.offer.stake_jobs
     words = f"{token.text(state.stake)} staked"
     if state.stake < collateral:
-        return failed(f"{words}; a single job needs a collateral of {token.text(collateral)}", _JOIN)
+        wallet = subject.contracts.token_balance(subject.provider.address)
+        missing = wanted - state.stake - wallet
+        pay = f"send {token.text(missing)} to {subject.provider.address}, then " if missing > 0 else ""
+        return failed(f"{words}; a single job needs a collateral of {token.text(collateral)}", pay + _JOIN)
     if state.stake < wanted:
         return warning(
             f"{words}, enough for {state.stake // collateral} jobs at once, running or not settled yet; "

@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts bubblewrap: `python -I -S launch.py PLAN`, where PLAN is a JSON file written by `sandbox.write_plan`.
+"""Starts bubblewrap: `launch.py WORKER STATUS_FD READY_FD ENTRANCE...`, by a plan of `sandbox.plan_of` on its input.
 
 Where the worker is root, the job must not be: root's own number is exempt from the limit on processes, and owns
 too much. So bubblewrap then starts under a number that owns nothing. That number may not be able to
 reach what the sandbox shows (a store below /root, say), hence each source is first bound, by root,
 to a place that it can reach, in a mount namespace that nobody else sees.
+
+It is started ahead, joins control groups, and waits for its plan, which comes by `marshal`. What it hands to bubblewrap
+has fixed numbers: 3 is bubblewrap's status, 4 the readiness of the first program inside, 5 and above what it reads.
 """
 
 import ctypes
 import fcntl
-import json
+import marshal
 import os
 import resource
-import signal
 import stat
 import sys
-from typing import Any
 
 CLONE_NEWNS = 0x00020000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, SIGKILL = 1, 9
 # Always there and open to all. Sources below it stay reachable: they are opened before it is covered.
 STAGE = "/tmp"  # noqa: S108 - covered by a private file system first
 
@@ -59,7 +60,7 @@ def _stage(sources: list[str]) -> list[str]:
     for number, handle in enumerate(handles):
         target = f"{STAGE}/{number}"
         if stat.S_ISDIR(os.fstat(handle).st_mode):
-            os.mkdir(target, 0o755)  # noqa: PTH102 - pathlib is not worth its start-up time here
+            os.mkdir(target, 0o755)  # noqa: PTH102
         else:
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
         _mount(f"/proc/self/fd/{handle}", target, None, MS_BIND | MS_REC)
@@ -68,9 +69,54 @@ def _stage(sources: list[str]) -> list[str]:
     return staged
 
 
+def _in_memory(name: str, content: bytes, handle: int) -> None:
+    """Let bubblewrap inherit `handle`, from which it reads `content`."""
+    memory = os.memfd_create(f"bwrap-{name}")
+    os.write(memory, content)
+    os.lseek(memory, 0, os.SEEK_SET)
+    os.dup2(memory, handle)
+    # For the case that it was this number already.
+    os.set_inheritable(handle, True)
+
+
+def _die_with(parent: int) -> None:
+    _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+    if os.getppid() != parent:
+        sys.exit("the worker has gone")
+
+
+def _hand_over(status: int, ready: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(status, 3)
+    os.dup2(ready, 4)
+
+
+def _start_bare(command: list[str], environment: dict[str, str], status: int, ready: int) -> None:
+    """Without any sandbox: see bare.py. The job carries the mark, by which it is found and ended."""
+    _hand_over(status, ready)
+    os.execve(command[0], command, {**os.environ, **environment})  # noqa: S606
+
+
 def main() -> None:
-    with open(sys.argv[1], "rb") as stream:  # noqa: PTH123 - see above
-        plan: dict[str, Any] = json.load(stream)
+    worker, *pipes = (int(item) for item in sys.argv[1:4])
+    _die_with(worker)
+    # Out of the way first: either may have the other's number.
+    status, ready = (fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, 64) for pipe in pipes)
+    for pipe in pipes:
+        os.close(pipe)
+    # Ahead of the plan: the kernel may take milliseconds for it. Entered as the worker, who made them.
+    for entrance in sys.argv[4:]:
+        try:
+            with open(entrance, "w") as stream:  # noqa: PTH123 - pathlib is not worth its start-up time here
+                stream.write(str(os.getpid()))
+        except OSError as error:
+            sys.exit(f"join {entrance}: {error.strerror}")
+    text = sys.stdin.buffer.read()
+    if not text:
+        sys.exit("the worker has gone")
+    plan = marshal.loads(text)  # noqa: S302 - the worker's own
+    if plan["bwrap"] is None:
+        _start_bare(plan["command"], plan["environment"], status, ready)
     binds: list[list[str]] = plan["binds"]
     sources = [source for _, source, _ in binds]
     program: str = plan["bwrap"]
@@ -84,21 +130,20 @@ def main() -> None:
         os.setgroups([])
         os.setresgid(plan["user"], plan["user"], plan["user"])
         os.setresuid(plan["user"], plan["user"], plan["user"])
-    # After the change of user, which clears it. The worker may have died in between.
-    _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
-    if os.getppid() != plan["parent"]:
-        sys.exit("the worker has gone")
+    # Again: a change of user clears it. The worker may have died in between.
+    _die_with(worker)
 
-    arguments: list[str] = list(plan["before"])
+    arguments: list[str] = [*plan["before"], "--json-status-fd", "3"]
+    _hand_over(status, ready)
+    if plan["filter"] is not None:
+        _in_memory("filter", plan["filter"], 5)
+        arguments += ["--seccomp", "5"]
     for (option, _, target), source in zip(binds, sources, strict=True):
         arguments += [option, source, target]
     arguments += plan["after"]
     # By a file handle: a thousand inputs do not fit on a command line.
-    handle = os.memfd_create("bwrap-arguments", 0)
-    os.write(handle, b"".join(os.fsencode(item) + b"\0" for item in arguments))
-    os.lseek(handle, 0, os.SEEK_SET)
-    fcntl.fcntl(handle, fcntl.F_SETFD, 0)
-    command = [program, "--args", str(handle), "--", *plan["command"]]
+    _in_memory("arguments", b"".join(os.fsencode(item) + b"\0" for item in arguments), 6)
+    command = [program, "--args", "6", "--", *plan["command"]]
     os.execv(command[0], command)  # noqa: S606 - the whole point
 
 

@@ -4,7 +4,7 @@
 A sandbox dies with its worker: the kernel sees to it, but for a moment while bubblewrap starts, in which its second
 process does not know its parent yet (bubblewrap 0.8; it then waits for ever, and nothing of the job has begun). So
 each sandbox carries a mark in its environment, by which it is found: by the next worker of the same data, or by its own
-worker if that ends it in this moment.
+worker if that ends it in this moment. Its control groups carry the mark in their names.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+
+from gpubond.provider.executors import cgroups
 
 MARK = "GPUBOND_SANDBOX"
 
@@ -36,12 +38,22 @@ def end_sandbox(mark: str) -> int:
 
 def end_leftovers(root: Path) -> int:
     """Kills sandboxes for the data below `root` whose worker is no more; returns how many processes that were."""
-    return _end(lambda found: is_leftover(found, root))
+
+    def ours(mark: str) -> bool:
+        return mark.startswith(f"{_name_of(root)}.")
+
+    ended = _end(lambda mark: is_leftover(mark, root))
+    cgroups.end_leftovers(ours, _is_dead)
+    return ended
 
 
 def is_leftover(mark: str, root: Path) -> bool:
     """Whether something that bears this mark is for the data below `root`, and its worker is no more."""
-    return _MARK.fullmatch(mark) is not None and mark.startswith(f"{_name_of(root)}.") and not _worker_lives(mark)
+    return mark.startswith(f"{_name_of(root)}.") and _is_dead(mark)
+
+
+def _is_dead(mark: str) -> bool:
+    return _MARK.fullmatch(mark) is not None and not _worker_lives(mark)
 
 
 def _end(meant: Callable[[str], bool]) -> int:

@@ -13,13 +13,14 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors import usage
-from gpubond.provider.executors.leftovers import MARK, end_sandbox, new_mark
+from gpubond.provider.executors.launcher import Launcher
+from gpubond.provider.executors.leftovers import end_sandbox
 from gpubond.provider.executors.log import JobLog
-from gpubond.provider.executors.sandbox import Sandbox, write_plan
+from gpubond.provider.executors.sandbox import Sandbox, plan_of
+from gpubond.provider.executors.xid import KernelLog
 from gpubond.store.boundaries import boundary
 
 _POLL_SECONDS = 0.05
@@ -30,11 +31,13 @@ _END_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Bounds:
-    """What all processes of a sandbox may use together."""
+    """What all processes of a sandbox may use together. Below `floor_bytes` of free space the disk counts as full."""
 
     seconds: float
     memory_bytes: int
     disk_bytes: int
+    floor_bytes: int = 0
+    processes: int = 1024
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,16 @@ class Ending:
     """How a sandbox ended: by itself (`reason` None) with exit code `code`, or for a reason.
 
     seconds: wall clock from start to end, rounded up, at least 1.
+    disk_was_full: the machine had less room than the job might still use; it may be why the job failed.
+    memory_known: whether a lack of memory would have been noticed, so that a SIGKILL was none.
     """
 
     code: int
     reason: Reason | None
     detail: str
     seconds: int
+    disk_was_full: bool = False
+    memory_known: bool = False
 
 
 class _Finding(Exception):
@@ -57,73 +64,64 @@ class _Finding(Exception):
 
 
 class Supervisor:
-    """Runs `sandbox` to its end. `directory` receives its plan; what it prints goes to `log`. `root` is where all of
-    this worker's attempts lie: what is left of them by a worker that died is known by it.
+    """Runs `sandbox` to its end by `launcher`, which is used up; what it prints goes to `log`.
 
     `check` says that it is the machine that is tried, no job: such a run passes no boundary.
     """
 
     def __init__(
-        self, sandbox: Sandbox, directory: Path, root: Path, log: JobLog, bounds: Bounds, *, check: bool = False
+        self, sandbox: Sandbox, launcher: Launcher, log: JobLog, bounds: Bounds, *, check: bool = False
     ) -> None:
         self._sandbox = sandbox
-        self._mark = new_mark(root)
-        self._directory = directory
+        self._launcher = launcher
+        self._mark = launcher.mark
         self._log = log
         self._bounds = bounds
         self._check = check
+        self._group = launcher.group
+        self._kernel_log: KernelLog | None = None
         self._init: int | None = None
         self._init_handle: int | None = None
         self._exit_code: int | None = None
         self._status = b""
+        self._disk_was_full = False
 
     def run(self, cancel: threading.Event) -> Ending:
         """Start, watch, end. Not to be called twice."""
         begin = time.monotonic()
         with contextlib.ExitStack() as stack:
-            status_read, status_write = os.pipe()
-            ready_read, ready_write = os.pipe()
-            log_read, log_write = os.pipe()
-            for handle in (status_read, ready_read):
-                os.set_blocking(handle, False)
-                stack.callback(os.close, handle)
+            launcher = self._launcher
+            stack.callback(launcher.close)
+            if self._sandbox.gpu_reports is not None:
+                self._kernel_log = KernelLog()
+                stack.callback(self._kernel_log.close)
+            process, status = launcher.process, launcher.status
             try:
-                process = subprocess.Popen(
-                    write_plan(
-                        self._sandbox,
-                        self._directory / "plan.json",
-                        json_status_fd=status_write,
-                        ready_fd=ready_write,
-                    ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log_write,
-                    stderr=log_write,
-                    pass_fds=(status_write, ready_write),
-                    cwd="/",
-                    env={"LANG": "C.UTF-8", MARK: self._mark},
-                )
+                if self._group is not None:
+                    self._group.limit(memory_bytes=self._bounds.memory_bytes, processes=self._bounds.processes)
+                launcher.start(plan_of(self._sandbox))
             except BaseException:
-                os.close(log_read)
+                launcher.process.kill()
+                launcher.process.wait()
                 raise
-            finally:
-                for handle in (status_write, ready_write, log_write):
-                    os.close(handle)
             if not self._check:
                 boundary("run:started")
-            self._log.follow(log_read)
+            self._log.follow(launcher.take_log())
             reason, detail = None, ""
             try:
-                self._watch(process, status_read, begin, cancel)
+                self._watch(process, status, begin, cancel)
             except _Finding as finding:
                 reason, detail = finding.reason, str(finding)
             finally:
-                ended = self._end(process, status_read)
+                ended = self._end(process, status)
             seconds = max(1, math.ceil(time.monotonic() - begin))
             if not ended:
                 return Ending(125, Reason.SANDBOX_FAILURE, "the sandbox did not end when killed", seconds)
             if reason is None:
-                reason, detail = self._verdict(process.returncode, _read(ready_read))
-            return Ending(self._exit_code or 0, reason, detail, seconds)
+                reason, detail = self._verdict(process.returncode, _read(launcher.ready))
+            reason, detail = self._blame_gpu(reason, detail)
+            known = self._group is not None and self._group.limits_memory
+            return Ending(self._exit_code or 0, reason, detail, seconds, self._disk_was_full, known)
 
     def _watch(self, process: subprocess.Popen[bytes], status: int, begin: float, cancel: threading.Event) -> None:
         """Return when the process has ended; raise _Finding when it has to be ended."""
@@ -148,11 +146,26 @@ class Supervisor:
     def _measure(self) -> None:
         if self._init is None:
             return
-        processes = usage.processes_of(self._init)
-        memory = usage.memory_bytes(processes, self._init)
-        if memory > self._bounds.memory_bytes:
-            raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
+        bare = self._sandbox.bare
+        if self._group is not None:
+            processes = self._group.processes()
+        else:
+            processes = (usage.descendants_of if bare else usage.processes_of)(self._init)
+        if self._group is not None and self._group.limits_memory:
+            self._check_killed()
+        else:
+            memory = usage.memory_bytes(processes, None if bare else self._init)
+            if memory > self._bounds.memory_bytes:
+                raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
         self._check_disk(usage.deleted_bytes(processes))
+
+    def _check_killed(self) -> None:
+        """The kernel ends one process when memory runs out; the rest of the job goes with it."""
+        whose = None if self._group is None else self._group.killed_for_memory()
+        if whose == "job":
+            raise _Finding(Reason.OUT_OF_MEMORY, f"used more than {self._bounds.memory_bytes >> 20} MiB of memory")
+        if whose == "machine":
+            raise _Finding(Reason.MACHINE_OUT_OF_MEMORY, "the machine's memory ran out, not the job's own limit")
 
     def _check_disk(self, deleted: int) -> None:
         try:
@@ -161,6 +174,9 @@ class Supervisor:
             raise _Finding(Reason.DISK_LIMIT, f"wrote {error}") from error
         if disk > self._bounds.disk_bytes:
             raise _Finding(Reason.DISK_LIMIT, f"used {disk >> 20} MiB of disk")
+        room = min(self._bounds.disk_bytes - disk, self._bounds.floor_bytes)
+        if usage.free_bytes(self._sandbox.job_directory) < room:
+            self._disk_was_full = True
 
     def _read_status(self, handle: int) -> None:
         """Take in bubblewrap's messages: first the process id of the sandbox's first process, then its exit."""
@@ -185,7 +201,7 @@ class Supervisor:
         process.kill()
         process.wait()
         self._read_status(status)
-        if self._init_handle is None:
+        if self._init_handle is None or self._sandbox.bare:
             # Its second process may have begun unseen, and then waits for the first for ever.
             end_sandbox(self._mark)
         gone = True
@@ -193,10 +209,26 @@ class Supervisor:
             gone = bool(select.select([self._init_handle], [], [], _END_SECONDS)[0])
             os.close(self._init_handle)
             self._init_handle = None
+        if self._group is not None:
+            self._group.kill()
         # The log ends when the last process that could write to it has gone.
         return self._log.join(_END_SECONDS) and gone
 
+    def _blame_gpu(self, reason: Reason | None, detail: str) -> tuple[Reason | None, str]:
+        """A fault of the GPU's own explains whatever else went wrong; one of the job's is noted in its log."""
+        for report in [] if self._kernel_log is None else self._kernel_log.reports():
+            if not report.is_of(self._sandbox.gpu_reports or ""):
+                continue
+            self._log.remark(report.words)
+            if report.xid.reason is Reason.GPU_FAULT and reason is not Reason.CANCELLED:
+                reason, detail = Reason.GPU_FAULT, report.words
+        return reason, detail
+
     def _verdict(self, returncode: int, ready: bytes) -> tuple[Reason | None, str]:
+        try:
+            self._check_killed()
+        except _Finding as finding:
+            return finding.reason, str(finding)
         if not ready:
             return Reason.SANDBOX_FAILURE, f"the sandbox could not be set up (exit {returncode})"
         if b"x" in ready:

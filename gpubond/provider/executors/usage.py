@@ -33,15 +33,25 @@ def processes_of(init: int) -> list[int]:
     return members
 
 
-def memory_bytes(processes: list[int], init: int) -> int:
-    """Anonymous and shared memory of the processes, and what lies in the sandbox's /tmp and /dev/shm."""
+def descendants_of(process: int) -> list[int]:
+    """Process ids of `process` and all that it started, as far as they have not changed hands."""
+    found = [process]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{parent}/task"):  # noqa: PTH208
+                found += map(int, Path(f"/proc/{parent}/task/{task}/children").read_text().split())
+    return found
+
+
+def memory_bytes(processes: list[int], init: int | None) -> int:
+    """Anonymous and shared memory of the processes, and what lies in /tmp and /dev/shm of the sandbox of `init`."""
     total = 0
     for process in processes:
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{process}/status").read_text().splitlines():
                 if line.startswith(("RssAnon:", "RssShmem:")):
                     total += int(line.split()[1]) * 1024
-    for place in ("tmp", "dev/shm"):
+    for place in ("tmp", "dev/shm") if init is not None else ():
         with contextlib.suppress(OSError):
             info = os.statvfs(f"/proc/{init}/root/{place}")
             total += (info.f_blocks - info.f_bfree) * info.f_frsize
@@ -60,6 +70,12 @@ def deleted_bytes(processes: list[int]) -> int:
                     if info.st_nlink == 0 and stat.S_ISREG(info.st_mode):
                         found[info.st_dev, info.st_ino] = info.st_blocks * 512
     return sum(found.values())
+
+
+def free_bytes(place: Path) -> int:
+    """What a job can still write where its directory lies; 0 if no more files can be made there."""
+    info = os.statvfs(place)
+    return 0 if info.f_files and not info.f_favail else info.f_bavail * info.f_frsize
 
 
 def directory_bytes(root: Path) -> int:

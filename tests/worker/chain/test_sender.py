@@ -166,7 +166,7 @@ def test_too_little_gas_money_names_both_amounts(make_sender: Callable[..., Send
     pauper = make_sender(account=Account.create())
     with pytest.raises(NotEnough, match=r"may need 0\.0") as short:
         bump(pauper, emitter)
-    assert short.value.value == 0
+    assert short.value.value == "0.000000"
     assert pauper.address in short.value.message
     assert pauper.entry("bump:1") is None
 

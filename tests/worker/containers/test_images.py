@@ -203,7 +203,7 @@ def test_an_image_is_fetched_once(bench: ContainerBench, busybox: bytes) -> None
 def test_what_cannot_be_unpacked_is_the_images_fault(bench: ContainerBench) -> None:
     broken = bench.registry.shelf.image(b"no archive" * 100)
     attempt = bench.section({"image": bench.registry.name(broken), "command": ["/bin/true"]})
-    assert (attempt.reason, attempt.exit_code) == ("image_invalid", 116), log_of(attempt)
+    assert (attempt.reason, attempt.exit_code) == ("image_invalid", 111), log_of(attempt)
     assert bench.shell("echo > out.txt").reason == "ok"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gpubond.jobs.reasons import Reason
+from gpubond.provider.executors.launcher import Launcher
 from gpubond.provider.executors.leftovers import MARK, end_leftovers, end_sandbox, new_mark
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.sandbox import Sandbox
@@ -24,6 +25,7 @@ from gpubond.provider.executors.supervise import Bounds, Supervisor
 WORKER = f"""
 import os, subprocess, sys
 from pathlib import Path
+from gpubond.provider.executors.launcher import Launcher
 from gpubond.provider.executors.leftovers import new_mark
 never, keep = os.pipe()
 sandbox = subprocess.Popen(
@@ -147,7 +149,7 @@ def test_a_run_that_is_cancelled_as_it_starts_leaves_nothing(tmp_path: Path) -> 
         cancel = threading.Event()
         timer = threading.Timer(0.01 + number / 1000, cancel.set)
         timer.start()
-        ending = Supervisor(sandbox, directory, tmp_path, log, Bounds(60, 1 << 40, 1 << 40), check=True).run(cancel)
+        ending = Supervisor(sandbox, Launcher(tmp_path), log, Bounds(60, 1 << 40, 1 << 40), check=True).run(cancel)
         log.close()
         timer.join()
         assert ending.reason is Reason.CANCELLED, ending.detail

@@ -450,3 +450,104 @@ def test_objects_of_s3(s3_server: str, http: GuardedHttp, stores: BuyerStores, m
             assert BlobStore(stores.of(OTHER).root).put(pieces, NAME, len(DATA)).read_bytes() == DATA
     finally:
         fetcher.stop()
+
+
+# What is put into a buyer's store.
+
+
+@pytest.fixture
+def taking() -> Iterator[Serve]:
+    """Starts a server that calls `answer(handler, body)` for each PUT; returns its URL."""
+    with ExitStack() as running:
+
+        def start(answer: Callable[[Any, bytes], None]) -> str:
+            class Handler(BaseHTTPRequestHandler):
+                def do_PUT(self) -> None:
+                    answer(self, self.rfile.read(int(self.headers["Content-Length"])))
+
+                def log_message(self, *_: object) -> None:
+                    pass
+
+            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            server.daemon_threads = True
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+            thread.start()
+            running.callback(thread.join)
+            running.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_address[1]}/out/unguessable?signature=secret"
+
+        yield start
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_bytes_are_put_as_they_come(taking: Serve, http: GuardedHttp, status: int) -> None:
+    taken: list[bytes] = []
+    url = taking(lambda handler, body: (taken.append(body), send(handler, b"" if status == 204 else b"ok", status)))
+    http.put(url, iter([DATA[:7], DATA[7:]]), len(DATA))
+    http.put(url, iter([]), 0)
+    assert taken == [DATA, b""]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (lambda handler, body: send(handler, b"", 302, Location="http://127.0.0.1:1/"), Refused),
+        (lambda handler, body: send(handler, b"", 403), guarded_http.Absent),
+        (lambda handler, body: send(handler, b"", 404), guarded_http.Absent),
+        (lambda handler, body: send(handler, b"", 500), Refused),
+        (lambda handler, body: endless(handler), Refused),
+        (lambda handler, body: handler.wfile.write(b"nonsense\r\n\r\n"), Unreachable),
+        (lambda handler, body: None, Unreachable),
+    ],
+)
+def test_a_put_that_is_not_taken_says_so_and_names_the_host_alone(
+    taking: Serve, http: GuardedHttp, answer: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error) as raised:
+        http.put(taking(answer), iter([DATA]), len(DATA))
+    assert "unguessable" not in str(raised.value) and "secret" not in str(raised.value)
+
+
+def test_nothing_is_put_into_this_machine_or_by_plain_http() -> None:
+    guarded = GuardedHttp()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        for url in (f"https://127.0.0.1:{port}/x", f"http://127.0.0.1:{port}/x", f"https://localhost:{port}/x"):
+            for act in (lambda url=url: guarded.put(url, iter([b"x"]), 1), lambda url=url: guarded.read(url, 1)):
+                with pytest.raises((Refused, Unreachable)):
+                    act()
+        assert not select.select([listener], [], [], 0)[0]
+
+
+@pytest.mark.parametrize("where", ["headers", "body"])
+def test_a_server_that_drips_is_left_in_time(
+    serve: Serve, http: GuardedHttp, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Each byte comes in time for the socket's own limit; all of them together do not."""
+    monkeypatch.setattr(guarded_http, "PATIENCE_SECONDS", 0.5)
+    left = threading.Event()
+
+    def drip(handler: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if where == "body" else b"X: "))
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(b"x")
+                time.sleep(0.01)
+        left.set()
+
+    with pytest.raises(Unreachable):
+        http.read(serve(drip), 1000)
+    assert left.wait(60)
+
+
+def test_another_address_of_the_same_bytes_has_tries_of_its_own(
+    serve: Serve, fetcher: UrlFetcher, stores: BuyerStores
+) -> None:
+    gone = serve(lambda handler: send(handler, b"", 404))
+    for _ in range(2 * fetch.TRIES):
+        fetcher.want(BUYER, of(gone))
+        until(lambda: not fetcher._fetches[BUYER, NAME].running)
+    fetcher.want(BUYER, of(serve(lambda handler: send(handler, DATA))))
+    until(lambda: stores.of(BUYER).has(NAME))

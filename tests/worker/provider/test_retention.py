@@ -40,12 +40,13 @@ class Machine:
     stores: BuyerStores
     sweeper: Retention
     folders: Path
+    time_on_chain: list[int]
 
     def event(self, name: str, **args: object) -> None:
         with self.database.transaction() as tx:
             self.index.apply(tx, [Event(1, "0x00", 0, "0x00", NOBODY, name, dict(args))])
 
-    def job(self, number: int, buyer: str = BUYER, inputs: tuple[bytes, ...] = ()) -> str:
+    def job(self, number: int, buyer: str = BUYER, inputs: tuple[bytes, ...] = (), deliver_by: int = 1 << 40) -> str:
         """A hired job whose inputs are here."""
         store = self.stores.of(buyer)
         names = [hashlib.sha256(data).hexdigest() for data in inputs]
@@ -69,7 +70,7 @@ class Machine:
         zeros = dict.fromkeys(JobTerms.__dataclass_fields__, 0)
         blanks = {"offer": "00" * 32, "exact_terms": "00" * 32, "audit_seal": "00" * 32, "group": "00" * 32}
         terms = zeros | blanks | {"salt": "00" * 32, "arbiter": NOBODY, "buyer": buyer, "provider": PROVIDER, "tier": 1}
-        self.event("JobMatched", job=job, terms=terms | {"spec_hash": spec.hash().hex()})
+        self.event("JobMatched", job=job, terms=terms | {"spec_hash": spec.hash().hex(), "deliver_by": deliver_by})
         self.work.adopt(job)
         (self.folders / job).mkdir(parents=True)
         (self.folders / job / "log.txt").write_text("log")
@@ -101,6 +102,7 @@ class Machine:
 def machine(tmp_path: Path) -> Iterator[Machine]:
     with Database(tmp_path / "store.sqlite") as database:
         index, work = MarketIndex(database), WorkLog(database)
+        time_on_chain: list[int] = []  # empty: it must not be asked for
         stores = BuyerStores(tmp_path / "blobs", 1 << 30)
         folders = tmp_path / "work"
         sweeper = Retention(
@@ -112,8 +114,9 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
             work_root=folders,
             wipe=lambda job: shutil.rmtree(folders / job),
             keep_seconds=KEEP,
+            chain_now=lambda: time_on_chain[0],
         )
-        yield Machine(database, index, work, stores, sweeper, folders)
+        yield Machine(database, index, work, stores, sweeper, folders, time_on_chain)
 
 
 def test_a_finished_job_is_kept_for_a_while_and_then_goes_whole(machine: Machine) -> None:
@@ -141,6 +144,30 @@ def test_a_job_that_is_not_over_on_chain_keeps_everything(machine: Machine, comm
     assert (swept.blobs, swept.folders) == (0, 0)
     assert machine.blobs() == before
     assert (machine.folders / job / "log.txt").is_file()
+
+
+def test_a_job_that_was_given_up_and_that_nobody_expires_does_not_keep_its_data_for_ever(machine: Machine) -> None:
+    deadline = int(time.time()) + 3600
+    over = deadline + KEEP + retention.STRAY_SECONDS
+    job = machine.job(1, inputs=(b"print()",), deliver_by=deadline)
+    # While this machine has not given it up, it is kept, however late.
+    assert machine.sweeper.sweep(over + LATER).blobs == 0
+    machine.work.move(job, WorkState.ABANDONED)
+    assert machine.sweeper.sweep(over - 1).blobs == 0  # and the node is not asked
+    # A clock that is ahead of the chain's deletes nothing.
+    machine.time_on_chain[:] = [over - 1]
+    assert machine.sweeper.sweep(over + LATER).blobs == 0
+    machine.time_on_chain[:] = [over + 1]
+    swept = machine.sweeper.sweep(over + LATER)
+    assert (swept.blobs, swept.folders, machine.blobs()) == (2, 1, 0)
+
+
+def test_what_was_committed_is_kept_however_late(machine: Machine) -> None:
+    """As long as it is not settled its chunks may be demanded."""
+    job = machine.job(1, inputs=(b"print()",), deliver_by=1)
+    machine.deliver(job, b"output")
+    machine.work.move(job, WorkState.ABANDONED)
+    assert machine.sweeper.sweep(time.time() + 100 * LATER).blobs == 0
 
 
 def test_a_disputed_job_keeps_everything(machine: Machine) -> None:
