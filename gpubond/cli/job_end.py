@@ -43,7 +43,9 @@ def fetch(job: str, directory: Path, home: Path, as_json: bool) -> None:
             for item in manifest.files:
                 click.echo(f"{directory / item.path}  {item.size:,} bytes  sha256 {item.sha256}")
             word = "run" if failure is None else "FAILED run"
-            click.echo(f"{word}: {manifest.exit.reason} on {plain(manifest.device)}, {manifest.seconds} s")
+            energy = manifest.energy
+            used = "" if energy is None else f", {energy.joules:,} J ({energy.average_watts:,} W on average)"
+            click.echo(f"{word}: {manifest.exit.reason} on {plain(manifest.device)}, {manifest.seconds} s{used}")
         if failure is not None:
             if not as_json:
                 raise failure

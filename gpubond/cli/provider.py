@@ -17,6 +17,7 @@ from gpubond.cli.calls import ask, call_json, show_calls
 from gpubond.cli.command import Group, home_option, reporting
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.cli.provider_doctor import doctor
+from gpubond.cli.provider_gpus import choose_units, show_gpus
 from gpubond.cli.provider_money import earnings, leave, offers, withdraw
 from gpubond.cli.provider_run import backup, run
 from gpubond.cli.setup import (
@@ -30,10 +31,12 @@ from gpubond.cli.setup import (
 )
 from gpubond.errors import BadInput, BadSettings
 from gpubond.jobs.note import is_recipient
-from gpubond.provider.devices import device_class, device_name, no_gpu_reason
+from gpubond.provider import nvml
+from gpubond.provider.devices import device_name
 from gpubond.provider.executors.defences import noted
 from gpubond.provider.fees import DemandStanding, demand_standing
 from gpubond.provider.gas_money import gas_money
+from gpubond.provider.gpus.words import as_json as gpus_json
 from gpubond.provider.membership import JoinPlan, join, plan_join
 from gpubond.provider.note_key import make_note_key
 from gpubond.provider.work import STATES, WorkLog
@@ -67,7 +70,10 @@ def group() -> None:
     "--class", "class_name", metavar="CLASS", help="Resource class.  [default: what this machine's driver says]"
 )
 @click.option(
-    "--count", type=click.IntRange(1, 1024), metavar="NUMBER", default=1, show_default=True, help="Jobs at once."
+    "--count",
+    type=click.IntRange(1, 1024),
+    metavar="NUMBER",
+    help="Jobs at once.  [default: as many as there are GPUs, or 1]",
 )
 @click.option(
     "--backed-jobs",
@@ -153,7 +159,7 @@ def init(
     price_per_hour: Decimal,
     collateral: Decimal,
     class_name: str | None,
-    count: int,
+    count: int | None,
     backed_jobs: int | None,
     shortest_run: int,
     longest_run: int,
@@ -180,14 +186,7 @@ def init(
     if no_gateway and url is not None:
         raise BadInput("two ways to be reached", field="--url", value=url, remedy="give --url or --no-gateway")
     found = check_chain(rpc_url, deployment)
-    here = device_class()
-    if class_name is not None and class_name != here:
-        raise BadInput(
-            f"this machine is of class {here}: {device_name()}",
-            field="class",
-            value=class_name,
-            remedy=f"leave --class out. {no_gpu_reason()}".strip(),
-        )
+    here, count = choose_units(class_name, count)
     owner, owner_address = make_key(folder, "owner", owner_keystore, dev_owner, found.chain_id)
     operator, operator_address = make_key(folder, "operator", operator_keystore, dev_operator, found.chain_id)
     write_settings(
@@ -233,6 +232,7 @@ def init(
         "owner": owner_address,
         "operator": operator_address,
         "class": here,
+        "count": count,
         "device": device_name(),
         "note_key": note_key.recipient,
     }
@@ -307,6 +307,7 @@ def status(home: Path, as_json: bool) -> None:
         address = settings.provider.address
         state = session.contracts.provider(address)
         works = WorkLog(session.database).recent()
+        driver = nvml.look()
         offers = [record for record in session.index.open_offers() if record.offer.provider == address]
         known = session.index.provider(address)
         endpoint = "" if known is None else known.endpoint
@@ -321,6 +322,7 @@ def status(home: Path, as_json: bool) -> None:
                     "endpoint": endpoint,
                     "offers": [record.offer_id for record in offers],
                     "lost_places": lost,
+                    "gpus": gpus_json(driver),
                     "demands": asdict(demands),
                     "sandbox": None if sandbox is None else asdict(sandbox),
                     "jobs": [
@@ -362,6 +364,7 @@ def status(home: Path, as_json: bool) -> None:
         )
         if lost:
             click.echo(f"note: expired jobs keep {lost} of their places; `gpubond provider join` posts the offer anew")
+        show_gpus(driver)
         if works:
             table(
                 ("job", "state", "reason", "waits for", "since"),

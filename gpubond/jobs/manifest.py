@@ -4,8 +4,9 @@
 Manifest: canonical JSON (RFC 8785), UTF-8:
 
     {"version": 1, "job": "<job id, hex>", "exit": {"code": 0..255, "reason": "<reason code>"},
-     "seconds": n, "device": "...", "files": [{"path", "sha256", "size"}, ...]}
-    with files sorted by path (as bytes)
+     "seconds": n, "device": "...", "files": [{"path", "sha256", "size"}, ...],
+     "energy": {"joules": n, "average_watts": n, "source": "counter" | "samples"}}
+    with files sorted by path (as bytes), and without energy where none was measured
 
 Bundle: the manifest's bytes, then the bytes of each file in the manifest's order, nothing between them. It is
 cut into chunks of 4096 bytes, the last one padded by zeros; `gpubond.jobs.merkle` defines the tree over them.
@@ -24,7 +25,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -61,8 +62,20 @@ class Exit(Model):
         return self
 
 
+class Energy(Model):
+    """What the job's GPU consumed while it ran, the GPU's idle power included, as the provider's driver said.
+
+    joules; average_watts over that time; source: the GPU's own counter, or its power read twice a second.
+    """
+
+    joules: Annotated[int, Field(strict=True, ge=0, le=1 << 48)]
+    average_watts: Annotated[int, Field(strict=True, ge=0, le=1 << 32)]
+    source: Literal["counter", "samples"]
+
+
 class Manifest(Model):
-    """What a provider commits to. `seconds` of wall clock, rounded up; `device` as the receipt shows it."""
+    """What a provider commits to. `seconds` of wall clock, rounded up; `device` as the receipt shows it; `energy` only
+    if it was measured."""
 
     version: Version
     job: Annotated[str, StringConstraints(strict=True, pattern=r"^(0x)?[0-9a-f]{1,64}$")]
@@ -70,6 +83,7 @@ class Manifest(Model):
     seconds: Annotated[int, Field(strict=True, ge=0, le=1 << 32)]
     device: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128)]
     files: tuple[OutputFile, ...]
+    energy: Energy | None = None
 
     @model_validator(mode="after")
     def _files_sorted(self) -> Manifest:
@@ -191,7 +205,14 @@ def _describe(path: str, local: Path) -> OutputFile:
 
 
 def commit_outputs(
-    *, job: str, exit_code: int, reason: Reason, seconds: int, device: str, files: Mapping[str, Path]
+    *,
+    job: str,
+    exit_code: int,
+    reason: Reason,
+    seconds: int,
+    device: str,
+    files: Mapping[str, Path],
+    energy: Energy | None = None,
 ) -> ResultCommitment:
     """Commit to how a job ended and to its outputs.
 
@@ -200,6 +221,7 @@ def commit_outputs(
         exit_code: 0 to 255; 0 exactly when `reason` is ok.
         seconds: wall clock, rounded up.
         files: path in the job -> local file. They are read twice, in pieces; memory stays bounded.
+        energy: what was measured, None for nothing.
     """
     manifest = Manifest(
         version=1,
@@ -208,6 +230,7 @@ def commit_outputs(
         seconds=seconds,
         device=device,
         files=tuple(_describe(path, files[path]) for path in sorted(files, key=str.encode)),
+        energy=energy,
     )
     return _commit(manifest, files)
 

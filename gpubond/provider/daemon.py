@@ -184,6 +184,7 @@ class Daemon:
             finally:
                 answers.stop()
                 dispatcher.stop()
+                executor.close()
                 server.stop()
                 store_jobs.stop()
                 fetcher.stop()
@@ -202,6 +203,7 @@ class Daemon:
         in_force = defences.here(sandboxed=not self._unsandboxed)
         in_force.note(session.home.directory)
         logger.info("sandbox: %s", in_force.words)
+        executor.start()
         return executor
 
     def _loop(

@@ -8,6 +8,7 @@ takes nothing along.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import re
 import subprocess
@@ -17,6 +18,9 @@ from typing import Any
 
 CPU_SIM = "cpu-sim"
 _PROBE_SECONDS = 60
+_CLASS_LENGTH = 31
+# Left out of a name that is too long for a class, in this order, until it fits.
+_SPARE_WORDS = ("generation", "edition", "gpu", "geforce", "hbm3", "sxm4", "sxm5", "pcie", "blackwell", "design")
 
 
 def _ask_driver() -> dict[str, Any]:
@@ -104,9 +108,20 @@ def device_class() -> str:
 
 
 def class_of(name: str) -> str:
-    """The class of a device with the driver's name `name`."""
+    """The class of a device with the driver's name `name`: at most 31 characters, as the chain holds no more."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return slug if slug.startswith("nvidia-") else f"nvidia-{slug}"
+    words = slug.removeprefix("nvidia-").split("-")
+    for spare in _SPARE_WORDS:
+        if len("-".join(words)) <= _CLASS_LENGTH - len("nvidia-"):
+            break
+        if spare in words:
+            words.remove(spare)
+    shortened = "-".join(["nvidia", *words])
+    if len(shortened) <= _CLASS_LENGTH:
+        return shortened
+    # Two names that begin alike are still two classes.
+    mark = hashlib.sha256(slug.encode()).hexdigest()[:6]
+    return f"{shortened[: _CLASS_LENGTH - 7].rstrip('-')}-{mark}"
 
 
 if __name__ == "__main__":

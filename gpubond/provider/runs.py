@@ -113,7 +113,8 @@ def failed_result(
 ) -> dict[str, Any]:
     """The result of a job that was not run to its end here: no outputs, and as a rule no seconds."""
     device = "none" if stopped is None else stopped.device
-    attempt = Attempt(reason.exit_code, reason, seconds, reason.meaning, Path(), False, {}, device)
+    energy = None if stopped is None else stopped.energy
+    attempt = Attempt(reason.exit_code, reason, seconds, reason.meaning, Path(), False, {}, device, energy)
     return _keep(job, attempt, blobs)
 
 
@@ -126,6 +127,7 @@ def _keep(job: str, attempt: Attempt, blobs: BlobStore) -> dict[str, Any]:
         seconds=attempt.seconds,
         device=attempt.device,
         files=attempt.outputs,
+        energy=attempt.energy,
     )
     # Outputs are bounded by limits.disk_mib, so they too may go beyond what the inputs have filled.
     names = [blobs.put_file(path, beyond_quota=True) for path in attempt.outputs.values()]

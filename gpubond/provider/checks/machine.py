@@ -11,6 +11,8 @@ from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
 from gpubond.provider.executors import cgroups, defences, seccomp
 from gpubond.provider.executors.by_runtime import container_executor
 from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.gpus.units import machine_units, missing_nodes, sellable
+from gpubond.provider.gpus.words import summary
 
 _MIB = 1 << 20
 
@@ -90,31 +92,46 @@ def containers(subject: Subject) -> Finding:
 
 
 def gpu(subject: Subject) -> Finding:  # noqa: PLR0911  # one for each thing that can be found
-    """The machine is what is offered."""
-    offered, here = subject.offer.resource_class, devices.device_class()
+    """The machine is what is offered, and what is offered is well."""
+    offered, count = subject.offer.resource_class, subject.offer.count
     driver = nvml.look()
+    here = sellable()
+    listed = ", ".join(here)
     if offered == devices.CPU_SIM:
-        if here == devices.CPU_SIM:
+        if offered in here:
             return ok(f"none, and class {offered} needs none ({devices.no_gpu_reason()})")
         return warning(
             f"this machine has {devices.device_name()}, but {offered} is offered",
-            f'to sell the GPU, write class = "{here}" in [offer] and run `gpubond provider join`',
+            f'to sell the GPU, write class = "{next(iter(here))}" in [offer] and run `gpubond provider join`',
         )
     if driver.mismatch is not None:
         return failed(f"the NVIDIA driver does not work: {driver.mismatch}", "reboot, or load the module that fits")
-    if here == devices.CPU_SIM:
+    if devices.CPU_SIM in here:
         return failed(
             f"{offered} is offered, and there is no usable GPU: {devices.no_gpu_reason()}",
             "install NVIDIA's driver and reboot; `nvidia-smi` must list the GPU",
         )
-    if here != offered:
+    if offered not in here:
         return failed(
-            f"{offered} is offered, this machine is {here}",
-            f'write class = "{here}" in [offer] and run `gpubond provider join`',
+            f"{offered} is offered, this machine is {listed}",
+            f'write class = "{next(iter(here))}" in [offer] and run `gpubond provider join`',
         )
-    if subject.offer.count > len(driver.devices) > 0:
+    units = [unit for unit in machine_units() if unit.class_name == offered]
+    if count > len(units):
+        return failed(
+            f"{count} jobs at once are offered, and there are {len(units)} of {offered}: a job gets one of its own",
+            f"set offer.count to {max(1, len(units))} and run `gpubond provider join`",
+        )
+    lacking = sorted({str(path) for unit in units for path in missing_nodes(unit)})
+    if lacking:
+        return failed(
+            f"CUDA needs device nodes that are missing: {', '.join(lacking)}",
+            "`nvidia-modprobe -u -c=0` makes them, `nvidia-modprobe -f` those of MIG; in a container, pass them in",
+        )
+    ill = [f"GPU {each.index}: {each.uncorrected} errors not corrected" for each in driver.gpus if each.uncorrected]
+    if driver.lost or ill:
         return warning(
-            f"{subject.offer.count} jobs at once are offered, and they share the first GPU", "set offer.count to 1"
+            f"{', '.join([*driver.lost, *ill])}; jobs there may fail",
+            "drain the worker and reset it (`nvidia-smi --gpu-reset`), or reboot; replace it if that does not help",
         )
-    version = "" if driver.version is None else f", driver {driver.version}"
-    return ok(f"{devices.device_name()}{version}")
+    return ok(f"{len(units)} x {units[0].name}, {summary(driver)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gpubond.jobs.blobs import BlobStore
+from gpubond.jobs.manifest import Energy
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
 
@@ -23,7 +24,7 @@ class Attempt:
     detail: one line for people, more specific than the reason's meaning.
     log_path: stdout and stderr of the job and remarks of the runtime, in the order they came.
     outputs: path in the job -> local file, read-only, when `reason` is ok; else empty.
-    device: what ran it: "cpu", "cpu-sim (host)", or the GPU's name.
+    device: what ran it: "cpu", "cpu-sim (host)", or the GPU's name. energy: what its GPU consumed, if measured.
     """
 
     exit_code: int
@@ -34,6 +35,7 @@ class Attempt:
     log_truncated: bool
     outputs: Mapping[str, Path]
     device: str
+    energy: Energy | None = None
 
 
 class Executor(Protocol):

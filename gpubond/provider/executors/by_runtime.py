@@ -12,6 +12,7 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider.executors.attempt import Attempt, Executor
 from gpubond.provider.executors.container import ContainerExecutor
 from gpubond.provider.executors.process import ProcessExecutor
+from gpubond.provider.gpus.allocation import Gpus
 from gpubond.settings import Home, OfferSettings, ProviderSettings
 
 _MIB = 1 << 20
@@ -28,10 +29,21 @@ class Executors:
     """
 
     def __init__(self, home: Home, provider: ProviderSettings, offer: OfferSettings, *, bare: bool = False) -> None:
-        self._process = ProcessExecutor(home.work, floor_bytes=provider.min_free_mib * _MIB, bare=bare)
-        self._container = container_executor(home, provider, offer) if "container" in provider.runtimes else None
+        self._gpus = Gpus(offer.resource_class)
+        self._process = ProcessExecutor(home.work, floor_bytes=provider.min_free_mib * _MIB, bare=bare, gpus=self._gpus)
+        self._container = (
+            container_executor(home, provider, offer, self._gpus) if "container" in provider.runtimes else None
+        )
         all_of_them: tuple[Executor | None, ...] = (self._process, self._container)
         self._all = [executor for executor in all_of_them if executor is not None]
+
+    def start(self) -> None:
+        """Begins to listen to the errors of GPUs."""
+        self._gpus.start()
+
+    def close(self) -> None:
+        """Ends that, and what waits for the next job. No attempt may be running."""
+        self._process.close()
 
     def check(self) -> None:
         """Raise MissingTool if this machine cannot run jobs of a runtime that is served."""
@@ -71,8 +83,10 @@ class Executors:
         return self._process if spec.container is None or self._container is None else self._container
 
 
-def container_executor(home: Home, provider: ProviderSettings, offer: OfferSettings) -> ContainerExecutor:
-    """The executor of `container` jobs for one home folder."""
+def container_executor(
+    home: Home, provider: ProviderSettings, offer: OfferSettings, gpus: Gpus | None = None
+) -> ContainerExecutor:
+    """The executor of `container` jobs for one home folder. gpus: shared with other executors, if there are any."""
     return ContainerExecutor(
         home.work,
         home.directory / "containers",
@@ -82,4 +96,5 @@ def container_executor(home: Home, provider: ProviderSettings, offer: OfferSetti
         # Half of the margin: the other is for the commitment, and for what else may hold a run up.
         image_seconds=offer.delivery_margin / 2,
         engine=provider.container_engine,
+        gpus=gpus,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gpubond.errors import MissingTool
@@ -36,6 +37,7 @@ from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
 from gpubond.provider.executors.registry import ImageProblem, Registry
 from gpubond.provider.executors.supervise import Bounds, Ending
 from gpubond.provider.executors.workplace import Workplace, attempt_of
+from gpubond.provider.gpus.allocation import Gpus, Share
 
 _MIB = 1 << 20
 _OPEN_FILES = 1024
@@ -67,6 +69,7 @@ class ContainerExecutor(Workplace):
         image_seconds: float,
         engine: Kind | None = None,
         max_log_bytes: int = MAX_LOG_BYTES,
+        gpus: Gpus | None = None,
     ) -> None:
         super().__init__(work_root, OUTER_BASE + INNER_USER if os.geteuid() == 0 else None)
         self._store = store.resolve()
@@ -75,6 +78,7 @@ class ContainerExecutor(Workplace):
             images or self._store, Registry(private_registries, max_image_bytes), cache_bytes, image_seconds
         )
         self._max_log_bytes = max_log_bytes
+        self._gpus = Gpus() if gpus is None else gpus
 
     @property
     def images(self) -> Images:
@@ -121,19 +125,22 @@ class ContainerExecutor(Workplace):
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
         directory = self.fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
-        device = devices.device_name() if devices.has_gpu() else "cpu"
+        share = Share()
         outputs: dict[str, Path] = {}
         try:
             for item in spec.inputs:
                 if blobs.size(item.sha256) != item.size:
                     detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
-                    return attempt_of(log, Ending(0, Reason.INPUT_INVALID, detail, 1), device, {})
+                    return attempt_of(log, Ending(0, Reason.INPUT_INVALID, detail, 1), "cpu", {})
             self.lay_out(directory, spec)
             try:
                 with self._images.use(engine, section.image, log.remark, cancel) as image:
-                    container = _container(directory, spec, section, image.id, inputs)
+                    share = self._gpus.share(devices.has_gpu(), cancel, log)
+                    container = _container(directory, spec, section, image.id, inputs, share.cdi_name)
                     bounds = Bounds(spec.limits.seconds, spec.limits.memory_mib * _MIB, spec.limits.disk_mib * _MIB)
-                    ending = ContainerRun(engine, container, directory, self.root, log, bounds).run(cancel)
+                    share.start()
+                    run = ContainerRun(engine, container, directory, self.root, log, bounds)
+                    ending = share.refusal or run.run(cancel)
             except ImageProblem as problem:
                 ending = Ending(0, problem.reason, str(problem), 1)
             except InterruptedError:
@@ -149,13 +156,20 @@ class ContainerExecutor(Workplace):
                     except BadOutput as error:
                         reason, detail = error.reason, str(error)
                 ending = Ending(ending.code, reason, detail, ending.seconds)
-            return attempt_of(log, ending, device, outputs)
+            ending, outputs = share.finish(ending, outputs)
+            return replace(attempt_of(log, ending, share.device("cpu"), outputs), energy=share.energy)
         finally:
+            share.release()
             log.close()
 
 
 def _container(
-    directory: Path, spec: JobSpec, section: ContainerSection, image: str, inputs: dict[str, Path]
+    directory: Path,
+    spec: JobSpec,
+    section: ContainerSection,
+    image: str,
+    inputs: dict[str, Path],
+    gpu: str | None,
 ) -> Container:
     limits = spec.limits
     threads = str(runtimes.cpu_count())
@@ -177,5 +191,5 @@ def _container(
         },
         processes=limits.processes,
         tmp_bytes=limits.memory_mib * _MIB // 4,
-        gpu=devices.has_gpu(),
+        gpu=gpu,
     )

@@ -44,7 +44,7 @@ class Container:
 
     image: the engine's id. command: what follows the image. entrypoint: None for the image's own.
     job_directory: shown at /job, writable. inputs: path in the job -> file, shown read-only.
-    tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: show the GPU that this worker uses.
+    tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: CDI's name of the job's GPU.
     """
 
     image: str
@@ -57,7 +57,7 @@ class Container:
     rlimits: Mapping[str, int]
     processes: int
     tmp_bytes: int
-    gpu: bool = False
+    gpu: str | None = None
 
 
 class _Finding(Exception):
@@ -146,8 +146,8 @@ class ContainerRun:
         options += ulimit_options(rlimits)
         for name, value in {**container.environment, MARK: self._mark}.items():
             options += ["--env", f"{name}={value}"]
-        if container.gpu:
-            options += ["--device", "nvidia.com/gpu=0"]
+        if container.gpu is not None:
+            options += ["--device", f"nvidia.com/gpu={container.gpu}"]
         entrypoint, command = container.entrypoint, list(container.command)
         if entrypoint is not None:
             options += ["--entrypoint", entrypoint[0] if engine.kind == "docker" else json.dumps(list(entrypoint))]

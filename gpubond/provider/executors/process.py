@@ -44,6 +44,7 @@ from gpubond.provider.executors.sandbox import (
 )
 from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
 from gpubond.provider.executors.workplace import Workplace, attempt_of
+from gpubond.provider.gpus.allocation import Gpus, Share
 
 _MIB = 1 << 20
 _OPEN_FILES = 1024
@@ -69,8 +70,9 @@ class ProcessExecutor(Workplace):
     """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`.
 
     A job that fails while less than `floor_bytes` are free, and less than it may still use, fails by the machine's
-    fault. bare: without any sandbox, for development chains; the caller sees to it that it is one.
-    builds: where compiled sources are kept, by default below `work_root`.
+    fault. bare: without any sandbox, for development chains; the caller sees to it that it is one. builds: where
+    compiled sources are kept, by default below `work_root`. gpus: those that jobs may get; all of this machine's if
+    None.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class ProcessExecutor(Workplace):
         floor_bytes: int = _FLOOR_BYTES,
         bare: bool = False,
         builds: Path | None = None,
+        gpus: Gpus | None = None,
     ) -> None:
         super().__init__(work_root, outer_user())
         self._bare = bare
         self._max_log_bytes = max_log_bytes
+        self._gpus = Gpus() if gpus is None else gpus
         self._floor_bytes = max(floor_bytes, _FLOOR_BYTES)
         self._launchers = Launchers(self.root)
         # No job is called so. Without a sandbox jobs could write there, so nothing is kept.
@@ -135,8 +139,9 @@ class ProcessExecutor(Workplace):
         self._launchers.refill()
 
     def close(self) -> None:
-        """End what waits for the next job; by itself when the process ends."""
+        """End what waits for the next job, and the watch over the GPUs; by itself when the process ends."""
         self._launchers.close()
+        self._gpus.stop()
 
     def end_leftovers(self) -> int:
         """Ends sandboxes of a worker that died; returns how many processes there were."""
@@ -156,12 +161,12 @@ class ProcessExecutor(Workplace):
         Raises: BadInput for a job id unfit for a directory or an input that is not in `blobs`; MissingTool.
         Everything else is in the attempt's reason.
         """
-        begin = time.monotonic()
         if not self._bare:
             find_bwrap()
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
         directory = self.fresh(job_id)
         log = JobLog(directory / "log.txt", on_log, self._max_log_bytes)
+        share = Share()
         try:
             plan = self._plan(directory, spec)
             for item in spec.inputs:
@@ -171,6 +176,11 @@ class ProcessExecutor(Workplace):
             self.lay_out(directory, spec)
             if self._bare:
                 _copy_inputs(inputs, directory)
+            share = self._gpus.share(plan.gpu, cancel, log)
+            if share.refusal is not None:
+                return attempt_of(log, share.refusal, plan.device, {})
+            # Waiting for a GPU is not on the buyer's bill, compiling for it is.
+            begin = time.monotonic()
             seconds: float = spec.limits.seconds
             if spec.cuda is not None:
                 failed = self._compiler.compile(spec, inputs, directory, log, seconds, cancel)
@@ -178,6 +188,8 @@ class ProcessExecutor(Workplace):
                     return attempt_of(log, failed, plan.device, {})
                 seconds = max(0.0, seconds - (time.monotonic() - begin))
             sandbox = _sandbox(directory, spec, plan, inputs, bare=self._bare)
+            share.equip(sandbox)
+            share.start()
             bounds = Bounds(
                 seconds=seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
@@ -189,8 +201,10 @@ class ProcessExecutor(Workplace):
             if spec.cuda is not None:
                 ending = _with_compilation(ending, spec, time.monotonic() - begin)
             ending, outputs = _with_outputs(ending, spec, plan, directory, log)
-            return attempt_of(log, ending, plan.device, outputs)
+            ending, outputs = share.finish(ending, outputs)
+            return replace(attempt_of(log, ending, share.device(plan.device), outputs), energy=share.energy)
         finally:
+            share.release()
             log.close()
             self._launchers.refill()
 
@@ -266,7 +280,6 @@ def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[s
         tmp_bytes=limits.memory_mib * _MIB // 4,
         spec_file=directory / "spec.json",
         build_file=directory / BUILD if spec.cuda is not None else None,
-        gpu=plan.gpu,
         bare=bare,
         environment=plan.environment,
     )

@@ -45,8 +45,9 @@ class Sandbox:
 
     job_directory: bound read-write at /job. inputs: path in the job -> file, bound read-only.
     command: absolute program and arguments, in the sandbox's terms. rlimits: name (as `nproc`) -> value.
-    tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: show NVIDIA's devices. spec_file: the specification.
-    build_file: what the job was compiled to, if it was.
+    tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: path in the sandbox -> device node, of the job's GPU.
+    spec_file: the specification. build_file: what the job was compiled to, if it was.
+    gpu_reports: PCI address of the GPU whose faults in the kernel's log are the job's; "" for any's, None for none's.
     bare: none at all, for development chains: the command runs as the worker's user, in the host's terms.
     """
 
@@ -56,7 +57,8 @@ class Sandbox:
     rlimits: dict[str, int]
     tmp_bytes: int
     spec_file: Path
-    gpu: bool = False
+    gpu: dict[str, Path] = field(default_factory=dict)
+    gpu_reports: str | None = None
     bare: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     build_file: Path | None = None
@@ -134,9 +136,7 @@ def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
     binds.append(("--bind", str(sandbox.job_directory), JOB_DIRECTORY))
     binds += [("--ro-bind", str(file), f"{JOB_DIRECTORY}/{path}") for path, file in sandbox.inputs.items()]
     if sandbox.gpu:
-        devices = sorted(Path("/dev").glob("nvidia[0-9]*"))
-        devices += [Path("/dev", name) for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")]
-        binds += [("--dev-bind", str(device), str(device)) for device in devices if device.exists()]
+        binds += [("--dev-bind", str(node), place) for place, node in sandbox.gpu.items()]
         binds.append(("--ro-bind", "/sys", "/sys"))
     return binds
 

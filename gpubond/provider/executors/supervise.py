@@ -92,7 +92,7 @@ class Supervisor:
         with contextlib.ExitStack() as stack:
             launcher = self._launcher
             stack.callback(launcher.close)
-            if self._sandbox.gpu:
+            if self._sandbox.gpu_reports is not None:
                 self._kernel_log = KernelLog()
                 stack.callback(self._kernel_log.close)
             process, status = launcher.process, launcher.status
@@ -217,6 +217,8 @@ class Supervisor:
     def _blame_gpu(self, reason: Reason | None, detail: str) -> tuple[Reason | None, str]:
         """A fault of the GPU's own explains whatever else went wrong; one of the job's is noted in its log."""
         for report in [] if self._kernel_log is None else self._kernel_log.reports():
+            if not report.is_of(self._sandbox.gpu_reports or ""):
+                continue
             self._log.remark(report.words)
             if report.xid.reason is Reason.GPU_FAULT and reason is not Reason.CANCELLED:
                 reason, detail = Reason.GPU_FAULT, report.words

@@ -31,6 +31,10 @@ class Report:
         """For people."""
         return f"Xid {self.xid.number} of the GPU at {self.device}: {self.xid.meaning}"
 
+    def is_of(self, address: str) -> bool:
+        """Whether it is of the GPU with that PCI address, however the driver writes it; "" means any."""
+        return not address or _place(self.device) == _place(address)
+
 
 class KernelLog:
     """Reports from the moment of its making on. `path` is another file in tests."""
@@ -77,3 +81,8 @@ def parse(text: str) -> list[Report]:
         number = int(match["number"])
         found.append(Report(match["device"], XIDS.get(number, Xid(number, "not in our table", None))))
     return found
+
+
+def _place(address: str) -> list[int]:
+    """Domain, bus and device of `0000:3b:00` or `00000000:3B:00.0`."""
+    return [int(part, 16) for part in address.partition(".")[0].split(":") if part]

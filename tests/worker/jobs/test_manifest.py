@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gpubond.errors import JobFailed
 from gpubond.jobs import merkle
 from gpubond.jobs.manifest import (
+    Energy,
     Manifest,
     ResultCommitment,
     commit_outputs,
@@ -196,3 +197,21 @@ def test_every_failure_has_its_own_exit_code() -> None:
     assert len(set(codes)) == len(codes)
     assert 0 not in codes
     assert all(reason.meaning and reason.remedy for reason in Reason)
+
+
+def test_energy_is_committed_where_it_was_measured_and_absent_else() -> None:
+    energy = Energy(joules=41_250, average_watts=412, source="counter")
+    plain = commit_outputs(job="1", exit_code=0, reason=Reason.OK, seconds=100, device="cpu", files={})
+    measured = commit_outputs(
+        job="1", exit_code=0, reason=Reason.OK, seconds=100, device="cpu", files={}, energy=energy
+    )
+    assert b"energy" not in plain.manifest and plain.root != measured.root
+    assert b'"energy":{"average_watts":412,"joules":41250,"source":"counter"}' in measured.manifest
+    assert verify_outputs(measured.root, measured.manifest, {}).energy == energy
+    assert verify_outputs(plain.root, plain.manifest, {}).energy is None
+    # What is shown is what was committed: another number has another root.
+    with pytest.raises(JobFailed, match="not the committed"):
+        verify_outputs(measured.root, measured.manifest.replace(b"41250", b"41251"), {})
+    for broken in (b'"joules":-1', b'"joules":1.5', b'"joules":"1"'):
+        with pytest.raises(JobFailed):
+            Manifest.parse(measured.manifest.replace(b'"joules":41250', broken))

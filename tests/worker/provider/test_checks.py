@@ -16,7 +16,6 @@ from eth_account import Account
 from gpubond.chain.keylock import KeyLock, is_held
 from gpubond.cli.logs import JsonLines
 from gpubond.errors import BadSettings
-from gpubond.provider import devices, nvml
 from gpubond.provider.checks import chain, gateway, machine
 from gpubond.provider.checks.check import Check, Outcome, Subject, failed, ok, run_checks, warning
 from gpubond.provider.sparing import WARN_EVERY, Sparing
@@ -86,60 +85,6 @@ def test_a_clock_that_is_behind_or_ahead_of_a_public_chain(
     monkeypatch.setattr(chain.time, "time", lambda: now - 3600)
     behind = chain.clock(subject)
     assert behind.outcome is Outcome.FAILED and "set the clock" in (behind.remedy or "")
-
-
-# No GPU is at hand here: what the driver would say is given, as the driver says it.
-@pytest.mark.parametrize(
-    ("offered", "count", "device", "driver", "outcome", "words"),
-    [
-        ("cpu-sim", 1, None, nvml.Driver(None, (), None), Outcome.OK, "none"),
-        ("cpu-sim", 1, "NVIDIA H100 80GB HBM3", nvml.Driver("580.1", ("x",), None), Outcome.WARNING, "is offered"),
-        ("nvidia-h100-80gb-hbm3", 1, None, nvml.Driver(None, (), None), Outcome.FAILED, "no usable GPU"),
-        ("nvidia-h100-80gb-hbm3", 1, None, nvml.Driver("580.1", (), "mismatch"), Outcome.FAILED, "mismatch"),
-        (
-            *("nvidia-a100-80gb", 1, "NVIDIA H100 80GB HBM3", nvml.Driver("580.1", ("x",), None)),
-            *(Outcome.FAILED, "nvidia-h100-80gb-hbm3"),
-        ),
-        (
-            *("nvidia-h100-80gb-hbm3", 1, "NVIDIA H100 80GB HBM3", nvml.Driver("580.1", ("x",), None)),
-            *(Outcome.OK, "driver 580.1"),
-        ),
-        (
-            *("nvidia-h100-80gb-hbm3", 2, "NVIDIA H100 80GB HBM3", nvml.Driver("580.1", ("x",), None)),
-            *(Outcome.WARNING, "share the first GPU"),
-        ),
-    ],
-)
-def test_driver_and_gpu_against_the_offer(
-    subject: Subject,
-    monkeypatch: pytest.MonkeyPatch,
-    offered: str,
-    count: int,
-    device: str | None,
-    driver: nvml.Driver,
-    outcome: Outcome,
-    words: str,
-) -> None:
-    subject.offer = offer(offered, count)
-    answer = {"reason": "no NVIDIA driver"} if device is None else {"name": device, "memory_mib": 81559}
-    monkeypatch.setattr(devices, "_probe", lambda: answer)
-    monkeypatch.setattr(nvml, "look", lambda: driver)
-    found = machine.gpu(subject)
-    assert found.outcome is outcome and words in found.words
-    assert bool(found.remedy) == (outcome is not Outcome.OK)
-
-
-@pytest.mark.skipif(devices.has_gpu(), reason="this machine has a GPU")
-def test_without_a_driver_the_library_says_nothing() -> None:
-    assert nvml.look() == nvml.Driver(None, (), None)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not devices.has_gpu(), reason=devices.no_gpu_reason())
-def test_a_real_gpu_is_what_is_offered(subject: Subject) -> None:
-    subject.offer = offer(devices.device_class())
-    found = machine.gpu(subject)
-    assert found.outcome is Outcome.OK and "driver" in found.words
 
 
 def test_disk_and_memory_against_the_policy(subject: Subject) -> None:

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A provider with GPUs (recorded ones, see tests/worker/gpus): what it offers and shows, and one that fails its job."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpubond.devnet import free_port
+
+from ..worker.gpus.machine import Machine, build, happens
+from .marketplace import PROGRAM, Marketplace
+
+OWNER, OPERATOR, BUYER = 1, 2, 5
+H100 = "nvidia-h100-80gb-hbm3"
+KERNEL = 'extern "C" __global__ void nothing(int* x) { x[0] = 1; }\n'
+JOB = {
+    "version": 1,
+    "name": "nothing",
+    "runtime": "cuda",
+    "inputs": [{"path": "nothing.cu"}],
+    "outputs": ["x.npy"],
+    "limits": {"seconds": 60},
+    "cuda": {
+        "source": "nothing.cu",
+        "buffers": {"x": {"dtype": "int32", "shape": [1], "to": "x.npy"}},
+        "launches": [{"kernel": "nothing", "grid": [1, 1, 1], "block": [1, 1, 1], "args": [{"buffer": "x"}]}],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    directory = tmp_path_factory.mktemp("gpus")
+    return Machine(build(directory), directory / "machine", "h100x2")
+
+
+@pytest.fixture(scope="module")
+def home(market: Marketplace, machine: Machine) -> Path:
+    home = market.directory / "gpus"
+    init = market.run_process(
+        *("provider", "init", "--home", str(home), *market.chain_options, "--port", str(free_port())),
+        *("--price-per-hour", "36", "--collateral", "5", "--dev-owner", str(OWNER), "--dev-operator", str(OPERATOR)),
+        environment=machine.environment,
+    )
+    assert init.code == 0, init
+    # What is offered is what the driver says: all of them, one job on each.
+    assert (init.document["class"], init.document["count"]) == (H100, 2)
+    market.ok("provider", "join", "--home", str(home), "--faucet", "--yes")
+    return home
+
+
+@pytest.fixture
+def worker(market: Marketplace, machine: Machine, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name, value in machine.environment.items():
+        monkeypatch.setenv(name, value)
+    worker = market.start_worker(home)
+    yield worker
+    assert market.stop_worker(worker) == 0
+
+
+def test_status_and_doctor_show_what_there_is(market: Marketplace, machine: Machine, home: Path) -> None:
+    shown = market.run_process("provider", "status", "--home", str(home), environment=machine.environment)
+    driver = shown.document["gpus"]
+    assert (driver["version"], driver["cuda"]) == ("580.95.05", "13.0")
+    assert [(gpu["class"], gpu["memory_mib"], gpu["temperature_c"]) for gpu in driver["gpus"]] == [
+        (H100, 81_559, 31),
+        (H100, 81_559, 33),
+    ]
+    text = subprocess.run(
+        [*PROGRAM, "provider", "status", "--home", str(home)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **machine.environment, "COLUMNS": "200"},
+        check=True,
+    ).stdout
+    assert "530 of 81,559 MiB" in text and "70 of 700 W" in text and "driver 580.95.05 (CUDA 13.0)" in text
+    # This machine has the library and no device nodes: no job could use it, and that is seen before one comes.
+    doctor = market.run_process("provider", "doctor", "--home", str(home), environment=machine.environment)
+    (gpu,) = [item for item in doctor.document["checks"] if item["check"] == "gpu"]
+    assert gpu["outcome"] == "failed" and "/dev/nvidiactl" in gpu["found"] and "nvidia-modprobe" in gpu["remedy"]
+    more = market.run_process(
+        *("provider", "init", "--home", str(home) + "-more", *market.chain_options, "--count", "3"),
+        *("--price-per-hour", "36", "--collateral", "5", "--dev-owner", "3", "--dev-operator", "4"),
+        environment=machine.environment,
+    )
+    assert more.code == 2 and more.error["field"] == "count"
+
+
+def test_a_gpu_that_fails_under_a_job_costs_its_buyer_nothing(
+    market: Marketplace, machine: Machine, worker: Any, home: Path, tmp_path: Path
+) -> None:
+    buyer = market.buyer("buyer", BUYER)
+    before = market.wealth(BUYER)
+    (tmp_path / "nothing.cu").write_text(KERNEL)
+    (tmp_path / "job.json").write_text(json.dumps(JOB))
+    over = threading.Event()
+
+    def fall_off_the_bus() -> None:
+        while not over.wait(0.2):
+            for gpu in (0, 1):
+                happens(machine, gpu, 8, 79)
+
+    failing = threading.Thread(target=fall_off_the_bus)
+    failing.start()
+    try:
+        ran = market.run("job", "submit", str(tmp_path / "job.json"), "--class", H100, "--home", str(buyer), "--yes")
+    finally:
+        over.set()
+        failing.join()
+    # It was tried again, on both, then given back.
+    assert ran.code == 7, ran
+    assert market.wealth(BUYER) == before
+    (job,) = market.ok("provider", "status", "--home", str(home))["jobs"]
+    assert (job["state"], job["reason"], job["attempts"]) == ("declined", "gpu_fault", 3)
+    log = (home / "worker.log").read_text()
+    assert "Xid 79: the GPU has fallen off the bus" in log and "gpu_fault" in log
