@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Checks for what pip cannot install: bubblewrap, in which jobs run, and a C++ compiler, with which CUDA
+# Checks for what pip cannot install: bubblewrap and prlimit, in which jobs run, and a C++ compiler, with which CUDA
 # kernels run where there is no GPU. As root on Debian or Ubuntu it installs them, elsewhere it says how.
 set -euo pipefail
 
 missing=()
 command -v bwrap >/dev/null || missing+=(bubblewrap)
+command -v prlimit >/dev/null || missing+=(util-linux)
 command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || missing+=(g++)
 
 if [ ${#missing[@]} -gt 0 ]; then

@@ -17,22 +17,29 @@ from gpubond.jobs.validate import Report, validate_job_file
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--runtime", type=click.Choice(TEMPLATES), default="python", show_default=True, help="What runs it.")
+@click.option(
+    "--template",
+    "--runtime",
+    type=click.Choice(TEMPLATES),
+    default="python",
+    show_default=True,
+    help="What to begin with. --runtime is its older name.",
+)
 @click.option(
     "--image",
     metavar="REFERENCE",
-    help="For --runtime container: registry/repository@sha256:…, an image with /bin/sh.",
+    help="For --template container: registry/repository@sha256:…, an image with /bin/sh.",
 )
 @reporting
-def init(directory: Path, runtime: str, image: str | None, as_json: bool) -> None:
+def init(directory: Path, template: str, image: str | None, as_json: bool) -> None:
     """Write a job that runs as it is into DIR: job.json, a program, a small input. Replaces nothing.
 
-    Example: gpubond job init --runtime cuda squares
+    Example: gpubond job init --template cuda squares
     """
-    path = write_job(directory, runtime, image)
+    path = write_job(directory, template, image)
     following = f"gpubond job validate {path}"
     if as_json:
-        print_json({"job_file": str(path), "runtime": runtime, "next": following})
+        print_json({"job_file": str(path), "template": template, "next": following})
         return
     click.echo(f"Wrote {path}, its program and a small input.")
     click.echo(f"Next: `{following}`")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets a buyer compile a CUDA job before any money moves."""
+"""Lets a buyer compile a CUDA job, and compare its launches with what devices can do, before any money moves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gpubond.errors import BadInput, MissingTool
+from gpubond.jobs.cuda_image import image_needs
+from gpubond.jobs.cuda_limits import CPU_SIM_LIMITS, refusals
 from gpubond.jobs.cuda_program import CHECK_ARCHITECTURE, compile_program
 from gpubond.jobs.cuda_section import CudaSection
 from gpubond.jobs.spec import JobSpec
@@ -19,7 +21,7 @@ def precheck_cuda(source: str, cuda: CudaSection, headers: Mapping[str, str] | N
 
     headers: path in the job -> content, of the inputs that the source may include.
     Returns: True if it compiles; False if it could not be checked, since NVRTC is not installed here.
-    Raises: BadInput with the compiler's log.
+    Raises: BadInput with the compiler's log, or with the launches that no device can do.
     """
     try:
         compiled = compile_program(source, cuda, CHECK_ARCHITECTURE, headers)
@@ -31,6 +33,14 @@ def precheck_cuda(source: str, cuda: CudaSection, headers: Mapping[str, str] | N
             field="cuda.source",
             value=cuda.source,
             remedy="correct the source, or the launch that the message names",
+        )
+    beyond = refusals(cuda, CPU_SIM_LIMITS, image_needs(compiled.image, compiled.symbols))
+    if beyond:
+        raise BadInput(
+            "a launch is beyond what devices can do:\n" + "\n".join(beyond),
+            field="cuda.launches",
+            value=cuda.source,
+            remedy="change the launch that the message names",
         )
     return True
 

@@ -39,10 +39,14 @@ _C_TYPES = {
 }
 
 _UNSUPPORTED = (
-    (r"extern\s+__shared__", "shared memory of a size set at launch; declare the array with a size"),
-    (r"\btexture\s*<|\btex[123]D\w*\s*<|\bsurf[123]D\w+\s*[<(]", "textures and surfaces; use buffers"),
+    (
+        r"\b(?:texture|surface)\s*<|\btex(?:[123]D|Cubemap)\w*\s*[<(]|\bsurf(?:[123]D|Cubemap)\w+\s*[<(]"
+        r"|\bcuda(?:Texture|Surface)Object_t\b",
+        "textures and surfaces; use buffers",
+    ),
     (r"<<<", "launches from source; list them in cuda.launches"),
     (r"\bcooperative_groups\b", "cooperative groups; use __syncthreads() and several launches"),
+    (r"\b__cluster_dims__\b", "clusters of blocks; use several launches"),
 )
 
 # NVRTC has no standard library, hence the few traits written out. Plain char and long count as the fixed-size
@@ -67,6 +71,8 @@ template <class P, class E> struct buffer_ok<P*, E> {
   static const bool value = same<typename fixed<item>::type, E>::value || same<item, void>::value ||
                             (same<item, char>::value && sizeof(E) == 1) || __is_class(item);
 };
+template <class T> struct element { typedef typename plain<T>::type type; };
+template <class T, unsigned long long N> struct element<T[N]> { typedef typename element<T>::type type; };
 template <class... P> struct list { static const int count = sizeof...(P); };
 template <class F> struct parameters;
 template <class... P> struct parameters<void (*)(P...)> { typedef list<P...> type; };
@@ -99,7 +105,7 @@ def distinct_launches(cuda: CudaSection) -> list[tuple[int, Launch]]:
 
 
 def launch_checks(cuda: CudaSection) -> str:
-    """C++ that does not compile unless every launch fits its kernel; to follow the source."""
+    """C++ that compiles only if each launch fits its kernel and each constant its variable; to follow the source."""
     lines = [f'\n#line 1 "{CHECKS_NAME}"', _TRAITS.strip("\n")]
     for number, launch in distinct_launches(cuda):
         kind = f"launch_{number}"
@@ -120,14 +126,33 @@ def launch_checks(cuda: CudaSection) -> str:
                 f"static_assert({test}<at<{position}, {kind}>::type, {c_type(dtype)}>::value,"
                 f' "{title}: argument {position} of the kernel is not {wanted}");'
             )
+    for name, constant in (cuda.constants or {}).items():
+        title = f"cuda.constants.{name}"
+        lines.append(
+            f"static_assert(sizeof({name}) == {constant.size},"
+            f' "{title}: the variable has another size than the {constant.size} bytes of the input");'
+        )
+        lines.append(
+            f"static_assert(buffer_ok<element<decltype({name})>::type*, {c_type(constant.dtype)}>::value,"
+            f' "{title}: the variable does not hold {constant.dtype}");'
+        )
     lines.append("}  // namespace gpubond_check\n")
     return "\n".join(lines)
 
 
-def unsupported(source: str) -> list[str]:
-    """What the source uses that jobs cannot, one compiler-like line each."""
+def unsupported(name: str, source: str, *, sized: bool = True) -> list[str]:
+    """What the source uses that jobs cannot, one line each as of a compiler. sized: some launch sets shared memory."""
     text = source_without_comments(source)
-    return [f"error: jobs do not support {what}" for pattern, what in _UNSUPPORTED if re.search(pattern, text)]
+    found = [
+        (match.start(), f"jobs do not support {what}")
+        for pattern, what in _UNSUPPORTED
+        if (match := re.search(pattern, text))
+    ]
+    array = re.search(r"\bextern\s+__shared__\b", text)
+    if array and not sized:
+        found.append((array.start(), "no launch says how large this array is; add shared_bytes to it in the job file"))
+    lines = [(text.count("\n", 0, at) + 1, what) for at, what in sorted(found)]
+    return [f"{name}({line}): error: {what}" for line, what in lines]
 
 
 def common_defines(options: CudaOptions) -> list[str]:
@@ -147,7 +172,7 @@ def nvrtc_options(options: CudaOptions, architecture: str) -> list[str]:
 @dataclass(frozen=True)
 class Compiled:
     """What NVRTC made: its log, and unless it failed the image (cubin, or PTX for a virtual architecture) and the
-    symbol of each kernel in it."""
+    symbol of each kernel and each constant in it."""
 
     ok: bool
     log: str
@@ -178,18 +203,42 @@ def nvrtc_version() -> str:
     return f"{major}.{minor}"
 
 
-def best_architecture(major: int, minor: int) -> str:
-    """What to compile for on a device of this compute capability: its own code, else the newest PTX there is."""
+def best_architecture(major: int, minor: int, driver: int) -> str:
+    """What to compile for on a device of this compute capability: its own code, else the newest PTX there is.
+
+    driver: the newest CUDA that the driver knows, as it says it: 13020 for 13.2.
+    """
     nvrtc = _nvrtc()
     _, known = _checked(nvrtc, nvrtc.nvrtcGetSupportedArchs())
-    if major * 10 + minor in known:
-        return f"sm_{major}{minor}"
-    older = [arch for arch in known if arch < major * 10 + minor]
-    if not older:
+    _, *version = _checked(nvrtc, nvrtc.nvrtcVersion())
+    return choose_architecture(major * 10 + minor, driver, (version[0], version[1]), list(known))
+
+
+def choose_architecture(capability: int, driver: int, nvrtc: tuple[int, int], known: list[int]) -> str:
+    """`best_architecture` of a device (90 for 9.0) by an NVRTC of that version and those architectures.
+
+    A driver loads machine code of every CUDA of its own major version, but PTX of none that is newer than itself.
+    """
+    driver_version = (driver // 1000, driver % 1000 // 10)
+    shown = f"{driver_version[0]}.{driver_version[1]}"
+    remedy = f"install the NVRTC of the driver's CUDA, {shown} (pip: nvidia-cuda-nvrtc), or a newer driver"
+    if nvrtc[0] > driver_version[0]:
         raise MissingTool(
-            f"this NVRTC cannot compile for compute capability {major}.{minor}",
+            f"NVRTC {nvrtc[0]}.{nvrtc[1]} compiles for a newer CUDA than the driver's, {shown}",
             field="cuda",
-            remedy="install an older nvidia-cuda-nvrtc",
+            value=f"{nvrtc[0]}.{nvrtc[1]}",
+            remedy=remedy,
+        )
+    if capability in known:
+        return f"sm_{capability}"
+    older = [arch for arch in known if arch < capability]
+    if not older or nvrtc > driver_version:
+        why = "its PTX is newer than the driver" if older else "it knows newer devices only"
+        raise MissingTool(
+            f"this NVRTC cannot compile for compute capability {capability // 10}.{capability % 10}: {why}",
+            field="cuda",
+            value=f"{nvrtc[0]}.{nvrtc[1]}",
+            remedy=remedy if older else "install an older nvidia-cuda-nvrtc",
         )
     return f"compute_{max(older)}"
 
@@ -209,11 +258,13 @@ def compile_program(
     headers: name as in #include -> content. Raises: MissingTool; RuntimeError if NVRTC itself fails.
     """
     nvrtc = _nvrtc()
-    refusals = [line for text in (source, *(headers or {}).values()) for line in unsupported(text)]
-    if refusals:
-        return Compiled(False, "".join(f"{cuda.source}: {line}\n" for line in refusals), b"", {})
-    names = sorted({launch.kernel for launch in cuda.launches})
     files = dict(headers or {})
+    sized = any(launch.shared_bytes for launch in cuda.launches)
+    texts = {cuda.source: source, **files}
+    refusals = [line for name, text in texts.items() for line in unsupported(name, text, sized=sized)]
+    if refusals:
+        return Compiled(False, "".join(f"{line}\n" for line in refusals), b"", {})
+    names = sorted({launch.kernel for launch in cuda.launches} | set(cuda.constants or {}))
     _, program = _checked(
         nvrtc,
         nvrtc.nvrtcCreateProgram(

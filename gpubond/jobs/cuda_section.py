@@ -25,6 +25,10 @@ ITEM_BYTES = {
     "float64": 8,
 }
 MAX_BUFFER_BYTES = 1 << 40
+# `__constant__` memory of a program, and the most shared memory that any architecture gives a block.
+MAX_CONSTANT_BYTES = 64 << 10
+MAX_SHARED_BYTES = 227 << 10
+SAFETENSORS = ".safetensors"
 # The greatest integer that canonical JSON (RFC 8785) carries exactly.
 MAX_SAFE_INTEGER = (1 << 53) - 1
 
@@ -49,6 +53,14 @@ KernelName = Annotated[
         max_length=200,
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*(<[A-Za-z0-9_:, ]+>)?$",
     ),
+]
+# A variable's name, perhaps in namespaces.
+VariableName = Annotated[
+    str,
+    StringConstraints(strict=True, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*$"),
+]
+TensorName = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
 ]
 DefineValue = Annotated[
     str, StringConstraints(strict=True, max_length=64, pattern=r"^[A-Za-z0-9_.+-]*$", strip_whitespace=False)
@@ -78,17 +90,11 @@ class CudaOptions(Model):
     define: Annotated[dict[Identifier, DefineValue], Field(max_length=64)] = Field(default_factory=dict)
 
 
-class Buffer(Model):
-    """One array in device memory, C order, kept for the whole job.
-
-    `from` names the input that fills it (`.npy`, else raw little-endian items); without it it is zeros.
-    `to` names the output that receives it after the last launch.
-    """
+class _Array(Model):
+    """An array of known type and shape, C order, little-endian."""
 
     dtype: Dtype
     shape: Annotated[tuple[Extent, ...], Field(min_length=1, max_length=8)]
-    source: JobPath | None = Field(default=None, alias="from")
-    target: JobPath | None = Field(default=None, alias="to")
 
     @property
     def items(self) -> int:
@@ -99,11 +105,42 @@ class Buffer(Model):
         """Bytes."""
         return self.items * ITEM_BYTES[self.dtype]
 
+
+class Buffer(_Array):
+    """One array in device memory, C order, kept for the whole job.
+
+    `from` names the input that fills it (`.npy`, `.safetensors`, else raw little-endian items); without it it is
+    zeros. `to` names the output that receives it after the last launch; buffers may share a `.safetensors` file.
+    `tensor` is its name in such files, by default the buffer's own.
+    """
+
+    source: JobPath | None = Field(default=None, alias="from")
+    target: JobPath | None = Field(default=None, alias="to")
+    tensor: TensorName | None = None
+
     @model_validator(mode="after")
     def _bounded(self) -> Buffer:
         if self.size > MAX_BUFFER_BYTES:
             raise ValueError(f"the buffer has {self.size} bytes; at most {MAX_BUFFER_BYTES} are allowed")
+        _check_tensor(self.tensor, self.source, self.target)
         return self
+
+
+class Constant(_Array):
+    """What a `__constant__` variable of the source is filled with before the first launch: an input, as of a buffer."""
+
+    source: JobPath = Field(alias="from")
+    tensor: TensorName | None = None
+
+    @model_validator(mode="after")
+    def _tensor_has_a_file(self) -> Constant:
+        _check_tensor(self.tensor, self.source)
+        return self
+
+
+def _check_tensor(tensor: str | None, *files: str | None) -> None:
+    if tensor is not None and not any(file is not None and file.endswith(SAFETENSORS) for file in files):
+        raise ValueError(f"tensor names an array in a {SAFETENSORS} file, and there is none here")
 
 
 class Argument(Model):
@@ -145,21 +182,41 @@ def _block_bounds(block: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 class Launch(Model):
-    """One kernel launch; launches run in the order given, each after the one before."""
+    """One kernel launch; launches run in the order given, each after the one before.
+
+    shared_bytes: size of the kernel's `extern __shared__` array, for each block.
+    """
 
     kernel: KernelName
     grid: Annotated[tuple[Extent, Extent, Extent], AfterValidator(_grid_bounds)]
     block: Annotated[tuple[Extent, Extent, Extent], AfterValidator(_block_bounds)]
     args: Annotated[tuple[Argument, ...], Field(max_length=128)] = ()
+    shared_bytes: Annotated[int, Field(strict=True, ge=1, le=MAX_SHARED_BYTES)] | None = None
 
 
 class CudaSection(Model):
-    """A CUDA job: compile `source`, fill `buffers`, run `launches`, write the buffers with a target."""
+    """A CUDA job: compile `source`, fill `buffers` and `constants`, run `launches`, write the buffers with a target."""
 
     source: JobPath
     options: CudaOptions = Field(default_factory=CudaOptions)
     buffers: Annotated[dict[Identifier, Buffer], Field(min_length=1, max_length=256)]
     launches: Annotated[tuple[Launch, ...], Field(min_length=1, max_length=10000)]
+    constants: Annotated[dict[VariableName, Constant], Field(min_length=1, max_length=64)] | None = None
+
+    @property
+    def device_bytes(self) -> int:
+        """What buffers and constants take of the device's memory."""
+        arrays: list[_Array] = [*self.buffers.values(), *(self.constants or {}).values()]
+        return sum(array.size for array in arrays)
+
+    @model_validator(mode="after")
+    def _constants_fit(self) -> CudaSection:
+        total = sum(constant.size for constant in (self.constants or {}).values())
+        if total > MAX_CONSTANT_BYTES:
+            raise ValueError(
+                f"the constants hold {total} bytes; __constant__ memory has {MAX_CONSTANT_BYTES}, use a buffer"
+            )
+        return self
 
     @model_validator(mode="after")
     def _buffers_known(self) -> CudaSection:
@@ -175,6 +232,8 @@ class CudaSection(Model):
 
 
 def source_without_comments(source: str) -> str:
-    """CUDA source with comments and the contents of string literals blanked, to look for words in it."""
+    """CUDA source with comments and the contents of string literals blanked, to look for words in it; lines stay."""
     pattern = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
-    return pattern.sub(lambda match: '""' if match.group().startswith('"') else " ", source)
+    return pattern.sub(
+        lambda match: '""' if match.group().startswith('"') else " " + "\n" * match.group().count("\n"), source
+    )

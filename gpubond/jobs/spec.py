@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 
 from gpubond.errors import BadInput
 from gpubond.jobs.container_section import ContainerSection
-from gpubond.jobs.cuda_section import CudaSection
+from gpubond.jobs.cuda_section import SAFETENSORS, CudaSection
 from gpubond.jobs.model import Model, bad_input, each_bad_input, read_json
 from gpubond.jobs.paths import JobPath, find_clash
 from gpubond.jobs.urls import check_url
@@ -45,12 +45,14 @@ class Limits(Model):
     """What the job may use. Going beyond ends it, with a reason that says which limit.
 
     seconds: wall clock, compilation included. memory_mib: all processes together, own /tmp
-    included, compilers and drivers of the `cuda` runtime not.
+    included, compilers and drivers of the `cuda` runtime not. device_memory_mib: what a `cuda` job allocates on the
+    device, by default as much as memory_mib; on class `cpu-sim` that is memory of the machine too.
     disk_mib: what lies in the job's directory. processes: processes and threads at one time.
     """
 
     seconds: Annotated[int, Field(strict=True, ge=1, le=7 * 86400)] = 600
     memory_mib: Annotated[int, Field(strict=True, ge=256, le=1 << 22)] = 2048
+    device_memory_mib: Annotated[int, Field(strict=True, ge=1, le=1 << 22)] | None = None
     disk_mib: Annotated[int, Field(strict=True, ge=1, le=1 << 24)] = 1024
     processes: Annotated[int, Field(strict=True, ge=16, le=32768)] = 256
 
@@ -99,6 +101,8 @@ class JobSpec(Model):
         for name, section in sections.items():
             if name != self.runtime and section is not None:
                 raise ValueError(f"runtime is {self.runtime!r}, so the section {name!r} must be left out")
+        if self.runtime != "cuda" and self.limits.device_memory_mib is not None:
+            raise ValueError(f"limits.device_memory_mib is for the runtime 'cuda', not {self.runtime!r}")
         return self
 
     @model_validator(mode="after")
@@ -121,7 +125,10 @@ class JobSpec(Model):
     def _check_cuda_paths(self, cuda: CudaSection, inputs: set[str]) -> None:
         if cuda.source not in inputs:
             raise ValueError(f"cuda.source {cuda.source!r} is not among the inputs")
-        written: set[str] = set()
+        for name, constant in (cuda.constants or {}).items():
+            if constant.source not in inputs:
+                raise ValueError(f"cuda.constants.{name}.from {constant.source!r} is not among the inputs")
+        written: set[tuple[str, str]] = set()
         for name, buffer in cuda.buffers.items():
             if buffer.source is not None and buffer.source not in inputs:
                 raise ValueError(f"cuda.buffers.{name}.from {buffer.source!r} is not among the inputs")
@@ -129,15 +136,25 @@ class JobSpec(Model):
                 continue
             if buffer.target not in self.outputs:
                 raise ValueError(f"cuda.buffers.{name}.to {buffer.target!r} is not among the outputs")
-            if buffer.target in written:
-                raise ValueError(f"cuda.buffers.{name}.to {buffer.target!r} is written by another buffer already")
-            written.add(buffer.target)
+            place = (buffer.target, (buffer.tensor or name) if buffer.target.endswith(SAFETENSORS) else "")
+            if place in written:
+                what = f" as {place[1]!r}" if place[1] else ""
+                raise ValueError(f"cuda.buffers.{name}.to {buffer.target!r} is written by another buffer already{what}")
+            written.add(place)
+        targets = {target for target, _ in written}
         for output in self.outputs:
-            if output not in written:
+            if output not in targets:
                 raise ValueError(f"the output {output!r} is not the `to` of any buffer in cuda.buffers")
-        total = sum(buffer.size for buffer in cuda.buffers.values())
-        if total > self.limits.memory_mib << 20:
-            raise ValueError(f"the buffers hold {total} bytes, more than limits.memory_mib = {self.limits.memory_mib}")
+        field = "memory_mib" if self.limits.device_memory_mib is None else "device_memory_mib"
+        most = getattr(self.limits, field)
+        if cuda.device_bytes > most << 20:
+            raise ValueError(f"the buffers hold {cuda.device_bytes} bytes, more than limits.{field} = {most}")
+        passed = sum(buffer.size for buffer in cuda.buffers.values() if buffer.source or buffer.target)
+        if passed > self.limits.memory_mib << 20:
+            raise ValueError(
+                f"the buffers with `from` or `to` hold {passed} bytes, more than limits.memory_mib ="
+                f" {self.limits.memory_mib}; they pass through the machine's memory"
+            )
 
     def hash(self) -> bytes:
         """SHA-256 (32 bytes) of the canonical form."""

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,46 @@ print(f"squaring {len(numbers)} numbers")  # what is printed is the job's log
 np.save("squares.npy", numbers**2)
 """
 
+_TORCH = """\
+# Runs at the provider, in the job's own folder: no network, inputs are read-only. PyTorch must be in the provider's
+# Python: ask before you hire.
+import sys
+
+import numpy as np
+
+try:
+    import torch
+except ImportError as error:
+    sys.exit(f"this provider's Python has no PyTorch: {error}")
+
+device = "cuda" if torch.cuda.is_available() else "cpu"
+print(f"PyTorch {torch.__version__} on {device}")  # what is printed is the job's log
+torch.manual_seed(0)
+numbers = torch.from_numpy(np.load("numbers.npy")).to(device)[:, None]
+numbers = numbers / numbers.max()
+wanted = 3 * numbers**2 - numbers  # what the network is to learn
+model = torch.nn.Sequential(torch.nn.Linear(1, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1)).to(device)
+optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+for epoch in range(1, 301):
+    loss = torch.nn.functional.mse_loss(model(numbers), wanted)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if epoch % 50 == 0:
+        print(f"epoch {epoch}: loss {loss.item():.6f}", flush=True)
+np.save("learned.npy", model(numbers).detach().cpu().numpy()[:, 0])
+"""
+
 _CUDA = """\
 // Compiled by NVRTC, on your machine before you pay and at the provider; job.json says how it is launched.
-extern "C" __global__ void square(const float *numbers, float *squares, int count) {
+// A block reverses its part of the numbers in shared memory: `shared_bytes` in job.json is the size of `part`.
+extern "C" __global__ void square_reversed(const float *numbers, float *squares, int count) {
+  extern __shared__ float part[];
   int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < count) squares[i] = numbers[i] * numbers[i];
+  part[threadIdx.x] = i < count ? numbers[i] : 0.0f;
+  __syncthreads();  // all threads of the block have written
+  float number = part[blockDim.x - 1 - threadIdx.x];
+  if (i < count) squares[i] = number * number;
 }
 """
 
@@ -33,41 +70,35 @@ _COUNT = 1024
 _LIMITS = {"seconds": 60, "memory_mib": 512, "disk_mib": 16}
 
 
-def _python_job() -> dict[str, Any]:
+def _job(runtime: str, program: str, output: str, section: dict[str, Any], **limits: int) -> dict[str, Any]:
     return {
         "version": 1,
-        "name": "squares",
-        "runtime": "python",
-        "inputs": [{"path": "square.py"}, {"path": "numbers.npy"}],
-        "outputs": ["squares.npy"],
-        "limits": _LIMITS,
-        "python": {"script": "square.py"},
+        "name": output.partition(".")[0],
+        "runtime": runtime,
+        "inputs": [{"path": program}, {"path": "numbers.npy"}],
+        "outputs": [output],
+        "limits": _LIMITS | limits,
+        runtime: section,
     }
 
 
-def _cuda_job() -> dict[str, Any]:
+def _cuda_section() -> dict[str, Any]:
+    block = 256
     return {
-        "version": 1,
-        "name": "squares",
-        "runtime": "cuda",
-        "inputs": [{"path": "square.cu"}, {"path": "numbers.npy"}],
-        "outputs": ["squares.npy"],
-        "limits": _LIMITS,
-        "cuda": {
-            "source": "square.cu",
-            "buffers": {
-                "numbers": {"dtype": "float32", "shape": [_COUNT], "from": "numbers.npy"},
-                "squares": {"dtype": "float32", "shape": [_COUNT], "to": "squares.npy"},
-            },
-            "launches": [
-                {
-                    "kernel": "square",
-                    "grid": [_COUNT // 256, 1, 1],
-                    "block": [256, 1, 1],
-                    "args": [{"buffer": "numbers"}, {"buffer": "squares"}, {"i32": _COUNT}],
-                }
-            ],
+        "source": "square.cu",
+        "buffers": {
+            "numbers": {"dtype": "float32", "shape": [_COUNT], "from": "numbers.npy"},
+            "squares": {"dtype": "float32", "shape": [_COUNT], "to": "squares.npy"},
         },
+        "launches": [
+            {
+                "kernel": "square_reversed",
+                "grid": [_COUNT // block, 1, 1],
+                "block": [block, 1, 1],
+                "shared_bytes": 4 * block,
+                "args": [{"buffer": "numbers"}, {"buffer": "squares"}, {"i32": _COUNT}],
+            }
+        ],
     }
 
 
@@ -93,37 +124,84 @@ def container_job(image: str) -> dict[str, Any]:
     }
 
 
-_JOBS = {"python": (_python_job, "square.py", _PYTHON), "cuda": (_cuda_job, "square.cu", _CUDA)}
+def _numbers(path: Path) -> None:
+    np.save(path, np.arange(_COUNT, dtype=np.float32) / 16)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A job to begin with. files: name -> text or what writes it; job: the content of its job.json."""
+
+    files: Mapping[str, str | Callable[[Path], None]]
+    job: Mapping[str, Any]
+
+
+_TEMPLATES = {
+    "python": Template(
+        {"square.py": _PYTHON, "numbers.npy": _numbers},
+        _job("python", "square.py", "squares.npy", {"script": "square.py"}),
+    ),
+    "torch": Template(
+        {"learn.py": _TORCH, "numbers.npy": _numbers},
+        _job("python", "learn.py", "learned.npy", {"script": "learn.py"}, seconds=300, memory_mib=4096),
+    ),
+    "cuda": Template(
+        {"square.cu": _CUDA, "numbers.npy": _numbers}, _job("cuda", "square.cu", "squares.npy", _cuda_section())
+    ),
+}
 # Those whose job needs nothing that is not written along with it, and all.
-RUNTIMES = tuple(_JOBS)
-TEMPLATES = (*RUNTIMES, "container")
+COMPLETE = tuple(_TEMPLATES)
+TEMPLATES = (*COMPLETE, "container")
 
 
-def write_job(directory: Path, runtime: str, image: str | None = None) -> Path:
+def write_job(directory: Path, template: str, image: str | None = None) -> Path:
     """Writes job.json, its program and a small input into a folder; returns the job file.
 
     Args:
-        image: for the runtime `container`: registry/repository@sha256:…, an image with /bin/sh.
+        image: for the template `container`: registry/repository@sha256:…, an image with /bin/sh.
 
     Raises:
-        BadInput: there is no such runtime, the image is missing or has no digest, the folder cannot be written, or a
+        BadInput: there is no such template, the image is missing or has no digest, the folder cannot be written, or a
             file would be replaced.
     """
-    if runtime not in TEMPLATES:
-        raise BadInput(
-            "there is no such runtime", field="--runtime", value=runtime, remedy=f"use one of {', '.join(TEMPLATES)}"
-        )
-    if runtime == "container":
-        job, texts = container_job(_image(image)), {"square.sh": _CONTAINER, "numbers.txt": "1\n2\n3\n4\n"}
-        _write(directory, job, texts, {})
-    else:
-        if image is not None:
+    chosen = _chosen(template, image)
+    job_file = directory / "job.json"
+    for path in [job_file, *(directory / name for name in chosen.files)]:
+        if path.exists() or path.is_symlink():
             raise BadInput(
-                f"a {runtime} job runs in no image", field="--image", value=image, remedy="add --runtime container"
+                "a file of yours would be replaced", field="DIR", value=str(path), remedy="name a new folder"
             )
-        make, name, program = _JOBS[runtime]
-        _write(directory, make(), {name: program}, {"numbers.npy": np.arange(_COUNT, dtype=np.float32) / 16})
-    return directory / "job.json"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in chosen.files.items():
+            if isinstance(content, str):
+                (directory / name).write_text(content)
+            else:
+                content(directory / name)
+        # Last, so that a folder with a job file is complete.
+        job_file.write_text(json.dumps(chosen.job, indent=2) + "\n")
+    except OSError as error:
+        raise BadInput(
+            f"the folder cannot be written: {error.strerror}",
+            field="DIR",
+            value=str(directory),
+            remedy="name a folder that you may write",
+        ) from None
+    return job_file
+
+
+def _chosen(template: str, image: str | None) -> Template:
+    if template not in TEMPLATES:
+        raise BadInput(
+            "there is no such template", field="--template", value=template, remedy=f"use one of {', '.join(TEMPLATES)}"
+        )
+    if template == "container":
+        return Template({"square.sh": _CONTAINER, "numbers.txt": "1\n2\n3\n4\n"}, container_job(_image(image)))
+    if image is not None:
+        raise BadInput(
+            f"a {template} job runs in no image", field="--image", value=image, remedy="add --template container"
+        )
+    return _TEMPLATES[template]
 
 
 def _image(image: str | None) -> str:
@@ -139,29 +217,3 @@ def _image(image: str | None) -> str:
             remedy="`podman image inspect --format '{{.RepoDigests}}' NAME` shows it of an image that you have pulled",
         ) from None
     return image
-
-
-def _write(
-    directory: Path, job: dict[str, Any], texts: dict[str, str], arrays: dict[str, np.ndarray[Any, Any]]
-) -> None:
-    for name in ("job.json", *texts, *arrays):
-        path = directory / name
-        if path.exists() or path.is_symlink():
-            raise BadInput(
-                "a file of yours would be replaced", field="DIR", value=str(path), remedy="name a new folder"
-            )
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (directory / name).write_text(text)
-        for name, array in arrays.items():
-            np.save(directory / name, array)
-        # Last, so that a folder with a job file is complete.
-        (directory / "job.json").write_text(json.dumps(job, indent=2) + "\n")
-    except OSError as error:
-        raise BadInput(
-            f"the folder cannot be written: {error.strerror}",
-            field="DIR",
-            value=str(directory),
-            remedy="name a folder that you may write",
-        ) from None

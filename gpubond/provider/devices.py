@@ -24,7 +24,8 @@ _SPARE_WORDS = ("generation", "edition", "gpu", "geforce", "hbm3", "sxm4", "sxm5
 
 
 def _ask_driver() -> dict[str, Any]:
-    """Name and memory (MiB) of device 0, or the reason why there is none. Runs in the probe's process."""
+    """Name, memory (MiB) and compute capability (90 for 9.0) of device 0 and the driver's CUDA (13020 for 13.2), or the
+    reason why there is none. Runs in the probe's process."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -33,18 +34,27 @@ def _ask_driver() -> dict[str, Any]:
     device = ctypes.c_int()
     name = ctypes.create_string_buffer(256)
     memory = ctypes.c_size_t()
+    driver, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     steps: list[tuple[str, Any]] = [
         ("cuInit", (ctypes.c_uint(0),)),
         ("cuDeviceGetCount", (ctypes.byref(count),)),
         ("cuDeviceGet", (ctypes.byref(device), ctypes.c_int(0))),
         ("cuDeviceGetName", (name, ctypes.c_int(len(name)), device)),
         ("cuDeviceTotalMem_v2", (ctypes.byref(memory), device)),
+        ("cuDriverGetVersion", (ctypes.byref(driver),)),
+        ("cuDeviceGetAttribute", (ctypes.byref(major), ctypes.c_int(75), device)),  # COMPUTE_CAPABILITY_MAJOR
+        ("cuDeviceGetAttribute", (ctypes.byref(minor), ctypes.c_int(76), device)),  # COMPUTE_CAPABILITY_MINOR
     ]
     for function, arguments in steps:
         status = getattr(cuda, function)(*arguments)
         if status != 0:
             return {"reason": f"the NVIDIA driver has no usable device: {function} returned {status}"}
-    return {"name": name.value.decode(errors="replace"), "memory_mib": memory.value >> 20}
+    return {
+        "name": name.value.decode(errors="replace"),
+        "memory_mib": memory.value >> 20,
+        "capability": major.value * 10 + minor.value,
+        "driver": driver.value,
+    }
 
 
 @lru_cache(maxsize=1)
@@ -71,6 +81,24 @@ def no_gpu_reason() -> str:
 def device_name() -> str:
     """The driver's name of device 0, or "cpu-sim (host)"."""
     return str(_probe().get("name", f"{CPU_SIM} (host)"))
+
+
+def device_memory_mib() -> int | None:
+    """Memory of device 0; None where there is none."""
+    found = _probe()
+    return int(found["memory_mib"]) if "name" in found else None
+
+
+def compute_capability() -> int | None:
+    """Of device 0, 90 for 9.0; None where there is none."""
+    found = _probe()
+    return int(found["capability"]) if "name" in found else None
+
+
+def driver_cuda() -> int | None:
+    """The newest CUDA that the driver knows, 13020 for 13.2; None where there is no device."""
+    found = _probe()
+    return int(found["driver"]) if "name" in found else None
 
 
 def device_class() -> str:

@@ -7,6 +7,7 @@ from gpubond.chain.market import JobTerms, Tier
 from gpubond.chain.money import Token
 from gpubond.errors import BadSettings
 from gpubond.jobs.spec import JobSpec
+from gpubond.provider.device_policy import refusal_here
 from gpubond.settings import GatewaySettings, OfferSettings, ProviderSettings
 
 
@@ -45,7 +46,7 @@ def refusal_of_spec(terms: JobTerms, spec: JobSpec, provider: ProviderSettings, 
         name = spec.container.image.partition("@")[0] + "/"
         if not any(name.startswith(allowed.rstrip("/") + "/") for allowed in provider.images):
             return f"this worker runs images of {', '.join(provider.images)} only"
-    return _refusal_of_limits(terms, spec, provider, gateway)
+    return _refusal_of_limits(terms, spec, provider, gateway) or refusal_here(spec, provider.max_memory_mib)
 
 
 def _refusal_of_limits(

@@ -27,12 +27,12 @@ def npy(array: np.ndarray[Any, Any]) -> bytes:
 
 
 class Bench:
-    """Runs jobs in the real sandbox."""
+    """Runs jobs in the real sandbox. builds: where compiled sources are kept, by default below `root`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, builds: Path | None = None) -> None:
         self.root = root
         self.blobs = BlobStore(root / "store")
-        self.executor = ProcessExecutor(root / "work", max_log_bytes=64 << 10)
+        self.executor = ProcessExecutor(root / "work", max_log_bytes=64 << 10, builds=builds)
         self.cancel = threading.Event()
 
     def add(self, files: Mapping[str, bytes | str]) -> list[dict[str, Any]]:

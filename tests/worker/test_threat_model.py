@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every test that docs/threat-model.md names exists, and every threat names one."""
+"""Every test that docs/threat-model.md and docs/cuda.md name exists, and every threat names one."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ def test_every_named_test_exists() -> None:
         assert found, file
         path = found[0]
         assert name in names_in(path), f"{file}::{name}"
+
+
+def test_every_test_that_the_page_on_cuda_names_exists() -> None:
+    named = NAMED.findall((ROOT / "docs" / "cuda.md").read_text())
+    assert len(named) > 20
+    for file, name in named:
+        assert name in names_in(ROOT / "tests" / "worker" / file), f"{file}::{name}"
 
 
 def test_every_threat_names_a_test() -> None:

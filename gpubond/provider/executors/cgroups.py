@@ -181,14 +181,23 @@ def look(membership: str, mounts: str, process: int) -> Places:
     return places
 
 
-def end_leftovers(left_behind: Callable[[str], bool]) -> int:
-    """End and remove the groups whose mark `left_behind` says so of; returns how many sandboxes they were of."""
+def end_leftovers(is_ours: Callable[[str], bool], is_dead: Callable[[str], bool]) -> int:
+    """End and remove the groups of dead workers; returns how many sandboxes they were of.
+
+    is_ours, is_dead: whether a mark is of this worker's data, and whether its worker has gone. Groups of other data are
+    removed too once they are empty, but nothing in them is ended.
+    """
     found: dict[str, list[Path]] = {}
     for base in set(find().directories.values()):
         with contextlib.suppress(OSError):
             for directory in base.glob(f"{PREFIX}*"):
-                if left_behind(directory.name.removeprefix(PREFIX)):
-                    found.setdefault(directory.name, []).append(directory)
+                mark = directory.name.removeprefix(PREFIX)
+                if not is_dead(mark):
+                    continue
+                if is_ours(mark):
+                    found.setdefault(mark, []).append(directory)
+                else:
+                    _removed(directory)
     for directories in found.values():
         _kill(directories)
         _remove(directories)

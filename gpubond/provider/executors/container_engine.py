@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from gpubond.errors import MissingTool
+from gpubond.provider.executors.container_seccomp import write_narrower
 from gpubond.provider.executors.leftovers import MARK
 
 Kind = Literal["podman", "docker"]
@@ -44,6 +45,7 @@ class Engine:
 
     runtime: the OCI runtime that is asked for; None for the engine's own choice.
     groups: how far the kernel's groups (cgroups) go here.
+    seccomp: the file of a filter narrower than the engine's own; None where there is only that.
     owner: the user number outside that the job has, None for the worker's own.
     """
 
@@ -53,6 +55,7 @@ class Engine:
     store: Path
     runtime: str | None = None
     groups: Groups = "limiting"
+    seccomp: Path | None = None
     owner: int | None = None
 
     @property
@@ -85,7 +88,12 @@ class Engine:
             else ("no groups of the kernel: processes limited by rlimits, memory by watching")
         )
         kernel = "gVisor's kernel" if self.gvisor else "this machine's kernel (no gVisor)"
-        return f"{self.kind} {self.version}: {users}; {limits}; {kernel}"
+        calls = "; its own filter of system calls, which allows new namespaces" if self._wide else ""
+        return f"{self.kind} {self.version}: {users}; {limits}{calls}; {kernel}"
+
+    @property
+    def _wide(self) -> bool:
+        return self.kind == "podman" and self.seccomp is None
 
     def command(self, *arguments: str) -> list[str]:
         """A command line of the engine."""
@@ -148,6 +156,8 @@ class Engine:
         # Else podman puts file systems without a limit on /tmp, /run and /var/tmp, and volumes where the image asks.
         options += ["passthrough", "--read-only-tmpfs=false", "--image-volume", "ignore"]
         options += ["--http-proxy=false", "--no-hosts", "--systemd=false", "--sdnotify", "ignore"]
+        if self.seccomp is not None:
+            options += ["--security-opt", f"seccomp={self.seccomp}"]
         if self.groups == "off":
             options += ["--cgroups", "disabled"]
         if os.geteuid() != 0:
@@ -225,7 +235,10 @@ def _installed(store: Path, problems: list[str]) -> Iterator[Engine]:
     if podman is not None:
         engine = Engine("podman", podman, "", store, owner=_owner())
         answer = engine.ask("version", "--format", "{{.Client.Version}}", check=False)
-        yield replace(engine, version=answer.stdout.strip())
+        path = engine.ask("info", "--format", "{{.Host.Security.SECCOMPProfilePath}}", check=False).stdout.strip()
+        seccomp = store / "seccomp.json"
+        narrow = bool(path) and write_narrower(Path(path), seccomp)
+        yield replace(engine, version=answer.stdout.strip(), seccomp=seccomp if narrow else None)
     else:
         problems.append("podman is not installed")
     if docker is None:

@@ -39,17 +39,21 @@ def end_sandbox(mark: str) -> int:
 def end_leftovers(root: Path) -> int:
     """Kills sandboxes for the data below `root` whose worker is no more; returns how many processes that were."""
 
-    def left_behind(mark: str) -> bool:
-        return is_leftover(mark, root)
+    def ours(mark: str) -> bool:
+        return mark.startswith(f"{_name_of(root)}.")
 
-    ended = _end(left_behind)
-    cgroups.end_leftovers(left_behind)
+    ended = _end(lambda mark: is_leftover(mark, root))
+    cgroups.end_leftovers(ours, _is_dead)
     return ended
 
 
 def is_leftover(mark: str, root: Path) -> bool:
     """Whether something that bears this mark is for the data below `root`, and its worker is no more."""
-    return _MARK.fullmatch(mark) is not None and mark.startswith(f"{_name_of(root)}.") and not _worker_lives(mark)
+    return mark.startswith(f"{_name_of(root)}.") and _is_dead(mark)
+
+
+def _is_dead(mark: str) -> bool:
+    return _MARK.fullmatch(mark) is not None and not _worker_lives(mark)
 
 
 def _end(meant: Callable[[str], bool]) -> int:

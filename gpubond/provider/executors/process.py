@@ -8,10 +8,12 @@ process namespace: all end when its first one is killed, whatever signals they i
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +25,14 @@ from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices, runtimes
 from gpubond.provider.executors.attempt import Attempt
+from gpubond.provider.executors.builds import BuildCache
 from gpubond.provider.executors.collect import BadOutput, collect_outputs
+from gpubond.provider.executors.compile import BUILD, Compiler
 from gpubond.provider.executors.launcher import Launchers
 from gpubond.provider.executors.leftovers import end_leftovers
 from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
 from gpubond.provider.executors.sandbox import (
+    BUILD_FILE,
     JOB_DIRECTORY,
     PACKAGE_PARENT,
     SPEC_FILE,
@@ -46,12 +51,18 @@ _OPEN_FILES = 1024
 _FLOOR_BYTES = 16 * _MIB
 _SIGKILLED = 128 + 9
 _CHECK_SECONDS = 60
-# What a machine needs inside the sandbox, whatever the job.
+# What a machine needs inside the sandbox, whatever the job; the arguments are those of cuda_compile.py.
 _CHECK_PROGRAM = f"""
 import sys, numpy
 sys.path.insert(0, {PACKAGE_PARENT!r})
-from gpubond.jobs.cuda_program import nvrtc_version
-nvrtc_version()
+from gpubond.errors import MissingTool
+from gpubond.jobs.cuda_program import best_architecture, nvrtc_version
+try:
+    nvrtc_version()
+    if len(sys.argv) == 3:
+        best_architecture(*divmod(int(sys.argv[1]), 10), int(sys.argv[2]))
+except MissingTool as error:
+    sys.exit(str(error))
 """
 
 
@@ -61,6 +72,7 @@ class ProcessExecutor(Workplace):
     A job that fails while less than `floor_bytes` are free, and less than it may still use, fails by the machine's
     fault. bare: without any sandbox, for development chains; the caller sees to it that it is one. gpus: those that
     jobs may get; all of this machine's if None.
+    builds: where compiled sources are kept, by default below `work_root`.
     """
 
     def __init__(
@@ -71,6 +83,7 @@ class ProcessExecutor(Workplace):
         floor_bytes: int = _FLOOR_BYTES,
         bare: bool = False,
         gpus: Gpus | None = None,
+        builds: Path | None = None,
     ) -> None:
         super().__init__(work_root, outer_user())
         self._bare = bare
@@ -78,6 +91,9 @@ class ProcessExecutor(Workplace):
         self._gpus = Gpus() if gpus is None else gpus
         self._floor_bytes = max(floor_bytes, _FLOOR_BYTES)
         self._launchers = Launchers(self.root)
+        # No job is called so. Without a sandbox jobs could write there, so nothing is kept.
+        cache = None if bare else BuildCache(builds or self.root / ".builds")
+        self._compiler = Compiler(self._launchers, cache, self._floor_bytes, bare=bare)
 
     def check(self) -> None:
         """Make a sandbox and start Python with NumPy in it.
@@ -101,7 +117,7 @@ class ProcessExecutor(Workplace):
             sandbox = Sandbox(
                 job_directory=directory / "job",
                 inputs={},
-                command=[sys.executable, "-I", "-c", _CHECK_PROGRAM],
+                command=[sys.executable, "-I", "-c", _CHECK_PROGRAM, *runtimes.compile_target()],
                 rlimits={"core": 0},
                 tmp_bytes=_MIB,
                 spec_file=directory / "spec.json",
@@ -145,6 +161,7 @@ class ProcessExecutor(Workplace):
         Raises: BadInput for a job id unfit for a directory or an input that is not in `blobs`; MissingTool.
         Everything else is in the attempt's reason.
         """
+        begin = time.monotonic()
         if not self._bare:
             find_bwrap()
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
@@ -159,36 +176,33 @@ class ProcessExecutor(Workplace):
                     return attempt_of(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
             self.lay_out(directory, spec)
             if self._bare:
-                for path, file in inputs.items():
-                    shutil.copyfile(file, directory / "job" / path)
+                _copy_inputs(inputs, directory)
+            seconds: float = spec.limits.seconds
+            if spec.cuda is not None:
+                failed = self._compiler.compile(spec, inputs, directory, log, seconds, cancel)
+                if failed is not None:
+                    return attempt_of(log, failed, plan.device, {})
+                seconds = max(0.0, seconds - (time.monotonic() - begin))
             sandbox = _sandbox(directory, spec, plan, inputs, bare=self._bare)
+            waits = time.monotonic()
             share = self._gpus.share(plan.gpu, cancel, log)
             if share.refusal is not None:
                 return attempt_of(log, share.refusal, plan.device, {})
+            # Until it has a GPU with nothing in its memory, no time of the job's passes.
+            begin += time.monotonic() - waits
             share.equip(sandbox)
             share.start()
             bounds = Bounds(
-                seconds=spec.limits.seconds,
+                seconds=seconds,
                 memory_bytes=spec.limits.memory_mib * _MIB + plan.overhead_bytes,
                 disk_bytes=spec.limits.disk_mib * _MIB,
                 floor_bytes=self._floor_bytes,
                 processes=spec.limits.processes,
             )
             ending = Supervisor(sandbox, self._launchers.take(), log, bounds).run(cancel)
-            outputs: dict[str, Path] = {}
-            if ending.reason is None:
-                reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
-                if reason is Reason.NONZERO_EXIT and ending.code == _SIGKILLED and not ending.memory_known:
-                    reason = Reason.KILLED
-                detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
-                if reason is Reason.OK:
-                    try:
-                        outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", bounds.disk_bytes)
-                    except BadOutput as error:
-                        reason, detail = error.reason, str(error)
-                if ending.disk_was_full and reason.fault == "workload":
-                    reason, detail = Reason.DISK_FULL, f"{Reason.DISK_FULL.meaning} It ended so: {detail}"
-                ending = Ending(ending.code, reason, detail, ending.seconds)
+            if spec.cuda is not None:
+                ending = _with_compilation(ending, spec, time.monotonic() - begin)
+            ending, outputs = _with_outputs(ending, spec, plan, directory, log)
             ending, outputs = share.finish(ending, outputs)
             return replace(attempt_of(log, ending, share.device(plan.device), outputs), energy=share.energy)
         finally:
@@ -203,8 +217,49 @@ class ProcessExecutor(Workplace):
                 job_directory=str(directory / "job"),
                 package_parent=str(Path(gpubond.__file__).parent.parent),
                 spec_file=str(directory / "spec.json"),
+                build_file=str(directory / BUILD),
             )
-        return runtimes.plan_for(spec, job_directory=JOB_DIRECTORY, package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE)
+        return runtimes.plan_for(
+            spec,
+            job_directory=JOB_DIRECTORY,
+            package_parent=PACKAGE_PARENT,
+            spec_file=SPEC_FILE,
+            build_file=BUILD_FILE,
+        )
+
+
+def _copy_inputs(inputs: dict[str, Path], directory: Path) -> None:
+    for path, file in inputs.items():
+        shutil.copyfile(file, directory / "job" / path)
+
+
+def _with_outputs(
+    ending: Ending, spec: JobSpec, plan: runtimes.Plan, directory: Path, log: JobLog
+) -> tuple[Ending, dict[str, Path]]:
+    """How a run ended, its exit code and its outputs considered; and the outputs, if it was good."""
+    outputs: dict[str, Path] = {}
+    if ending.reason is not None:
+        return ending, outputs
+    reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
+    if reason is Reason.NONZERO_EXIT and ending.code == _SIGKILLED and not ending.memory_known:
+        reason = Reason.KILLED
+    detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
+    if reason is Reason.OK:
+        try:
+            limit = spec.limits.disk_mib * _MIB
+            outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", limit)
+        except BadOutput as error:
+            reason, detail = error.reason, str(error)
+    if ending.disk_was_full and reason.fault == "workload":
+        reason, detail = Reason.DISK_FULL, f"{Reason.DISK_FULL.meaning} It ended so: {detail}"
+    return Ending(ending.code, reason, detail, ending.seconds), outputs
+
+
+def _with_compilation(ending: Ending, spec: JobSpec, seconds: float) -> Ending:
+    """How the whole of a compiled job ended, after so many seconds: compiling is part of it."""
+    timed_out = ending.reason is Reason.TIMEOUT
+    detail = f"still running after {spec.limits.seconds} seconds" if timed_out else ending.detail
+    return replace(ending, seconds=max(1, math.ceil(seconds)), detail=detail)
 
 
 def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path], *, bare: bool) -> Sandbox:
@@ -226,6 +281,7 @@ def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[s
         rlimits=rlimits,
         tmp_bytes=limits.memory_mib * _MIB // 4,
         spec_file=directory / "spec.json",
+        build_file=directory / BUILD if spec.cuda is not None else None,
         bare=bare,
         environment=plan.environment,
     )

@@ -27,6 +27,7 @@ JOB_DIRECTORY = "/job"
 SUPPORT_DIRECTORY = "/run/gpubond"
 PACKAGE_PARENT = f"{SUPPORT_DIRECTORY}/lib"
 SPEC_FILE = f"{SUPPORT_DIRECTORY}/spec.json"
+BUILD_FILE = f"{SUPPORT_DIRECTORY}/build"
 # Inside: the job's user. It exists nowhere outside.
 INNER_USER = 1000
 # Outside, where the worker is root: a number without an account, from the range set aside for such uses.
@@ -47,6 +48,7 @@ class Sandbox:
     tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: path in the sandbox -> device node, of the job's GPU.
     spec_file: the specification.
     gpu_reports: PCI address of the GPU whose faults in the kernel's log are the job's; "" for any's, None for none's.
+    build_file: what the job was compiled to, if it was.
     bare: none at all, for development chains: the command runs as the worker's user, in the host's terms.
     """
 
@@ -60,6 +62,7 @@ class Sandbox:
     gpu_reports: str | None = None
     bare: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+    build_file: Path | None = None
 
 
 def find_bwrap() -> str:
@@ -77,6 +80,14 @@ def find_bwrap() -> str:
 def outer_user() -> int | None:
     """The user number that the job has outside, or None for the worker's own (which then is not root)."""
     return OUTER_USER if os.geteuid() == 0 else None
+
+
+def own_directory(path: Path) -> None:
+    """Make a directory that belongs to the job's user."""
+    path.mkdir(mode=0o700)
+    user = outer_user()
+    if user is not None:
+        os.chown(path, user, user)
 
 
 def python_roots() -> list[Path]:
@@ -121,6 +132,8 @@ def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
     binds += [("--ro-bind", str(root), str(root)) for root in python_roots()]
     binds.append(("--ro-bind", str(Path(gpubond.__file__).parent), f"{PACKAGE_PARENT}/gpubond"))
     binds.append(("--ro-bind", str(sandbox.spec_file), SPEC_FILE))
+    if sandbox.build_file is not None:
+        binds.append(("--ro-bind", str(sandbox.build_file), BUILD_FILE))
     binds.append(("--bind", str(sandbox.job_directory), JOB_DIRECTORY))
     binds += [("--ro-bind", str(file), f"{JOB_DIRECTORY}/{path}") for path, file in sandbox.inputs.items()]
     if sandbox.gpu:

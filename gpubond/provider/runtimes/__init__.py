@@ -13,6 +13,8 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices
 
 _MIB = 1 << 20
+# What compilers may use. A source whose templates ask for more is refused.
+COMPILE_MEMORY_BYTES = 2048 * _MIB
 # The exit codes by which the `cuda` runtime names a fault of the job, and one for a fault of the device.
 _CUDA_REASONS = {
     reason.exit_code: reason
@@ -47,8 +49,9 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def plan_for(spec: JobSpec, *, job_directory: str, package_parent: str, spec_file: str) -> Plan:
-    """How to run `spec` on this machine; the paths are those inside the sandbox."""
+def plan_for(spec: JobSpec, *, job_directory: str, package_parent: str, spec_file: str, build_file: str) -> Plan:
+    """How to run `spec` on this machine; the paths are those inside the sandbox. build_file: of a `cuda` job, made by
+    `compile_plan`."""
     threads = str(cpu_count())
     environment = {f"{name}_NUM_THREADS": threads for name in ("OMP", "OPENBLAS", "MKL")}
     # Address space that is reserved but never used: thread stacks, allocator arenas, libraries.
@@ -61,9 +64,40 @@ def plan_for(spec: JobSpec, *, job_directory: str, package_parent: str, spec_fil
         command = [sys.executable, "-I", "-u", script, *spec.python.args]
         return Plan(command, environment, "cpu", False, overhead, address_space)
     gpu = devices.has_gpu()
+    if not gpu:
+        # What would be the device's memory is this machine's.
+        overhead += (spec.limits.device_memory_mib or 0) * _MIB
+        address_space += (spec.limits.device_memory_mib or 0) * _MIB
     runner = f"{package_parent}/gpubond/provider/runtimes/cuda_main.py"
-    command = [sys.executable, "-I", "-u", runner, spec_file, "gpu" if gpu else "cpu-sim"]
+    command = [sys.executable, "-I", "-u", runner, spec_file, build_file]
     return Plan(command, environment, devices.device_name(), gpu, overhead, None if gpu else address_space)
+
+
+def compile_target() -> list[str]:
+    """What `cuda` jobs are compiled for here: compute capability and the driver's CUDA, or class `cpu-sim`."""
+    capability, driver = devices.compute_capability(), devices.driver_cuda()
+    return [devices.CPU_SIM] if capability is None or driver is None else [str(capability), str(driver)]
+
+
+def compile_plan(*, package_parent: str, spec_file: str, build_file: str) -> Plan:
+    """How to compile a `cuda` job: before it runs, in a sandbox that holds source and headers alone."""
+    compiler = f"{package_parent}/gpubond/provider/runtimes/cuda_compile.py"
+    command = [sys.executable, "-I", "-u", compiler, spec_file, build_file, *compile_target()]
+    address_space = COMPILE_MEMORY_BYTES + (1024 + 256 * cpu_count()) * _MIB
+    return Plan(command, {}, devices.device_name(), False, COMPILE_MEMORY_BYTES, address_space)
+
+
+def reason_of_compilation(code: int) -> Reason:
+    """The reason for a compilation that ended with `code`. Nothing of the job's runs in there."""
+    if code == 0:
+        return Reason.OK
+    by_signal = reason_of_signal(code)
+    if by_signal is not None:
+        return by_signal
+    if code in _CUDA_REASONS:
+        return _CUDA_REASONS[code]
+    # A compiler that a source brings down is the source's fault.
+    return Reason.COMPILE_ERROR if code >= 128 else Reason.INTERNAL
 
 
 def reason_of_exit(spec: JobSpec, code: int, *, gpu: bool, log_tail: bytes) -> Reason:

@@ -95,7 +95,7 @@ def python_layer() -> bytes:
     base, version = Path(sys.base_prefix), f"python{sys.version_info.major}.{sys.version_info.minor}"
     library = base / "lib" / version
     entries = [folder("tmp", 0o1777), *program_files((base / "bin" / version).resolve())]
-    taken = {"collections", "urllib", "encodings", "importlib", "json", "re", "lib-dynload"}
+    taken = {"collections", "ctypes", "urllib", "encodings", "importlib", "json", "re", "lib-dynload"}
     for path in sorted([*library.glob("*.py"), *(found for name in taken for found in (library / name).glob("*.*"))]):
         entries.append(file(str(path).lstrip("/"), path.read_bytes()))
         if path.suffix == ".so":

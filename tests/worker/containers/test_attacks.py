@@ -86,6 +86,11 @@ ATTACKS = {
         "mount -t tmpfs none /tmp && exit 9; mount --bind / /tmp && exit 9; echo > out.txt",
         "ok",
     ),
+    "new user namespace": Attack(
+        "seccomp",
+        "busybox unshare -U /bin/true && exit 9; busybox unshare -r -m /bin/true && exit 9; echo > out.txt",
+        "ok",
+    ),
     "device node": Attack(
         "no capabilities, `nodev`",
         "mknod /tmp/disk b 254 0 && exit 9; mknod disk b 254 0 && exit 9; echo > out.txt",

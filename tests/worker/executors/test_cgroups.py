@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,6 +199,35 @@ def test_groups_of_a_dead_worker_are_emptied_and_removed_and_others_left_alone(t
             os.close(handles[name])
         end_leftovers(tmp_path)
     assert directories(workers["alive"][1]) == []
+
+
+def test_groups_of_other_data_are_removed_once_they_are_empty(tmp_path: Path) -> None:
+    need("pids")
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(tmp_path / "other")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    mark, sleeper = process.stdout.readline().split()
+    handle = os.pidfd_open(int(sleeper))
+    process.kill()
+    process.communicate()
+    try:
+        end_leftovers(tmp_path / "mine")
+        assert directories(mark), "somebody is in it"
+        assert not select.select([handle], [], [], 0)[0]
+    finally:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    assert select.select([handle], [], [], 30)[0]
+    os.close(handle)
+    for _ in range(600):
+        end_leftovers(tmp_path / "mine")
+        if not directories(mark):
+            break
+        time.sleep(0.05)
+    assert directories(mark) == []
 
 
 def tree(root: Path, *files: str) -> None:

@@ -312,7 +312,7 @@ def test_clashes_are_exactly_equal_paths_and_directories(paths: list[str]) -> No
 def test_schema_is_published_and_closed() -> None:
     schema = json_schema()
     assert schema["additionalProperties"] is False
-    assert schema["$defs"]["Buffer"]["properties"].keys() == {"dtype", "shape", "from", "to"}
+    assert schema["$defs"]["Buffer"]["properties"].keys() == {"dtype", "shape", "from", "to", "tensor"}
     json.dumps(schema)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from gpubond.errors import BadInput
 from gpubond.jobs.spec import load_job_file
-from gpubond.jobs.template import RUNTIMES, write_job
+from gpubond.jobs.template import COMPLETE, write_job
 from gpubond.jobs.validate import validate_job_file
 
 PROGRAM = [sys.executable, "-m", "gpubond.cli.main", "job"]
@@ -41,7 +41,7 @@ def test_a_job_for_a_container_names_an_image_by_digest(tmp_path: Path) -> None:
     with pytest.raises(BadInput):
         write_job(tmp_path / "new", "python", image)
     assert not (tmp_path / "new").exists()
-    written = run(tmp_path, "init", "--runtime", "container", "--image", image, "new")
+    written = run(tmp_path, "init", "--template", "container", "--image", image, "new")
     assert written.returncode == 0, written
     checked = run(tmp_path, "validate", "new/job.json", "--json")
     assert checked.returncode == 0, checked
@@ -50,9 +50,9 @@ def test_a_job_for_a_container_names_an_image_by_digest(tmp_path: Path) -> None:
     assert len(files) == 2
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_written_job_is_valid_and_nothing_is_replaced(runtime: str, tmp_path: Path) -> None:
-    written = run(tmp_path, "init", "--runtime", runtime, "new/job")
+@pytest.mark.parametrize("template", COMPLETE)
+def test_a_written_job_is_valid_and_nothing_is_replaced(template: str, tmp_path: Path) -> None:
+    written = run(tmp_path, "init", "--template", template, "new/job")
     assert written.returncode == 0, written
     assert "Next: `gpubond job validate new/job/job.json`" in written.stdout
     before = {path: path.read_bytes() for path in (tmp_path / "new" / "job").iterdir()}
@@ -125,7 +125,7 @@ def test_what_is_no_job_file_at_all(content: str, tmp_path: Path) -> None:
 def test_cuda_source_is_compiled(tmp_path: Path) -> None:
     path = write_job(tmp_path, "cuda")
     source = tmp_path / "square.cu"
-    source.write_text(source.read_text().replace("numbers[i] * numbers[i]", "nonsense"))
+    source.write_text(source.read_text().replace("number * number", "nonsense"))
     (problem,) = validate_job_file(path).problems
     assert problem.field == "cuda.source"
     assert "nonsense" in problem.message and "square.cu" in problem.message

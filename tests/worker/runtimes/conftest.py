@@ -10,9 +10,15 @@ from gpubond.provider import devices
 from ..bench import Bench
 
 
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Many tests run the same source with other data, and need not wait for compilers each time."""
+    return tmp_path_factory.mktemp("builds")
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path, builds: Path) -> Bench:
+    return Bench(tmp_path, builds)
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ SCALE_LAUNCH = launch("scale", buffer("a"), buffer("b"), {"f32": 2.5}, {"i32": 1
 
 def test_kernel_runs_and_says_on_what(bench: Bench) -> None:
     a = np.arange(10, dtype=np.float32)
-    attempt = bench.cuda(SCALE, SCALE_BUFFERS, [SCALE_LAUNCH], files={"a.npy": npy(a)})
+    source = SCALE + "// not compiled by another test"
+    attempt = bench.cuda(source, SCALE_BUFFERS, [SCALE_LAUNCH], files={"a.npy": npy(a)})
     assert np.array_equal(array_of(attempt, "b.npy"), a * np.float32(2.5))
     assert attempt.device == devices.device_name()
     log = log_of(attempt)
@@ -260,9 +261,15 @@ def test_launch_that_does_not_fit_its_kernel_does_not_compile(args: list[dict[st
         (SCALE.replace("b[i] =", "c[i] ="), 'identifier "c" is undefined'),
         (SCALE.replace("scale", "other"), "scale"),
         ("#include <vector>\n" + SCALE, "vector"),
-        ("extern __shared__ float x[];\n" + SCALE, "do not support shared memory of a size set at launch"),
-        ("texture<float> t;\n" + SCALE, "do not support textures"),
+        ("\nextern __shared__ float x[];\n" + SCALE, "kernel.cu(2): error: no launch says how large this array is"),
+        ("texture<float> t;\n" + SCALE, "kernel.cu(1): error: jobs do not support textures"),
+        ("/* a\n b */ __device__ float f(cudaTextureObject_t t);\n" + SCALE, "kernel.cu(2): error: jobs do not"),
+        (SCALE + "__device__ float f(int t) { return tex2D<float>(t, 0.0f, 0.0f); }", "do not support textures"),
+        (SCALE + "__device__ void f(int s) { surf2Dwrite(1, s, 0, 0); }", "do not support textures and surfaces"),
+        ("surface<void, 2> s;\n" + SCALE, "do not support textures and surfaces"),
         (SCALE + "void f() { scale<<<1, 1>>>(0, 0, 0, 0); }", "do not support launches from source"),
+        ("#include <cooperative_groups.h>\nusing namespace cooperative_groups;\n" + SCALE, "cooperative groups"),
+        (SCALE.replace("void scale", "__cluster_dims__(2) void scale"), "do not support clusters of blocks"),
     ],
 )
 def test_precheck_refuses_before_any_money_moves(source: str, said: str) -> None:

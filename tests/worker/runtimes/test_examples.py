@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from gpubond.jobs.cuda_check import precheck_job
 from gpubond.jobs.reasons import Reason
@@ -64,6 +66,22 @@ def test_digits_knn_equals_numpy_bit_for_bit(bench: Bench, tmp_path: Path) -> No
     result = evaluated("digits-knn", data, outputs)
     assert result["accuracy"] > 0.97
     assert result["images"] == len(test) == 540
+
+
+def test_tiled_matmul_is_one_chain_of_multiply_adds_an_element(bench: Bench, tmp_path: Path) -> None:
+    _, outputs = run_example(bench, "tiled-matmul", tmp_path)
+    product = np.load(outputs / "product.npy")
+    factors = load_file(tmp_path / "tiled-matmul" / "factors.safetensors")
+    libm = ctypes.CDLL("libm.so.6")
+    libm.fmaf.argtypes, libm.fmaf.restype = [ctypes.c_float] * 3, ctypes.c_float
+    for row, column in [(0, 0), (31, 32), (299, 199), (150, 7), (297, 193)]:
+        total = 0.0
+        for left, right in zip(factors["a"][row].tolist(), factors["b"][:, column].tolist(), strict=True):
+            total = libm.fmaf(left, right, total)
+        assert product[row, column] == np.float32(total)
+    result = evaluated("tiled-matmul", tmp_path / "tiled-matmul", outputs)
+    assert result["elements"] == 60000
+    assert 0 < result["largest_error"] < 1e-3
 
 
 def test_digits_training_learns_and_shows_progress(bench: Bench, tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CUDA examples as a buyer sends them: hired, compiled, run, fetched, verified and paid, by real processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpubond.provider import devices
+
+from .marketplace import Marketplace
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+OWNER, OPERATOR, BUYER = 1, 2, 5
+
+
+@pytest.fixture(scope="module")
+def worker(market: Marketplace) -> Iterator[Any]:
+    home = market.provider(
+        *("provider", OWNER, OPERATOR),
+        *("--acknowledge-window", "200", "--delivery-margin", "20", "--challenge-window", "600"),
+        *("--backed-jobs", "20"),
+    )
+    worker = market.start_worker(home)
+    yield worker
+    if worker in market.workers:
+        market.stop_worker(worker, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def buyer(market: Marketplace, worker: Any) -> Path:
+    return market.buyer("buyer", BUYER)
+
+
+def example(name: str, folder: Path) -> Path:
+    """A copy of an example with its data; the folder."""
+    target = folder / name
+    shutil.copytree(EXAMPLES / name, target)
+    subprocess.run([sys.executable, str(target / "make_data.py")], check=True, stdout=subprocess.DEVNULL)
+    return target
+
+
+def evaluated(folder: Path, outputs: Path) -> dict[str, Any]:
+    command = [sys.executable, str(folder / "evaluate.py"), str(outputs)]
+    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return result
+
+
+@pytest.mark.parametrize(("name", "measure"), [("digits-knn", "accuracy"), ("tiled-matmul", "largest_error")])
+def test_an_example_is_run_fetched_verified_and_paid(
+    market: Marketplace, buyer: Path, tmp_path: Path, name: str, measure: str
+) -> None:
+    folder = example(name, tmp_path)
+    out = tmp_path / "out"
+    submit = ("job", "submit", str(folder / "job.json"), "--home", str(buyer), "--yes")
+    view = market.ok(*submit, "--fetch-to", str(out), "--release")
+    assert view["status"] == "settled"
+    assert view["report"]["exit_status"] == 0
+    result = evaluated(folder, out)
+    assert result["accuracy"] > 0.97 if measure == "accuracy" else result["largest_error"] < 1e-3
+    log = market.ok("job", "logs", view["job"], "--home", str(buyer))["log"]
+    assert ("device: cpu-sim" in log) == (not devices.has_gpu())
+    assert "compiling" in log
+
+    again = market.ok(*submit, "--fetch-to", str(tmp_path / "again"), "--release")
+    log = market.ok("job", "logs", again["job"], "--home", str(buyer))["log"]
+    assert "was compiled before" in log
+    for path in out.glob("*.npy"):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_source_that_only_the_provider_can_refuse_tells_its_buyer_the_line(
+    market: Marketplace, buyer: Path, tmp_path: Path
+) -> None:
+    if devices.has_gpu():
+        pytest.skip(f"this machine has a GPU: {devices.device_name()}")
+    folder = example("tiled-matmul", tmp_path)
+    source = folder / "matmul.cu"
+    source.write_text(source.read_text() + "#ifndef __CUDACC_RTC__\nint wrong = here;\n#endif\n")
+    line = len(source.read_text().splitlines()) - 1
+    ran = market.run("job", "submit", str(folder / "job.json"), "--home", str(buyer), "--yes")
+    assert ran.code == 7
+    assert ran.error["code"] == "job_failed"
+    assert ran.document["report"]["exit_status"] == 120
+    log = market.ok("job", "logs", ran.document["job"], "--home", str(buyer))["log"]
+    assert f"matmul.cu:{line}:13: error:" in log
+
+
+def test_what_no_device_can_launch_is_refused_before_any_money_moves(
+    market: Marketplace, buyer: Path, tmp_path: Path
+) -> None:
+    folder = example("tiled-matmul", tmp_path)
+    document = json.loads((folder / "job.json").read_text())
+    document["cuda"]["launches"][0]["shared_bytes"] = 227 * 1024
+    (folder / "job.json").write_text(json.dumps(document))
+    before = market.wealth(BUYER)
+    ran = market.run("job", "submit", str(folder / "job.json"), "--home", str(buyer), "--yes")
+    assert ran.code == 2
+    assert "bytes of shared memory in a block" in ran.error["message"]
+    assert market.wealth(BUYER) == before
