@@ -70,9 +70,9 @@ class ProcessExecutor(Workplace):
     """Runs jobs below `work_root`, one directory a job; see `Executor`. The log is kept up to `max_log_bytes`.
 
     A job that fails while less than `floor_bytes` are free, and less than it may still use, fails by the machine's
-    fault. bare: without any sandbox, for development chains; the caller sees to it that it is one. gpus: those that
-    jobs may get; all of this machine's if None.
-    builds: where compiled sources are kept, by default below `work_root`.
+    fault. bare: without any sandbox, for development chains; the caller sees to it that it is one. builds: where
+    compiled sources are kept, by default below `work_root`. gpus: those that jobs may get; all of this machine's if
+    None.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class ProcessExecutor(Workplace):
         max_log_bytes: int = MAX_LOG_BYTES,
         floor_bytes: int = _FLOOR_BYTES,
         bare: bool = False,
-        gpus: Gpus | None = None,
         builds: Path | None = None,
+        gpus: Gpus | None = None,
     ) -> None:
         super().__init__(work_root, outer_user())
         self._bare = bare
@@ -161,7 +161,6 @@ class ProcessExecutor(Workplace):
         Raises: BadInput for a job id unfit for a directory or an input that is not in `blobs`; MissingTool.
         Everything else is in the attempt's reason.
         """
-        begin = time.monotonic()
         if not self._bare:
             find_bwrap()
         inputs = {item.path: blobs.path(item.sha256) for item in spec.inputs}
@@ -177,6 +176,11 @@ class ProcessExecutor(Workplace):
             self.lay_out(directory, spec)
             if self._bare:
                 _copy_inputs(inputs, directory)
+            share = self._gpus.share(plan.gpu, cancel, log)
+            if share.refusal is not None:
+                return attempt_of(log, share.refusal, plan.device, {})
+            # Waiting for a GPU is not on the buyer's bill, compiling for it is.
+            begin = time.monotonic()
             seconds: float = spec.limits.seconds
             if spec.cuda is not None:
                 failed = self._compiler.compile(spec, inputs, directory, log, seconds, cancel)
@@ -184,12 +188,6 @@ class ProcessExecutor(Workplace):
                     return attempt_of(log, failed, plan.device, {})
                 seconds = max(0.0, seconds - (time.monotonic() - begin))
             sandbox = _sandbox(directory, spec, plan, inputs, bare=self._bare)
-            waits = time.monotonic()
-            share = self._gpus.share(plan.gpu, cancel, log)
-            if share.refusal is not None:
-                return attempt_of(log, share.refusal, plan.device, {})
-            # Until it has a GPU with nothing in its memory, no time of the job's passes.
-            begin += time.monotonic() - waits
             share.equip(sandbox)
             share.start()
             bounds = Bounds(

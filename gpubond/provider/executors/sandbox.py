@@ -46,9 +46,8 @@ class Sandbox:
     job_directory: bound read-write at /job. inputs: path in the job -> file, bound read-only.
     command: absolute program and arguments, in the sandbox's terms. rlimits: name (as `nproc`) -> value.
     tmp_bytes: size of /tmp and, apart, of /dev/shm. gpu: path in the sandbox -> device node, of the job's GPU.
-    spec_file: the specification.
+    spec_file: the specification. build_file: what the job was compiled to, if it was.
     gpu_reports: PCI address of the GPU whose faults in the kernel's log are the job's; "" for any's, None for none's.
-    build_file: what the job was compiled to, if it was.
     bare: none at all, for development chains: the command runs as the worker's user, in the host's terms.
     """
 
