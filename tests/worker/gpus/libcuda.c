@@ -56,7 +56,12 @@ int cuDeviceGetName(char *name, int room, int device) {
     (void)device;
     return find("gpu0/mig0", "name", name, (size_t)room) || find("gpu0", "name", name, (size_t)room) ? SUCCESS : NO_DEVICE;
 }
-int cuDeviceTotalMem_v2(size_t *bytes, int device) { (void)device; return *bytes = 1 << 30, SUCCESS; }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) {
+    char found[32];
+    (void)device;
+    *bytes = find("gpu0", "memory_total", found, sizeof found) ? strtoull(found, NULL, 0) : 1ull << 36;
+    return SUCCESS;
+}
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     char found[16];
     (void)device;

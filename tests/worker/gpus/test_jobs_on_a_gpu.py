@@ -47,7 +47,8 @@ def test_a_run_on_a_gpu_is_cleared_measured_and_given_back(machine_with: Callabl
     first, second, python = machine.run(
         RUN
         + """
-machine.says("driver", "cuda", 13000)  # else the job ends as it is compiled: this NVRTC is too new for the card's driver
+# Else the job ends as it is compiled: this NVRTC is too new for the driver of the recording.
+machine.says("driver", "cuda", 13000)
 first = run(lambda: None)
 machine.says("gpu0", "status", 15)
 second = run(lambda: None)
