@@ -80,6 +80,7 @@ USES: dict[str, Use] = {
     "gpubond job logs": Use("job logs -f {job}", "somebody else's job", "stranger"),
     "gpubond job upload": Use("job upload {job}", "somebody else's job", "stranger"),
     "gpubond job fetch": Use("job fetch {job} --to mine", "a file that is there already"),
+    "gpubond job clean": Use("job clean {job}", "a job that did not go through a store"),
     "gpubond job demand": Use("job demand {job} --chunk 99 --yes", "a chunk that the result does not have"),
     "gpubond job release": Use("job release {job}", "somebody else's job", "stranger"),
     "gpubond job cancel": Use("job cancel {job}", "a job that has its result"),
