@@ -102,7 +102,7 @@ class Engine:
         volatile = volatile_folder(self.store)
         runtime = () if self.runtime is None else ("--runtime", self.runtime)
         return [
-            *(self.program, "--root", str(self.store / "images"), "--runroot", str(volatile / "run")),
+            *(self.program, "--root", str(_images(self.store)), "--runroot", str(volatile / "run")),
             # What a distribution shows to every container (RHEL: the keys of its subscription) is not for strangers.
             *("--tmpdir", str(volatile / "tmp"), "--default-mounts-file", os.devnull, *runtime, *arguments),
         ]
@@ -209,6 +209,34 @@ def volatile_folder(store: Path) -> Path:
     return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir(), f"{name}-{os.geteuid()}")
 
 
+def _images(store: Path) -> Path:
+    """Where podman finds its images and containers."""
+    return store / "images" if os.geteuid() != 0 else volatile_folder(store) / "images"
+
+
+def _show_images(store: Path) -> bool:
+    """Binds the images to a place that everybody may pass through; whether that could be done.
+
+    A container's users must reach its root, and where podman runs as root, it opens every folder on the way there for
+    all users of the machine, the worker's home included, unless it is open already.
+    """
+    (store / "images").mkdir(mode=0o711, exist_ok=True)
+    if os.geteuid() != 0:
+        return True
+    target = _images(store)
+    try:
+        target.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for folder in (target.parent, target):
+            folder.chmod(0o711)
+        if not target.samefile(store / "images"):
+            if target.is_mount():  # of a folder that was there before
+                subprocess.run(["umount", "-l", str(target)], check=True, capture_output=True)
+            subprocess.run(["mount", "--bind", str(store / "images"), str(target)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
 def _find(store: Path, kind: Kind | None) -> Engine:
     problems: list[str] = []
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -232,7 +260,8 @@ def _find(store: Path, kind: Kind | None) -> Engine:
 
 def _installed(store: Path, problems: list[str]) -> Iterator[Engine]:
     podman, docker = shutil.which("podman"), shutil.which("docker")
-    if podman is not None:
+    shown = podman is not None and _show_images(store)
+    if podman is not None and shown:
         engine = Engine("podman", podman, "", store, owner=_owner())
         answer = engine.ask("version", "--format", "{{.Client.Version}}", check=False)
         path = engine.ask("info", "--format", "{{.Host.Security.SECCOMPProfilePath}}", check=False).stdout.strip()
@@ -240,7 +269,11 @@ def _installed(store: Path, problems: list[str]) -> Iterator[Engine]:
         narrow = bool(path) and write_narrower(Path(path), seccomp)
         yield replace(engine, version=answer.stdout.strip(), seccomp=seccomp if narrow else None)
     else:
-        problems.append("podman is not installed")
+        problems.append(
+            "podman is not installed"
+            if podman is None
+            else "podman is installed, but this root may not mount its images"
+        )
     if docker is None:
         problems.append("docker is not installed")
         return

@@ -105,13 +105,14 @@ def engine_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def remove_store(engine: Engine) -> None:
     """Takes away what the engine keeps outside of the store, and its mounts."""
     if engine.kind == "podman":
-        subprocess.run(
-            ["umount", "-l", str(engine.store / "images" / "overlay")], stderr=subprocess.DEVNULL, check=False
-        )
-        shutil.rmtree(volatile_folder(engine.store), ignore_errors=True)
+        images = volatile_folder(engine.store) / "images"
+        for place in (images / "overlay", images, engine.store / "images" / "overlay"):
+            subprocess.run(["umount", "-l", str(place)], stderr=subprocess.DEVNULL, check=False)
+        if not images.is_mount():
+            shutil.rmtree(volatile_folder(engine.store), ignore_errors=True)
     else:
-        images = engine.ask("image", "ls", "--quiet", "--no-trunc").stdout.split()
-        engine.ask("image", "rm", "--force", *dict.fromkeys(images), check=False)
+        names = engine.ask("image", "ls", "--quiet", "--no-trunc").stdout.split()
+        engine.ask("image", "rm", "--force", *dict.fromkeys(names), check=False)
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,12 @@ import pytest
 
 from gpubond.errors import BadInput
 from gpubond.jobs.spec import JobSpec
+from gpubond.provider.executors.container import ContainerExecutor
 from gpubond.provider.executors.container_engine import Engine, find_engine
 from gpubond.provider.executors.leftovers import end_leftovers
 
 from ..bench import log_of
-from .conftest import MIB, ContainerBench
+from .conftest import MIB, ContainerBench, remove_store
 from .images import python_layer
 
 
@@ -218,6 +219,28 @@ def test_two_jobs_at_once_see_nothing_of_each_other(bench: ContainerBench) -> No
     finally:
         first_cancel.set()
         thread.join()
+
+
+def test_no_folder_on_the_way_is_opened_for_others(bench: ContainerBench, tmp_path: Path) -> None:
+    home = tmp_path / "private"
+    home.mkdir(mode=0o700)
+    executor = ContainerExecutor(
+        home / "work",
+        home / "containers",
+        private_registries=[bench.registry.host],
+        max_image_bytes=64 * MIB,
+        cache_bytes=64 * MIB,
+        image_seconds=120,
+        engine="podman",
+    )
+    spec = bench.spec({"command": ["/bin/sh", "-c", "echo > out.txt"]})
+    try:
+        attempt = executor.run("a1", spec, bench.blobs, cancel=bench.cancel)
+        assert attempt.reason == "ok", log_of(attempt)
+        assert home.stat().st_mode & 0o777 == 0o700
+        assert (home / "containers").stat().st_mode & 0o777 == 0o700
+    finally:
+        remove_store(executor.engine())
 
 
 def test_the_engine_is_asked_once(bench: ContainerBench, engine_store: Path) -> None:
