@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,57 +18,67 @@ from gpubond.settings import Home, OfferSettings
 from .machine import Machine
 
 H100, SMALL = "nvidia-h100-80gb-hbm3", "nvidia-a100-40gb-mig-1g-5gb"
+# `look(class, count)`: what is found of an offer.
 CHECK = """
 from gpubond.provider.checks import machine as checks
 from gpubond.provider.checks.check import Subject
 from gpubond.settings import Home, OfferSettings
-subject = Subject(Home(machine.directory))
-subject.offer = OfferSettings(**{"class": sys.argv[1]}, count=int(sys.argv[2]), price_per_hour="1", collateral="1")
-found = checks.gpu(subject)
-print(json.dumps([found.outcome, found.words, found.remedy]))
+def look(name, count):
+    subject = Subject(Home(machine.directory))
+    subject.offer = OfferSettings(**{"class": name}, count=count, price_per_hour="1", collateral="1")
+    found = checks.gpu(subject)
+    return [found.outcome, found.words, found.remedy]
 """
 
+# Recording, then of each offer: class and count, and what is found: outcome, some of the words and of the remedy.
+OFFERS: list[tuple[str, list[tuple[str, int, str, str, str | None]]]] = [
+    (
+        "h100x2",
+        [
+            (H100, 2, "ok", "2 x NVIDIA H100 80GB HBM3, driver 580.95.05 (CUDA 13.0), 33 °C at most", None),
+            (H100, 1, "ok", "2 x NVIDIA H100", None),
+            ("cpu-sim", 1, "warning", "this machine has NVIDIA H100", f'class = "{H100}"'),
+            (H100, 3, "failed", "there are 2 of", "offer.count to 2"),
+            ("nvidia-a100-80gb", 1, "failed", f"this machine is {H100}", f'class = "{H100}"'),
+        ],
+    ),
+    ("mismatch", [(H100, 1, "failed", "mismatch", "reboot")]),
+    # Its slices have no device nodes yet.
+    ("a100-mig", [(SMALL, 2, "failed", "nvidia-cap<N>", "nvidia-modprobe")]),
+]
 
-@pytest.mark.parametrize(
-    ("recording", "offered", "count", "outcome", "words", "remedy"),
-    [
-        ("h100x2", H100, 2, "ok", "2 x NVIDIA H100 80GB HBM3, driver 580.95.05 (CUDA 13.0), 33 °C at most", None),
-        ("h100x2", H100, 1, "ok", "2 x NVIDIA H100", None),
-        ("h100x2", "cpu-sim", 1, "warning", "this machine has NVIDIA H100", f'class = "{H100}"'),
-        ("h100x2", H100, 3, "failed", "there are 2 of", "offer.count to 2"),
-        ("h100x2", "nvidia-a100-80gb", 1, "failed", f"this machine is {H100}", f'class = "{H100}"'),
-        ("mismatch", H100, 1, "failed", "mismatch", "reboot"),
-        # Its slices have no device nodes yet.
-        ("a100-mig", SMALL, 2, "failed", "nvidia-cap<N>", "nvidia-modprobe"),
-    ],
-)
+
+@pytest.mark.parametrize(("recording", "offers"), OFFERS, ids=[name for name, _ in OFFERS])
 def test_driver_and_gpus_against_the_offer(
-    machine_with: Callable[[str], Machine],
-    recording: str,
-    offered: str,
-    count: int,
-    outcome: str,
-    words: str,
-    remedy: str | None,
+    machine_with: Callable[[str], Machine], recording: str, offers: list[tuple[str, int, str, str, str | None]]
 ) -> None:
-    found = machine_with(recording).run(CHECK, offered, str(count))
-    assert found[0] == outcome and words in found[1], found
-    assert found[2] is None if remedy is None else remedy in found[2], found
+    asked = json.dumps([offer[:2] for offer in offers])
+    found = machine_with(recording).run(
+        CHECK + "print(json.dumps([look(*offer) for offer in json.loads(sys.argv[1])]))", asked
+    )
+    for (_, _, outcome, words, remedy), seen in zip(offers, found, strict=True):
+        assert seen[0] == outcome and words in seen[1], seen
+        assert seen[2] is None if remedy is None else remedy in seen[2], seen
 
 
 def test_gpus_that_are_ill(machine_with: Callable[[str], Machine]) -> None:
-    machine = machine_with("h100x2")
-    machine.says("gpu1", "ecc_uncorrected", 2)
-    found = machine.run(CHECK, H100, "2")
-    assert found[:2] == ["warning", "GPU 1: 2 errors not corrected; jobs there may fail"]
-    machine.says("gpu0", "status", 15)
-    found = machine.run(CHECK, H100, "1")
-    assert found[0] == "warning" and "GPU 0: GPU is lost, GPU 1" in found[1] and "reset" in found[2]
+    errors, lost, more, node = machine_with("h100x2").run(
+        CHECK
+        + f"""
+machine.says("gpu1", "ecc_uncorrected", 2)
+found = [look({H100!r}, 2)]
+machine.says("gpu0", "status", 15)
+found += [look({H100!r}, 1), look({H100!r}, 2)]
+(machine.dev / "nvidia-uvm").unlink()
+found += [look({H100!r}, 1)]
+print(json.dumps(found))
+"""
+    )
+    assert errors[:2] == ["warning", "GPU 1: 2 errors not corrected; jobs there may fail"]
+    assert lost[0] == "warning" and "GPU 0: GPU is lost, GPU 1" in lost[1] and "reset" in lost[2]
     # More are offered than are left.
-    assert machine.run(CHECK, H100, "2")[0] == "failed"
-    (machine.dev / "nvidia-uvm").unlink()
-    found = machine.run(CHECK, H100, "1")
-    assert found[0] == "failed" and "nvidia-uvm" in found[1]
+    assert more[0] == "failed" and "there are 1 of" in more[1]
+    assert node[0] == "failed" and "nvidia-uvm" in node[1]
 
 
 @pytest.mark.skipif(devices.has_gpu(), reason="this machine has a GPU")
