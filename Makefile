@@ -27,10 +27,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled modules are kept: without them every start of Ape takes seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Of tests/integration, those that need no worker: so the two halves of `make test` take the same time.
+# Of tests/integration, those that need no worker: they are run beside the contracts' tests.
 DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py deploy.py verify_deployment.py)
 
-.PHONY: podman help setup demo test test-contracts test-programs test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour bench-gas bench-worker bench-sandbox lint format abis constraints clean system
+.PHONY: podman help setup demo test test-contracts test-programs test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour bench-gas bench-worker bench-sandbox lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -41,12 +41,12 @@ setup: system $(VENV)/.dev $(VENV)/.contracts abis ## install everything into .v
 demo: system $(VENV)/.run $(VENV)/.contracts ## rent GPU time on a local chain, from setup to the bill
 	@$(VENV)/bin/python demo/run.py
 
-test: system podman $(VENV)/.dev $(VENV)/.contracts ## lint, then every test, two suites at a time
+test: system podman $(VENV)/.dev $(VENV)/.contracts ## lint, then every test, four suites at a time
 	@$(MAKE) lint
 	ape run export_abis --check
-	@$(MAKE) -j2 test-contracts test-programs
+	@$(MAKE) -j4 test-contracts test-programs test-market-1 test-market-2
 
-# The contracts' tests and the others need about the same time.
+# Two of these need the processors, two wait for chains most of the time.
 test-contracts:
 	@$(MAKE) test-unit
 	@$(MAKE) test-stateful
@@ -54,8 +54,14 @@ test-contracts:
 
 test-programs:
 	@$(MAKE) test-worker
-	@$(MAKE) test-integration
 	@$(MAKE) test-faults-sample
+
+# The halves of test-integration.
+test-market-1:
+	python -m pytest -p no:ape_test $(filter-out $(DEPLOYMENT_TESTS),$(wildcard tests/integration/test_[a-i]*.py))
+
+test-market-2:
+	python -m pytest -p no:ape_test $(filter-out $(DEPLOYMENT_TESTS),$(wildcard tests/integration/test_[j-z]*.py))
 
 test-worker: system podman $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packages
 	python -m pytest -p no:ape_test tests/worker

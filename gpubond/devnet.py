@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from gpubond.errors import BadInput, BadSettings, GpuBondError, MissingTool, Unr
 __all__ = ["Devnet", "DevnetStatus", "advance_time", "dev_account", "find_anvil", "free_port"]
 
 LOOPBACK = "127.0.0.1"
+# Of a block, at least.
+_GAS_LIMIT = 30_000_000
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 DEPLOY_TIMEOUT = 300.0
@@ -110,6 +113,8 @@ class Devnet:
         command = [str(anvil), "--host", LOOPBACK, "--port", str(self.port), "--chain-id", str(self.chain_id)]
         command += ["--mnemonic", DEV_MNEMONIC, "--accounts", str(DEV_ACCOUNTS), "--quiet"]
         command += ["--hardfork", self._hardfork, "--cache-path", str(self.directory / "states")]
+        # Else chains that start in one second have the same first block, by which all programs tell them apart.
+        command += ["--gas-limit", str(_GAS_LIMIT + secrets.randbelow(1 << 20))]
         if self._block_time is not None:
             # Mixed: a transaction is mined at once, and time goes on without any.
             command += ["--block-time", str(self._block_time), "--mixed-mining"]
