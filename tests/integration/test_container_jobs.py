@@ -17,6 +17,7 @@ import pytest
 from gpubond.buyer.client import Buyer
 from gpubond.chain.market import Status
 from gpubond.errors import MissingTool
+from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors.container_engine import find_engine
 from gpubond.settings import Home
 
@@ -106,7 +107,7 @@ def test_an_image_that_does_not_exist_is_the_jobs_own_fault(
     market.ok("job", "init", str(tmp_path), "--runtime", "container", "--image", registry.name("0" * 64))
     ran = market.run(*submit(buyer, tmp_path / "job.json"))
     assert (ran.code, ran.error["code"]) == (7, "job_failed")
-    assert ran.document["report"]["exit_status"] == 116
+    assert ran.document["report"]["exit_status"] == Reason.IMAGE_INVALID.exit_code
     log = market.ok("job", "logs", ran.document["job"], "--home", str(buyer))["log"]
     assert "image_invalid: " in log and "HTTP status 404" in log
 

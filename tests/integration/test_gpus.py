@@ -16,7 +16,7 @@ import pytest
 from gpubond.devnet import free_port
 
 from ..worker.gpus.machine import Machine, build, happens
-from .marketplace import PROGRAM, Marketplace
+from .marketplace import PROGRAM, Marketplace, wait_until
 
 OWNER, OPERATOR, BUYER = 1, 2, 5
 H100 = "nvidia-h100-80gb-hbm3"
@@ -118,6 +118,8 @@ def test_a_gpu_that_fails_under_a_job_costs_its_buyer_nothing(
     # It was tried again, on both, then given back.
     assert ran.code == 7, ran
     assert market.wealth(BUYER) == before
+    # The worker may be a moment behind its buyer.
+    wait_until(lambda: market.ok("provider", "status", "--home", str(home))["jobs"][0]["state"] == "declined")
     (job,) = market.ok("provider", "status", "--home", str(home))["jobs"]
     assert (job["state"], job["reason"], job["attempts"]) == ("declined", "gpu_fault", 3)
     log = (home / "worker.log").read_text()

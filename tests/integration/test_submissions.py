@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -298,25 +299,20 @@ def test_a_program_that_ends_as_a_broken_machine_would_is_no_reason_either(
 def test_ctrl_c_says_how_to_go_on(market: Marketplace, workers: Workers, buyer: Path, tmp_path: Path) -> None:
     workers.are("cheap")
     job_file, spec_hash = unique_job(tmp_path, "interrupted", sleep="20")
-    # A shell's background jobs, of which this test may be one, ignore it, and their children inherit that.
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(
-            [*PROGRAM, *submit(buyer, job_file, "--json")],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    finally:
-        signal.signal(signal.SIGINT, usual)
+    process = subprocess.Popen(
+        [*PROGRAM, *submit(buyer, job_file, "--json")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_until(lambda: len(jobs_of(market, spec_hash)) == 1)
     job = jobs_of(market, spec_hash)[0]
     wait_until(lambda: state_of(market, buyer, job) == "running")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    printed, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "nothing is lost: `gpubond job resume s-" in said
+    assert json.loads(printed)["error"]["remedy"].startswith("nothing is lost: `gpubond job resume s-")
     # By the job's id as well.
     assert market.ok("job", "resume", job, "--home", str(buyer))["code"] == "result_ready"
     assert jobs_of(market, spec_hash) == [job]

@@ -279,9 +279,15 @@ class World:
         locked = json.loads((self.home("locked") / "buyer.keystore.json").read_text())["address"]
         text = re.sub(f"(?i)0x{locked.removeprefix('0x')}", "0xA11ce…", text)
         for pattern, instead in (
-            (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-03-01 12:00:00"),
+            (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(,\d{3})?", "2026-03-01 12:00:00"),
             (r"(?<=may need )0\.0000\d+|(?<=send it at least )0\.0000\d+", "0.00006"),
             (r"\b0\.\d+(?= of the chain's coin, which is enough)", "0.013"),
+            (
+                r"sandbox: bubblewrap .*",
+                "sandbox: bubblewrap 0.8.0; seccomp filter; control groups v2 (cpu, memory, pids)",
+            ),
+            (r"pay 0\.\d\d tUSD", "pay 0.01 tUSD"),
+            (r"age1[02-9ac-hj-np-z]{58}", "age1…"),
             (r"committed, for \d+ s more", "committed, for 3590 s more"),
             (r"[\d,]+ MiB(?= are free|, [\d,]+ may be used)", "71,000 MiB"),
             (r"answers in \d+ ms, block \d+", "answers in 5 ms, block 100"),
