@@ -215,7 +215,8 @@ def test_leaving_takes_everything_out_once_no_job_is_open(
     home = ("--home", str(provider))
     owner = str(dev_account(OWNER).address)
     worker = market.start_worker(provider)
-    view = submit(market, buyer, job_file(tmp_path / "a", "0"))
+    # Long enough that there is something to pay: a hire and its commitment may be of one second.
+    view = submit(market, buyer, job_file(tmp_path / "a", "2"))
     before = market.wealth(OWNER)
 
     # A job is open: only the offer is closed, and words say what is waited for.

@@ -62,8 +62,16 @@ def test_a_job_runs_in_groups_with_its_limits_and_leaves_none(bench: Bench) -> N
                     with contextlib.suppress(OSError):
                         if (directory / "cgroup.procs").read_text():
                             seen.append((name, (directory / name).read_text().strip()))
+        (bench.root / "work" / "a1" / "job" / "seen").touch()
 
-    script = "print('here', flush=True); open('out.txt', 'w').write(open('/proc/self/cgroup').read())"
+    # It stays until it was looked at.
+    script = """
+import os, time
+print("here", flush=True)
+while not os.path.exists("seen"):
+    time.sleep(0.02)
+open("out.txt", "w").write(open("/proc/self/cgroup").read())
+"""
     spec = bench.spec(
         "python",
         {"main.py": script},
