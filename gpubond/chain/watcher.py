@@ -13,11 +13,11 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from web3 import Web3
 from web3.exceptions import BlockNotFound, Web3RPCError
-from web3.types import BlockData, FilterParams, LogReceipt
+from web3.types import BlockData, LogReceipt
 
 from gpubond.chain.events import Abi, Event, EventDecoder, event_row, stored_events
 from gpubond.chain.node import TimedOut, check_first_block, raw_logs
@@ -245,9 +245,8 @@ class Watcher:
                 raise _ViewChangedError(f"block {number} has another parent than the one stored")
             parent = block["hash"].to_0x_hex()
             trail[number] = parent
-            query = cast(FilterParams, {"blockHash": parent, **self._filter()})
             try:
-                found = self._node.eth.get_logs(query)
+                found = raw_logs(self._node, {"blockHash": parent, **self._filter()})
             except Web3RPCError as error:
                 # Geth says "unknown block" for one that was replaced meanwhile.
                 if self._hash_at(number) == parent:
