@@ -219,14 +219,15 @@ def test_settlements_that_are_due_together_share_their_gas(market: Marketplace) 
         sent = ends(market, "JobSettled", jobs)
         assert sorted(sent.values()) == [MANY - MAX_BATCH, MAX_BATCH]
         assert inside.sent() == before + 2
-        # All of the gas is in the ledger, and each job bears its share: less than half of what one alone costs.
+        # All of the gas is in the ledger, and each job bears its share: in a full batch less than half of what one alone
+        # costs. The other batch is of a few jobs.
         costs = dict(gas_costs(inside.session.database, 31337))
         shares = [costs[f"settle:{job}"] for job in jobs]
         receipts = [market.node.eth.get_transaction_receipt(tx) for tx in sent]  # type: ignore[arg-type]
         assert sum(shares) == sum(receipt["gasUsed"] * receipt["effectiveGasPrice"] for receipt in receipts)
-        assert (
-            max(receipt["gasUsed"] / sent[receipt["transactionHash"].to_0x_hex()] for receipt in receipts) < 56_164 / 2
-        )
+        each = {receipt["gasUsed"] / sent[receipt["transactionHash"].to_0x_hex()] for receipt in receipts}
+        assert min(each) < 56_164 / 2
+        assert max(each) < 56_164
         book = ledger(inside.session.index, costs.items(), PROVIDER, market.contracts.now())
         assert {entry.amounts.gas_wei for entry in book.entries if entry.job in jobs} == set(shares)
 
