@@ -219,8 +219,8 @@ def test_settlements_that_are_due_together_share_their_gas(market: Marketplace) 
         sent = ends(market, "JobSettled", jobs)
         assert sorted(sent.values()) == [MANY - MAX_BATCH, MAX_BATCH]
         assert inside.sent() == before + 2
-        # All of the gas is in the ledger, and each job bears its share: in a full batch less than half of what one alone
-        # costs. The other batch is of a few jobs.
+        # All of the gas is in the ledger, and each job bears its share: in a full batch less than half of what one
+        # alone costs. The other batch is of a few jobs.
         costs = dict(gas_costs(inside.session.database, 31337))
         shares = [costs[f"settle:{job}"] for job in jobs]
         receipts = [market.node.eth.get_transaction_receipt(tx) for tx in sent]  # type: ignore[arg-type]
