@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpubond.buyer.gateway_client import Busy, GatewayClient
+from gpubond.buyer.partial import begin_partial
 from gpubond.errors import BadInput, JobFailed, Unreachable
 from gpubond.jobs.ranges import etag, part_headers
 
@@ -29,7 +30,6 @@ LEAST_PART_BYTES, LARGEST_PART_BYTES = 64 << 10, 64 << 20
 TRIES = 7
 LONGEST_PAUSE = 8.0
 
-_CHUNK = 1 << 20
 _T = TypeVar("_T")
 
 OnProgress = Callable[[int, int], None]
@@ -99,15 +99,11 @@ def download_blob(
         Unreachable: it does not answer any more; what came is kept.
         Refused: it refuses, in its own words.
     """
-    if target.is_file() and target.stat().st_size == size and _digest(target).hexdigest() == sha256:
+    begun = begin_partial(target, size, sha256)
+    if begun is None:
         return
+    partial, digest, received = begun.path, begun.digest, begun.received
     path = client.path(f"/blobs/{sha256}")
-    partial = target.with_name(target.name + ".part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if partial.is_file() and partial.stat().st_size > size:
-        partial.unlink()
-    partial.touch()
-    digest, received = _digest(partial), partial.stat().st_size
 
     def fetch(part: tuple[int, int]) -> bytes:
         first, last = part
@@ -210,14 +206,6 @@ def _read(path: Path, first: int, length: int) -> bytes:
             f"{path} became shorter while it was sent", field="input", value=str(path), remedy="restore the file"
         )
     return data
-
-
-def _digest(path: Path) -> Any:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest
 
 
 def _report(on_progress: OnProgress | None, done: int, total: int) -> None:

@@ -7,7 +7,6 @@ hash does not confirm; see `GatewayClient`, whose methods these are.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Self
 from gpubond.buyer.box import Box
 from gpubond.buyer.gateway_client import MAX_ANSWER_BYTES, MAX_LOG_BYTES, LogPiece, NotSeenYet
 from gpubond.buyer.object_store import Absent, ObjectStore
+from gpubond.buyer.partial import begin_partial
 from gpubond.errors import BadInput, JobFailed, Refused, Unreachable
 from gpubond.jobs.manifest import MAX_MANIFEST_BYTES, Manifest
 from gpubond.jobs.model import read_json
@@ -27,7 +27,6 @@ CANCEL_SECONDS = 25.0
 # Seconds between two looks at the store while something is awaited there.
 LOOK_SECONDS = 2.0
 MAX_PROBLEM = 500
-_CHUNK = 1 << 20
 
 
 class StoreClient:
@@ -105,17 +104,13 @@ class StoreClient:
             JobFailed: other bytes lie there than the provider committed to; they are thrown away.
             Unreachable: the output is not there (yet), or the store does not answer; what came is kept.
         """
-        if target.is_file() and target.stat().st_size == size and _digest(target).hexdigest() == sha256:
+        begun = begin_partial(target, size, sha256)
+        if begun is None:
             return
+        partial, digest, received = begun.path, begun.digest, begun.received
         path = self._outputs.get(sha256)
         if path is None:
             raise self._nonsense("manifest")
-        partial = target.with_name(target.name + ".part")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if partial.is_file() and partial.stat().st_size > size:
-            partial.unlink()
-        partial.touch()
-        digest, received = _digest(partial), partial.stat().st_size
         if received < size or size == 0:
             try:
                 with partial.open("ab") as file:
@@ -222,11 +217,3 @@ class StoreClient:
             value=self._box.root,
             remedy="try again; if it stays so, hire another provider. After the deadline you are refunded",
         )
-
-
-def _digest(path: Path) -> Any:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest

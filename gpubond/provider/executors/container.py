@@ -21,7 +21,6 @@ from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices, runtimes
 from gpubond.provider.executors.attempt import Attempt
-from gpubond.provider.executors.collect import BadOutput, collect_outputs
 from gpubond.provider.executors.container_engine import (
     INNER_USER,
     OUTER_BASE,
@@ -36,11 +35,10 @@ from gpubond.provider.executors.container_run import Container, ContainerRun, en
 from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
 from gpubond.provider.executors.registry import ImageProblem, Registry
 from gpubond.provider.executors.supervise import Bounds, Ending
-from gpubond.provider.executors.workplace import Workplace, attempt_of
+from gpubond.provider.executors.workplace import Workplace, attempt_of, rlimits_of, with_outputs, wrong_input
 from gpubond.provider.gpus.allocation import Gpus, Share
 
 _MIB = 1 << 20
-_OPEN_FILES = 1024
 _SIGXCPU, _SIGXFSZ = 24, 25
 _EXIT_REASONS = {0: Reason.OK, 128 + _SIGXCPU: Reason.TIMEOUT, 128 + _SIGXFSZ: Reason.DISK_LIMIT}
 
@@ -128,10 +126,9 @@ class ContainerExecutor(Workplace):
         share = Share()
         outputs: dict[str, Path] = {}
         try:
-            for item in spec.inputs:
-                if blobs.size(item.sha256) != item.size:
-                    detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
-                    return attempt_of(log, Ending(0, Reason.INPUT_INVALID, detail, 1), "cpu", {})
+            wrong = wrong_input(spec, blobs)
+            if wrong is not None:
+                return attempt_of(log, wrong, "cpu", {})
             self.lay_out(directory, spec)
             try:
                 with self._images.use(engine, section.image, log.remark, cancel) as image:
@@ -149,13 +146,7 @@ class ContainerExecutor(Workplace):
                 ending = Ending(0, Reason.SANDBOX_FAILURE, str(failure), 1)
             if ending.reason is None:
                 reason = _EXIT_REASONS.get(ending.code, Reason.NONZERO_EXIT)
-                detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
-                if reason is Reason.OK:
-                    try:
-                        outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", bounds.disk_bytes)
-                    except BadOutput as error:
-                        reason, detail = error.reason, str(error)
-                ending = Ending(ending.code, reason, detail, ending.seconds)
+                ending, outputs = with_outputs(ending, reason, spec, directory)
             ending, outputs = share.finish(ending, outputs)
             return replace(attempt_of(log, ending, share.device("cpu"), outputs), energy=share.energy)
         finally:
@@ -182,13 +173,7 @@ def _container(
         workdir=section.workdir,
         job_directory=directory / JOB_DIRECTORY.strip("/"),
         inputs=inputs,
-        rlimits={
-            "core": 0,
-            "nofile": _OPEN_FILES,
-            # Two more than the bound, so that the watch, which knows the reason, comes first.
-            "fsize": (limits.disk_mib + 2) * _MIB,
-            "cpu": (limits.seconds + 1) * runtimes.cpu_count() + 1,
-        },
+        rlimits=rlimits_of(spec),
         processes=limits.processes,
         tmp_bytes=limits.memory_mib * _MIB // 4,
         gpu=gpu,

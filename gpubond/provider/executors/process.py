@@ -26,7 +26,6 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider import devices, runtimes
 from gpubond.provider.executors.attempt import Attempt
 from gpubond.provider.executors.builds import BuildCache
-from gpubond.provider.executors.collect import BadOutput, collect_outputs
 from gpubond.provider.executors.compile import BUILD, Compiler
 from gpubond.provider.executors.launcher import Launchers
 from gpubond.provider.executors.leftovers import end_leftovers
@@ -43,11 +42,10 @@ from gpubond.provider.executors.sandbox import (
     set_up_remedy,
 )
 from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
-from gpubond.provider.executors.workplace import Workplace, attempt_of
+from gpubond.provider.executors.workplace import Workplace, attempt_of, rlimits_of, with_outputs, wrong_input
 from gpubond.provider.gpus.allocation import Gpus, Share
 
 _MIB = 1 << 20
-_OPEN_FILES = 1024
 _FLOOR_BYTES = 16 * _MIB
 _SIGKILLED = 128 + 9
 _CHECK_SECONDS = 60
@@ -169,10 +167,9 @@ class ProcessExecutor(Workplace):
         share = Share()
         try:
             plan = self._plan(directory, spec)
-            for item in spec.inputs:
-                if blobs.size(item.sha256) != item.size:
-                    detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
-                    return attempt_of(log, Ending(0, Reason.INPUT_INVALID, detail, 1), plan.device, {})
+            wrong = wrong_input(spec, blobs)
+            if wrong is not None:
+                return attempt_of(log, wrong, plan.device, {})
             self.lay_out(directory, spec)
             if self._bare:
                 _copy_inputs(inputs, directory)
@@ -200,7 +197,7 @@ class ProcessExecutor(Workplace):
             ending = Supervisor(sandbox, self._launchers.take(), log, bounds).run(cancel)
             if spec.cuda is not None:
                 ending = _with_compilation(ending, spec, time.monotonic() - begin)
-            ending, outputs = _with_outputs(ending, spec, plan, directory, log)
+            ending, outputs = _judged(ending, spec, plan, directory, log)
             ending, outputs = share.finish(ending, outputs)
             return replace(attempt_of(log, ending, share.device(plan.device), outputs), energy=share.energy)
         finally:
@@ -231,26 +228,20 @@ def _copy_inputs(inputs: dict[str, Path], directory: Path) -> None:
         shutil.copyfile(file, directory / "job" / path)
 
 
-def _with_outputs(
+def _judged(
     ending: Ending, spec: JobSpec, plan: runtimes.Plan, directory: Path, log: JobLog
 ) -> tuple[Ending, dict[str, Path]]:
     """How a run ended, its exit code and its outputs considered; and the outputs, if it was good."""
-    outputs: dict[str, Path] = {}
     if ending.reason is not None:
-        return ending, outputs
+        return ending, {}
     reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
     if reason is Reason.NONZERO_EXIT and ending.code == _SIGKILLED and not ending.memory_known:
         reason = Reason.KILLED
-    detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
-    if reason is Reason.OK:
-        try:
-            limit = spec.limits.disk_mib * _MIB
-            outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", limit)
-        except BadOutput as error:
-            reason, detail = error.reason, str(error)
-    if ending.disk_was_full and reason.fault == "workload":
-        reason, detail = Reason.DISK_FULL, f"{Reason.DISK_FULL.meaning} It ended so: {detail}"
-    return Ending(ending.code, reason, detail, ending.seconds), outputs
+    judged, outputs = with_outputs(ending, reason, spec, directory)
+    if ending.disk_was_full and judged.reason is not None and judged.reason.fault == "workload":
+        detail = f"{Reason.DISK_FULL.meaning} It ended so: {judged.detail}"
+        judged = replace(judged, reason=Reason.DISK_FULL, detail=detail)
+    return judged, outputs
 
 
 def _with_compilation(ending: Ending, spec: JobSpec, seconds: float) -> Ending:
@@ -262,14 +253,7 @@ def _with_compilation(ending: Ending, spec: JobSpec, seconds: float) -> Ending:
 
 def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[str, Path], *, bare: bool) -> Sandbox:
     limits = spec.limits
-    rlimits = {
-        "core": 0,
-        "nofile": _OPEN_FILES,
-        "nproc": limits.processes,
-        # Two more than the bound, so that the watch, which knows the reason, comes first.
-        "fsize": (limits.disk_mib + 2) * _MIB,
-        "cpu": (limits.seconds + 1) * runtimes.cpu_count() + 1,
-    }
+    rlimits = rlimits_of(spec) | {"nproc": limits.processes}
     if plan.address_space_bytes is not None:
         rlimits["as"] = plan.address_space_bytes
     return Sandbox(

@@ -10,13 +10,17 @@ import subprocess
 from pathlib import Path
 
 from gpubond.errors import BadInput
+from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
+from gpubond.provider import runtimes
 from gpubond.provider.executors.attempt import Attempt
+from gpubond.provider.executors.collect import BadOutput, collect_outputs
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.supervise import Ending
 
 _MIB = 1 << 20
+_OPEN_FILES = 1024
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
@@ -78,6 +82,39 @@ class Workplace:
         path.mkdir(mode=0o700)
         if self._owner is not None:
             os.chown(path, self._owner, self._owner)
+
+
+def wrong_input(spec: JobSpec, blobs: BlobStore) -> Ending | None:
+    """How a job ends of which an input has another size than stated; None if there is none such."""
+    for item in spec.inputs:
+        if blobs.size(item.sha256) != item.size:
+            detail = f"the input {item.path!r} has {blobs.size(item.sha256)} bytes, not {item.size}"
+            return Ending(0, Reason.INPUT_INVALID, detail, 1)
+    return None
+
+
+def with_outputs(ending: Ending, reason: Reason, spec: JobSpec, directory: Path) -> tuple[Ending, dict[str, Path]]:
+    """How a run ended for whose exit code there is this reason, its outputs considered; and these, if it was good."""
+    outputs: dict[str, Path] = {}
+    detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
+    if reason is Reason.OK:
+        try:
+            limit = spec.limits.disk_mib * _MIB
+            outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", limit)
+        except BadOutput as error:
+            reason, detail = error.reason, str(error)
+    return Ending(ending.code, reason, detail, ending.seconds), outputs
+
+
+def rlimits_of(spec: JobSpec) -> dict[str, int]:
+    """The limits of each process of a job, whatever it runs in."""
+    return {
+        "core": 0,
+        "nofile": _OPEN_FILES,
+        # Two more than the bound, so that the watch, which knows the reason, comes first.
+        "fsize": (spec.limits.disk_mib + 2) * _MIB,
+        "cpu": (spec.limits.seconds + 1) * runtimes.cpu_count() + 1,
+    }
 
 
 def attempt_of(log: JobLog, ending: Ending, device: str, outputs: dict[str, Path]) -> Attempt:
