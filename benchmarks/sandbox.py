@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from gpubond.cli.output import table  # noqa: E402
+from benchmarks.limits import beside_limits, publish, with_former  # noqa: E402
 from gpubond.errors import MissingTool  # noqa: E402
 from gpubond.provider.executors import defences  # noqa: E402
 from gpubond.provider.executors.launcher import Launcher, Launchers  # noqa: E402
@@ -201,23 +201,6 @@ def run(parts: Sequence[str], quick: bool) -> dict[str, Any]:
     return figures
 
 
-def _limits(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each limited figure beside its limit."""
-    measured = {name: value for part in figures.values() for name, value in part.items()}
-    return [
-        {
-            "name": name,
-            "value": measured[name],
-            "unit": unit,
-            "limit": abs(limit),
-            "least": limit < 0,
-            "within": measured[name] >= -limit if limit < 0 else measured[name] <= limit,
-        }
-        for name, (limit, unit) in LIMITS.items()
-        if measured.get(name) is not None
-    ]
-
-
 def _environment() -> dict[str, Any]:
     return {
         "cpu": platform.processor() or platform.machine(),
@@ -248,29 +231,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MissingTool, RuntimeError) as error:
         print(f"sandbox: nothing was measured: {error}", file=sys.stderr)
         return 2
-    if options.only and output is not None and output.exists():
-        former = json.loads(output.read_text("utf-8"))
-        figures = {name: part for name, part in former.items() if name not in ("environment", "limits")} | figures
-    results = {"environment": environment, **figures, "limits": _limits(figures)}
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
-    if options.json:
-        print(json.dumps(results, indent=2))
-    else:
-        table(
-            ("figure", "value", "limit", ""),
-            [
-                (
-                    entry["name"],
-                    f"{entry['value']:,} {entry['unit']}",
-                    ("at least " if entry["least"] else "at most ") + f"{entry['limit']:,}",
-                    "ok" if entry["within"] else "MISSED",
-                )
-                for entry in results["limits"]
-            ],
-        )
-    return 0 if all(entry["within"] for entry in results["limits"]) else 1
+    if options.only and output is not None:
+        figures = with_former(figures, output)
+    results = {"environment": environment, **figures, "limits": beside_limits(figures, LIMITS)}
+    return publish(results, output, as_json=options.json)
 
 
 if __name__ == "__main__":

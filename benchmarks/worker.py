@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -16,13 +15,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.limits import beside_limits, publish, with_former  # noqa: E402
 from benchmarks.worker_history import history  # noqa: E402
 from benchmarks.worker_load import Counting, idle, many  # noqa: E402
 from benchmarks.worker_market import blocks_of_one_second, note, running_worker, start_market  # noqa: E402
 from benchmarks.worker_speed import overhead, starts  # noqa: E402
 from demo.processes import StepFailed  # noqa: E402
 from gpubond.anvil import find_anvil  # noqa: E402
-from gpubond.cli.output import table  # noqa: E402
 from gpubond.errors import GpuBondError  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "worker.json"
@@ -63,28 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StepFailed, GpuBondError, RuntimeError) as error:
         print(f"worker: nothing was measured: {error}", file=sys.stderr)
         return 2
-    if options.only and output is not None and output.exists():
-        # Parts that were measured alone replace those of the file.
-        former = json.loads(output.read_text("utf-8"))
-        figures = {name: part for name, part in former.items() if name not in ("environment", "limits")} | figures
-    results = {"environment": _environment(), **figures, "limits": _limits(figures)}
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
-    if options.json:
-        print(json.dumps(results, indent=2))
-    else:
-        rows = [
-            (
-                entry["name"],
-                f"{entry['value']:,} {entry['unit']}",
-                ("at least " if entry["least"] else "at most ") + f"{entry['limit']:,}",
-                "ok" if entry["within"] else "MISSED",
-            )
-            for entry in results["limits"]
-        ]
-        table(("figure", "value", "limit", ""), rows)
-    return 0 if all(entry["within"] for entry in results["limits"]) else 1
+    if options.only and output is not None:
+        figures = with_former(figures, output)
+    results = {"environment": _environment(), **figures, "limits": beside_limits(figures, LIMITS)}
+    return publish(results, output, as_json=options.json)
 
 
 def run(quick: bool, parts: Sequence[str]) -> dict[str, Any]:
@@ -115,23 +96,6 @@ def run(quick: bool, parts: Sequence[str]) -> dict[str, Any]:
                     figures["idle"] = idle(place, home, counting, 10 if quick else 120)
                     counting.close()
     return figures
-
-
-def _limits(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each limited figure beside its limit."""
-    measured = {name: value for part in figures.values() for name, value in part.items()}
-    return [
-        {
-            "name": name,
-            "value": measured[name],
-            "unit": unit,
-            "limit": abs(limit),
-            "least": limit < 0,
-            "within": measured[name] >= -limit if limit < 0 else measured[name] <= limit,
-        }
-        for name, (limit, unit) in LIMITS.items()
-        if name in measured
-    ]
 
 
 def _environment() -> dict[str, Any]:

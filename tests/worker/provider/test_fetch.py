@@ -9,8 +9,6 @@ import json
 import select
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +22,6 @@ import pytest
 import trustme
 from botocore.config import Config
 
-from gpubond.devnet import free_port
 from gpubond.errors import BadInput, Refused, Unreachable
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.cuda_check import precheck_job
@@ -34,6 +31,7 @@ from gpubond.provider import fetch, guarded_http
 from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.guarded_http import GuardedHttp, is_public
 from gpubond.provider.stores import BuyerStores
+from tests.integration.store_market import s3_server
 
 DATA = bytes(range(256)) * 5000
 NAME = hashlib.sha256(DATA).hexdigest()
@@ -401,32 +399,15 @@ def test_slow_addresses_of_one_buyer_keep_nobody_else_waiting(
 
 
 @pytest.fixture
-def s3_server() -> Iterator[str]:
-    """Moto's server, a real process; its URL."""
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-
-        def answers() -> bool:
-            assert server.poll() is None
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        until(answers)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
+def s3_url() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
 
 
-def test_objects_of_s3(s3_server: str, http: GuardedHttp, stores: BuyerStores, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_of_s3(s3_url: str, http: GuardedHttp, stores: BuyerStores, monkeypatch: pytest.MonkeyPatch) -> None:
     client = boto3.client(
         "s3",
-        endpoint_url=s3_server,
+        endpoint_url=s3_url,
         region_name="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",
@@ -436,7 +417,7 @@ def test_objects_of_s3(s3_server: str, http: GuardedHttp, stores: BuyerStores, m
     client.put_object(Bucket="data", Key="a dir/public.npy", Body=DATA, ACL="public-read")
     client.put_object(Bucket="data", Key="private.npy", Body=DATA)
     signed = client.generate_presigned_url("get_object", Params={"Bucket": "data", "Key": "private.npy"})
-    fetcher = UrlFetcher(stores, http, s3_server + "/{bucket}")
+    fetcher = UrlFetcher(stores, http, s3_url + "/{bucket}")
     # Credentials of the machine are not the buyer's to use.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
