@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -332,9 +333,30 @@ def advance_time(node: Web3, seconds: int) -> None:
             )
 
 
+# Outgoing connections take theirs from 32768 on (Linux); services' own lie below 10,000.
+_PORTS = range(10_000, 32_768)
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A TCP port on loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A free TCP port on loopback that no other caller on this machine gets while this process lives."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with contextlib.suppress(OSError):
+            if sys.platform == "linux":
+                _reserve(port)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((LOOPBACK, port))
+                return port
+
+
+def _reserve(port: int) -> None:
+    """Holds a name that only one process can; the kernel frees it when the process ends, however that happens."""
+    held = socket.socket(socket.AF_UNIX)
+    try:
+        held.bind(f"\0gpubond-port-{port}")
+    except OSError:
+        held.close()
+        raise
+    _reserved.append(held)

@@ -9,7 +9,7 @@ from typing import Any
 
 import ape
 import pytest
-from ape.api import AccountAPI
+from ape.api import AccountAPI, ReceiptAPI
 from ape.contracts import ContractInstance
 
 from .market import BALANCE, STAKE, USD, Job, Market, install
@@ -19,6 +19,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-gas", action="store_true", help="Rewrite tests/gas_snapshot.json with what was measured."
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_debug_logs() -> Iterator[None]:
+    """Ape runs every transaction once more to find what contracts print; ours print nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReceiptAPI, "show_debug_logs", lambda receipt: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,8 @@ class Group:
         self._name = name
         self._memory_bytes = 0
         self._directories: list[Path] = []
+        # File, and what is written to it: an amount of its own, or the limit of this name.
+        self._limits: list[tuple[Path, int | str]] = []
 
     @classmethod
     def make(cls, mark: str) -> Group | None:
@@ -80,22 +82,10 @@ class Group:
     def limit(self, *, memory_bytes: int, processes: int) -> None:
         """Bound what all of its processes use together. Raises OSError if it is no more."""
         self._memory_bytes = memory_bytes + MEMORY_SLACK
-        for controller, base in self._places.directories.items():
-            directory, version = base / self._name, self._places.versions[controller]
-            if controller == "pids":
-                _write(directory / "pids.max", processes + PROCESS_SLACK)
-            elif controller == "memory" and version == 1:
-                _write(directory / "memory.limit_in_bytes", self._memory_bytes)
-                # With swap; there only if the kernel counts it.
-                if (directory / "memory.memsw.limit_in_bytes").exists():
-                    _write(directory / "memory.memsw.limit_in_bytes", self._memory_bytes)
-            elif controller == "memory":
-                _write(directory / "memory.max", self._memory_bytes)
-                # All of the job ends, not whichever process is largest.
-                _write(directory / "memory.oom.group", 1)
-                if (directory / "memory.swap.max").exists():
-                    _write(directory / "memory.swap.max", 0)
-            # The processor's share stays as it is made: all of a job's processes together weigh as much as the worker.
+        values: dict[int | str, int] = {"memory": self._memory_bytes, "pids": processes + PROCESS_SLACK}
+        for file, value in self._limits:
+            _write(file, values.get(value, value))
+        # The processor's share stays as it is made: all of a job's processes together weigh as much as the worker.
 
     @property
     def limits_memory(self) -> bool:
@@ -146,6 +136,23 @@ class Group:
             if directory not in self._directories:
                 directory.mkdir(mode=0o755)
                 self._directories.append(directory)
+        for controller, base in self._places.directories.items():
+            self._limits += _limits_of(controller, self._places.versions[controller], base / self._name)
+
+
+def _limits_of(controller: str, version: int, directory: Path) -> list[tuple[Path, int | str]]:
+    """The files that limit a group, in the order in which the kernel wants them; swap only if the kernel counts it."""
+    if controller == "pids":
+        return [(directory / "pids.max", "pids")]
+    if controller != "memory":
+        return []
+    if version == 1:
+        swap = directory / "memory.memsw.limit_in_bytes"
+        return [(directory / "memory.limit_in_bytes", "memory"), *([(swap, "memory")] if swap.exists() else [])]
+    swap = directory / "memory.swap.max"
+    # All of the job ends, not whichever process is largest.
+    together = (directory / "memory.oom.group", 1)
+    return [(directory / "memory.max", "memory"), together, *([(swap, 0)] if swap.exists() else [])]
 
 
 def find() -> Places:

@@ -6,8 +6,9 @@ too much. So bubblewrap then starts under a number that owns nothing. That numbe
 reach what the sandbox shows (a store below /root, say), hence each source is first bound, by root,
 to a place that it can reach, in a mount namespace that nobody else sees.
 
-It is started ahead, joins control groups, and waits for its plan, which comes by `marshal`. What it hands to bubblewrap
-has fixed numbers: 3 is bubblewrap's status, 4 the readiness of the first program inside, 5 and above what it reads.
+It is started ahead, joins control groups, binds what is the same for every job (`sandbox.machine_plan`), and waits for
+the rest of its plan; both come by `marshal`. What it hands to bubblewrap has fixed numbers: 3 is bubblewrap's status,
+4 the readiness of the first program inside, 5 and above what it reads.
 """
 
 import ctypes
@@ -19,9 +20,9 @@ import stat
 import sys
 
 CLONE_NEWNS = 0x00020000
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 0x2, 0x4, 0x1000, 0x4000, 0x80000
 PR_SET_PDEATHSIG, SIGKILL = 1, 9
-# Always there and open to all. Sources below it stay reachable: they are opened before it is covered.
+# Always there and open to all. Sources below it stay reachable, by a handle from before it was covered.
 STAGE = "/tmp"  # noqa: S108 - covered by a private file system first
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -47,26 +48,40 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str | N
     )
 
 
-def _stage(sources: list[str]) -> list[str]:
-    """Bind every source below STAGE, in a mount namespace of our own; return the new paths."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    _call("unshare", _libc.unshare(CLONE_NEWNS))
-    _mount("none", "/", None, MS_REC | MS_PRIVATE)
-    # In the new namespace: a mount of another one cannot be bound.
-    handles = [os.open(source, os.O_PATH) for source in sources]
-    _mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
-    staged = []
-    for number, handle in enumerate(handles):
-        target = f"{STAGE}/{number}"
+class _Stage:
+    """Binds sources below STAGE, in a mount namespace of our own."""
+
+    def __init__(self) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        _call("unshare", _libc.unshare(CLONE_NEWNS))
+        # What the host unmounts while this waits is to go here as well, or a disk would stay busy.
+        _mount("none", "/", None, MS_REC | MS_SLAVE)
+        self._covered = os.open(STAGE, os.O_PATH)
+        _mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
+        self._count = 0
+
+    def add(self, sources: list[str]) -> list[str]:
+        """Their new paths."""
+        # In the new namespace: a mount of another one cannot be bound.
+        handles = [self._open(source) for source in sources]
+        return [self._bind(handle) for handle in handles]
+
+    def _open(self, source: str) -> int:
+        if source.startswith(f"{STAGE}/"):
+            return os.open(source[len(STAGE) + 1 :], os.O_PATH, dir_fd=self._covered)
+        return os.open(source, os.O_PATH)
+
+    def _bind(self, handle: int) -> str:
+        target = f"{STAGE}/{self._count}"
+        self._count += 1
         if stat.S_ISDIR(os.fstat(handle).st_mode):
             os.mkdir(target, 0o755)  # noqa: PTH102
         else:
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
         _mount(f"/proc/self/fd/{handle}", target, None, MS_BIND | MS_REC)
         os.close(handle)
-        staged.append(target)
-    return staged
+        return target
 
 
 def _in_memory(name: str, content: bytes, handle: int) -> None:
@@ -111,25 +126,34 @@ def main() -> None:
                 stream.write(str(os.getpid()))
         except OSError as error:
             sys.exit(f"join {entrance}: {error.strerror}")
-    text = sys.stdin.buffer.read()
-    if not text:
+    try:
+        ahead = marshal.load(sys.stdin.buffer)  # noqa: S302 - the worker's own
+        stage = _Stage() if ahead["user"] is not None else None
+        binds: list[list[str]] = ahead["binds"]
+        sources = [source for _, source, _ in binds]
+        if stage is not None:
+            sources = stage.add(sources)
+        plan = marshal.load(sys.stdin.buffer)  # noqa: S302
+    except EOFError:
         sys.exit("the worker has gone")
-    plan = marshal.loads(text)  # noqa: S302 - the worker's own
     if plan["bwrap"] is None:
         _start_bare(plan["command"], plan["environment"], status, ready)
-    binds: list[list[str]] = plan["binds"]
-    sources = [source for _, source, _ in binds]
     program: str = plan["bwrap"]
-    if plan["user"] is not None:
+    binds += plan["binds"]
+    own = [source for _, source, _ in plan["binds"]]
+    if stage is None:
+        sources += own
+    else:
         # One installed apart may be out of the new user's reach too; the usual one keeps its path, which security
         # profiles go by.
         apart = not program.startswith("/usr/")
-        sources = _stage([*sources, program] if apart else sources)
+        sources += stage.add([*own, program] if apart else own)
         if apart:
             program = sources.pop()
+        user: int = ahead["user"]
         os.setgroups([])
-        os.setresgid(plan["user"], plan["user"], plan["user"])
-        os.setresuid(plan["user"], plan["user"], plan["user"])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     # Again: a change of user clears it. The worker may have died in between.
     _die_with(worker)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from gpubond.provider.executors.cgroups import Group
 from gpubond.provider.executors.leftovers import MARK, new_mark
+from gpubond.provider.executors.sandbox import machine_plan
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 
@@ -26,10 +27,10 @@ class Launcher:
 
     mark: what its sandbox will be known by. group: its control groups, if there are any, without limits yet.
     status, ready: read ends of pipes, not blocking, of bubblewrap's messages and of those of the first program inside.
-    log: read end of what is printed.
+    log: read end of what is printed. bare: for jobs without a sandbox.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, bare: bool = False) -> None:
         self.mark = new_mark(root)
         self.group = Group.make(self.mark)
         self.status, status_write = os.pipe()
@@ -51,6 +52,7 @@ class Launcher:
                 cwd="/",
                 env={"LANG": "C.UTF-8", MARK: self.mark},
             )
+            self._send(machine_plan(bare=bare))
         except BaseException:
             self.close()
             raise
@@ -59,11 +61,18 @@ class Launcher:
                 os.close(handle)
 
     def start(self, plan: dict[str, Any]) -> None:
-        """Give it its plan; see `sandbox.plan_of`."""
+        """Give it the rest of its plan; see `sandbox.plan_of`."""
+        self._send(plan)
+        assert self.process.stdin is not None  # noqa: S101  # a pipe
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def _send(self, part: dict[str, Any]) -> None:
         assert self.process.stdin is not None  # noqa: S101  # a pipe
         # One that has died says so by its exit code.
-        with contextlib.suppress(BrokenPipeError), self.process.stdin as stream:
-            stream.write(marshal.dumps(plan))
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(marshal.dumps(part))
+            self.process.stdin.flush()
 
     def take_log(self) -> int:
         """The pipe of what is printed; whoever takes it closes it."""
@@ -91,8 +100,9 @@ class Launcher:
 class Launchers:
     """Keeps one launcher ready. Thread-safe; what is not used ends with this object, or with the process."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, bare: bool = False) -> None:
         self._root = root
+        self._bare = bare
         self._lock = threading.Lock()
         self._waiting: list[Launcher] = []
         # The kernel ends a sandbox with the thread that started it, not with the process: so one thread starts all of
@@ -121,7 +131,7 @@ class Launchers:
         self._discard()
 
     def _start(self) -> Launcher:
-        return self._starter.submit(Launcher, self._root).result()
+        return self._starter.submit(Launcher, self._root, bare=self._bare).result()
 
 
 def _discard_all(waiting: list[Launcher]) -> None:

@@ -88,7 +88,7 @@ class ProcessExecutor(Workplace):
         self._max_log_bytes = max_log_bytes
         self._gpus = Gpus() if gpus is None else gpus
         self._floor_bytes = max(floor_bytes, _FLOOR_BYTES)
-        self._launchers = Launchers(self.root)
+        self._launchers = Launchers(self.root, bare=bare)
         # No job is called so. Without a sandbox jobs could write there, so nothing is kept.
         cache = None if bare else BuildCache(builds or self.root / ".builds")
         self._compiler = Compiler(self._launchers, cache, self._floor_bytes, bare=bare)

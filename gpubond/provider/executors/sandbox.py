@@ -10,6 +10,7 @@ filter of system calls (seccomp.py).
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import resource
@@ -120,7 +121,9 @@ def refuse_exposed(private: Path) -> None:
             )
 
 
-def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
+# Kept: to look for these anew costs a job that comes after a pause milliseconds.
+@functools.cache
+def _machine_binds() -> list[tuple[str, str, str]]:
     binds = [("--ro-bind", "/usr", "/usr")]
     binds += [
         ("--ro-bind", f"/{name}", f"/{name}")
@@ -130,7 +133,22 @@ def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
     binds += [("--ro-bind", f"/etc/{name}", f"/etc/{name}") for name in _ETC if Path("/etc", name).exists()]
     binds += [("--ro-bind", str(root), str(root)) for root in python_roots()]
     binds.append(("--ro-bind", str(Path(gpubond.__file__).parent), f"{PACKAGE_PARENT}/gpubond"))
-    binds.append(("--ro-bind", str(sandbox.spec_file), SPEC_FILE))
+    return binds
+
+
+@functools.cache
+def _machine_links() -> list[str]:
+    paths = [path for path in (Path("/", name) for name in _TOP) if path.is_symlink()]
+    return [item for path in paths for item in ("--symlink", str(path.readlink()), str(path))]
+
+
+def machine_plan(*, bare: bool) -> dict[str, Any]:
+    """What `launch.py` gets ahead: the part of its plan that no job changes."""
+    return {"user": None, "binds": []} if bare else {"user": outer_user(), "binds": _machine_binds()}
+
+
+def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
+    binds = [("--ro-bind", str(sandbox.spec_file), SPEC_FILE)]
     if sandbox.build_file is not None:
         binds.append(("--ro-bind", str(sandbox.build_file), BUILD_FILE))
     binds.append(("--bind", str(sandbox.job_directory), JOB_DIRECTORY))
@@ -142,12 +160,12 @@ def _binds(sandbox: Sandbox) -> list[tuple[str, str, str]]:
 
 
 def plan_of(sandbox: Sandbox) -> dict[str, Any]:
-    """The plan for `launch.py`."""
+    """The job's part of the plan for `launch.py`."""
     if sandbox.bare:
         start = [sys.executable, "-I", "-S", str(_BARE), str(sandbox.job_directory)]
         return {
             "bwrap": None,
-            "environment": {"PATH": _PATH, "LANG": "C.UTF-8", **sandbox.environment},
+            "environment": {"PATH": _PATH, **sandbox.environment},
             "command": [*start, *_entry(sandbox.rlimits), *sandbox.command],
         }
     size = str(sandbox.tmp_bytes)
@@ -159,15 +177,11 @@ def plan_of(sandbox: Sandbox) -> dict[str, Any]:
         *("--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/dev/shm"),  # noqa: S108
         *("--size", size, "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108
     ]
-    for name in _TOP:
-        path = Path("/", name)
-        if path.is_symlink():
-            before += ["--symlink", str(path.readlink()), str(path)]
+    before += _machine_links()
     environment = {
         "PATH": _PATH,
         "HOME": "/tmp",  # noqa: S108 - the sandbox's own
         "TMPDIR": "/tmp",  # noqa: S108
-        "LANG": "C.UTF-8",
         **sandbox.environment,
     }
     after = [item for name, value in environment.items() for item in ("--setenv", name, value)]
@@ -175,7 +189,6 @@ def plan_of(sandbox: Sandbox) -> dict[str, Any]:
     return {
         "bwrap": find_bwrap(),
         "filter": seccomp.program(),
-        "user": outer_user(),
         "before": before,
         "binds": _binds(sandbox),
         "after": after,
@@ -195,10 +208,14 @@ def _entry(rlimits: dict[str, int]) -> list[str]:
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         limits.append(f"--{name}={limit}:{limit}")
     # Nothing of the worker's may stay open: bubblewrap's own status pipe, above all, would let the job speak to it.
-    script = 'printf r >&4; [ -x "$1" ] || printf x >&4; exec "$@" 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-'
+    # The language comes last: with it prlimit would read a dozen files.
+    script = (
+        'printf r >&4; export LANG=C.UTF-8; [ -x "$1" ] || printf x >&4; exec "$@" 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-'
+    )
     return [_find_prlimit(), *limits, "/bin/sh", "-c", script, "sh"]
 
 
+@functools.cache
 def _find_prlimit() -> str:
     found = shutil.which("prlimit", path="/usr/bin:/bin:/usr/sbin:/sbin")
     if found is None:

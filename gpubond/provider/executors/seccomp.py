@@ -9,6 +9,7 @@ every machine of an architecture and needs no library. `docs/decisions.md` says 
 from __future__ import annotations
 
 import errno
+import functools
 import platform
 import struct
 from dataclasses import dataclass
@@ -217,6 +218,7 @@ def instructions(machine: str) -> list[Instruction]:
     return [*listing, _return(_ALLOW)]
 
 
+@functools.cache
 def program(machine: str | None = None) -> bytes | None:
     """The filter as bubblewrap takes it, or None for an architecture that has none here.
 

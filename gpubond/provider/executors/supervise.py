@@ -201,7 +201,9 @@ class Supervisor:
         process.kill()
         process.wait()
         self._read_status(status)
-        if self._init_handle is None or self._sandbox.bare:
+        # The rest of a sandbox goes with its first process.
+        whole = self._init_handle is not None and not self._sandbox.bare
+        if not whole:
             # Its second process may have begun unseen, and then waits for the first for ever.
             end_sandbox(self._mark)
         gone = True
@@ -209,7 +211,7 @@ class Supervisor:
             gone = bool(select.select([self._init_handle], [], [], _END_SECONDS)[0])
             os.close(self._init_handle)
             self._init_handle = None
-        if self._group is not None:
+        if self._group is not None and not whole:
             self._group.kill()
         # The log ends when the last process that could write to it has gone.
         return self._log.join(_END_SECONDS) and gone
