@@ -207,10 +207,12 @@ class ContainerRun:
     def _measure(self) -> None:
         deleted = 0
         if self._init is not None:
-            processes = usage.processes_of(self._init)
-            memory = usage.memory_bytes(processes, self._init)
-            if memory > self._bounds.memory_bytes:
-                raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
+            processes = None if self._memory is None else self._memory.processes()
+            if processes is None:
+                processes = usage.processes_of(self._init)
+                memory = usage.memory_bytes(processes, self._init)
+                if memory > self._bounds.memory_bytes:
+                    raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
             deleted = usage.deleted_bytes(processes)
         self._check_disk(deleted)
 

@@ -19,20 +19,29 @@ class MemoryGroup:
         self.met = False
         self.killed = False
         self._folder = _folder_of(process)
+        unified = self._folder is not None and (self._folder / "memory.events").exists()
+        # Version 1 counts meetings in a file of their own.
+        self._events = "memory.events" if unified else "memory.oom_control"
+        self._meetings = None if unified else "memory.failcnt"
 
     def look(self) -> None:
         """Asks once more; silence, as of a group that has gone, changes nothing."""
         if self._folder is None:
             return
-        # Version 2 has memory.events, version 1 the two others.
-        for name, fact in (("memory.events", "max"), ("memory.events", "oom_kill"), ("memory.oom_control", "oom_kill")):
-            with contextlib.suppress(OSError, ValueError):
-                found = dict(line.split() for line in (self._folder / name).read_text().splitlines())
-                if int(found.get(fact, 0)) > 0:
-                    self.met = True
-                    self.killed = self.killed or fact == "oom_kill"
         with contextlib.suppress(OSError, ValueError):
-            self.met = self.met or int((self._folder / "memory.failcnt").read_text()) > 0
+            found = dict(line.split() for line in (self._folder / self._events).read_text().splitlines())
+            self.killed = self.killed or int(found.get("oom_kill", 0)) > 0
+            self.met = self.met or self.killed or int(found.get("max", 0)) > 0
+        if self._meetings is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self.met = self.met or int((self._folder / self._meetings).read_text()) > 0
+
+    def processes(self) -> list[int] | None:
+        """Process ids (the host's) of all that are in it; None if nobody can tell."""
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                return [int(line) for line in (self._folder / "cgroup.procs").read_text().split()]
+        return None
 
 
 def _folder_of(process: int) -> Path | None:

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes of tensors: rank 0 to 4, row-major."""
+
+from __future__ import annotations
+
+import math
+
+from gpubond.exact.refusal import Refused
+
+Shape = tuple[int, ...]
+MAX_RANK = 4
+# Of a dimension, and of a tensor's elements.
+MOST = 2**31 - 1
+
+
+def count(shape: Shape) -> int:
+    """Elements of a tensor."""
+    return math.prod(shape)
+
+
+def check(field: str, shape: Shape) -> None:
+    """Raises Refused if no tensor may have this shape."""
+    if len(shape) > MAX_RANK:
+        raise Refused(f"{field}.rank", len(shape), f"must be at most {MAX_RANK}")
+    for at, dim in enumerate(shape):
+        if not 0 <= dim <= MOST:
+            raise Refused(f"{field}.dimension[{at}]", dim, f"must be from 0 to {MOST}")
+    if count(shape) > MOST:
+        raise Refused(f"{field}.shape", shape, f"has more than {MOST} elements")
