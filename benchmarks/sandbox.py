@@ -117,7 +117,7 @@ def start(bench: Bench, rounds: int) -> dict[str, Any]:
 
 def slowdown(bench: Bench, seconds: float, pairs: int) -> dict[str, Any]:
     """A processor-bound job of about `seconds`, bare and in the sandbox in turn."""
-    rounds = 400_000
+    rounds = 2_000_000
     command = _work(int(rounds * seconds / float(bench.bare(_work(rounds)))))
     clock: dict[str, list[float]] = {"bare": [], "sandbox": []}
     processor: dict[str, list[float]] = {"bare": [], "sandbox": []}

@@ -98,12 +98,11 @@ class Group:
         return [str(directory / "cgroup.procs") for directory in self._directories]
 
     def processes(self) -> list[int]:
-        """Process ids (the host's) of all that are in it."""
-        found: set[int] = set()
-        for directory in self._directories:
+        """Process ids (the host's) of all that are in it: they are in each of its directories."""
+        for directory in self._directories[:1]:
             with contextlib.suppress(OSError):
-                found.update(int(line) for line in (directory / "cgroup.procs").read_text().split())
-        return sorted(found)
+                return sorted(int(line) for line in (directory / "cgroup.procs").read_text().split())
+        return []
 
     def killed_for_memory(self) -> str | None:
         """Whose memory ran out when the kernel ended a process of this group: "job" if the job's limit was reached,

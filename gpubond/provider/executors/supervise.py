@@ -129,8 +129,9 @@ class Supervisor:
         try:
             measured = begin
             while not select.select([handle], [], [], _POLL_SECONDS)[0]:
-                self._read_status(status)
-                if self._init is not None and not self._check:
+                if self._init is None:
+                    self._read_status(status)
+                elif not self._check:
                     boundary("run:during")
                 now = time.monotonic()
                 if cancel.is_set():
