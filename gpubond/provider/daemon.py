@@ -38,6 +38,7 @@ from gpubond.provider.inputs import JobInputs
 from gpubond.provider.note_key import NoteKey, announced, make_note_key
 from gpubond.provider.notes import Notes
 from gpubond.provider.retention import Retention
+from gpubond.provider.software import software
 from gpubond.provider.sparing import Sparing
 from gpubond.provider.store_jobs import StoreJobs
 from gpubond.provider.stores import BuyerStores
@@ -90,6 +91,7 @@ class Daemon:
             raise _lacking(settings)
         note_key = _note_key(session.home, settings.gateway)
         executor = self._make_executor(session, settings.provider, settings.offer)
+        logger.info("`python` jobs find %s", software().words)
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
             self._ask(lambda: self._require_operator(session, provider))
