@@ -91,7 +91,6 @@ class Daemon:
             raise _lacking(settings)
         note_key = _note_key(session.home, settings.gateway)
         executor = self._make_executor(session, settings.provider, settings.offer)
-        logger.info("`python` jobs find %s", software().words)
         provider = settings.provider.address
         with self._ask(session.sender) as sender:
             self._ask(lambda: self._require_operator(session, provider))
@@ -166,6 +165,7 @@ class Daemon:
                 keep_seconds=settings.provider.retention_hours * 3600,
                 chain_now=session.contracts.now,
             )
+            logger.info("`python` jobs find %s", software().words)
             dispatcher.recover()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):
