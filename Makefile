@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of tests/integration, those that need no worker: they are run beside the contracts' tests.
 DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py deploy.py verify_deployment.py)
 
-.PHONY: podman help setup demo test test-contracts test-programs test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour bench-gas bench-worker bench-sandbox lint format abis constraints clean system
+.PHONY: podman help setup demo test test-contracts test-programs test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour torch bench-gas bench-worker bench-sandbox lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -93,6 +93,8 @@ test-faults: system $(VENV)/.dev $(VENV)/.contracts ## 300 faults that no job ma
 	python -m tests.faults.run --faults $(or $(FAULTS),300) --seed $(or $(SEED),1) --note "$(NOTE)" \
 	  --output benchmarks/results/faults.json --page docs/reliability.md
 
+torch: $(VENV)/.torch ## PyTorch besides, for its example; a few GB, unless pip knows a wheel for processors (PIP_FIND_LINKS)
+
 tour: system $(VENV)/.dev $(VENV)/.contracts ## try every command as a newcomer would, and write docs/commands.md
 	python -m tests.integration.tour docs/commands.md
 
@@ -141,6 +143,10 @@ $(VENV)/.run: pyproject.toml constraints.txt tools/install_python.sh
 
 $(VENV)/.dev: $(VENV)/.run
 	@tools/install_python.sh contracts,cuda,examples,test,lint
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.dev
+	@tools/install_python.sh contracts,cuda,examples,test,lint,torch
 	@touch $@
 
 # Forced, because Ape does not see when a module of a contract has changed.

@@ -36,6 +36,8 @@ fi
 # uv installs in seconds where pip takes minutes. It does not read pip's configuration, so that behind a mirror
 # that only pip knows it may fail: then pip does the same work, slowly.
 echo "Installing $(grep -c == constraints.txt) pinned packages at most into $venv ($extras)"
+# Wheels that pip is told of count for uv as well.
+[ -z "${PIP_FIND_LINKS:-}" ] || export UV_FIND_LINKS=${UV_FIND_LINKS:-$PIP_FIND_LINKS}
 target=(-c constraints.txt -e ".[$extras]")
 export TMPDIR=$PWD/.cache/tmp
 if [ ! -x "$venv/bin/uv" ]; then

@@ -12,7 +12,7 @@ with Buyer.open(Path("~/.gpubond/buyer")) as buyer:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,7 @@ from gpubond.chain.session import Progress, Session, open_session
 from gpubond.errors import BadInput, NotEnough, Refused
 from gpubond.jobs.cuda_check import precheck_job
 from gpubond.jobs.manifest import Manifest
+from gpubond.jobs.packages import Software
 from gpubond.jobs.spec import JobSpec, load_job_file
 from gpubond.jobs.template import write_job
 from gpubond.jobs.validate import Report, validate_job_file
@@ -99,6 +100,10 @@ class Buyer(Demanding):
         obstacle = self._desk.reach.obstacle
         return [replace(item, obstacle=obstacle(item.endpoint, item.record.offer, seconds)) for item in quotes]
 
+    def software(self, quotes: Sequence[Quote]) -> dict[str, Software | None]:
+        """Which Python and packages jobs find at the providers of these quotes, by endpoint; see `Reach.software`."""
+        return self._desk.reach.software([item.endpoint for item in quotes])
+
     def prepare(
         self,
         job_file: Path,
@@ -124,7 +129,8 @@ class Buyer(Demanding):
         Raises:
             BadInput: the job, its CUDA source or an argument is wrong; the field is named.
             NotEnough: no offer within `max_price`, or wallet and balance together do not cover it.
-            Refused: no offer can be hired now; or this buyer's store cannot be used by the provider.
+            Refused: no offer can be hired now, or no provider has the packages that the job requires; or this buyer's
+                store cannot be used by the provider.
             Unreachable: no provider's gateway answers, or the store does not.
             BadSettings, MissingTool: the store needs credentials, or boto3.
         """
@@ -153,9 +159,11 @@ class Buyer(Demanding):
             provider=provider,
             max_price=units,
             answers=self._desk.reach.answers,
+            lacks=self._desk.reach.lacks(spec),
             text=self._contracts.token_info.text,
         )
         self._require_funds(quote.most)
+        notes += self._desk.reach.said(spec, quote.endpoint)
         recipient = self._desk.reach.recipient(quote.endpoint)
         if recipient is not None:
             notes += self._desk.reach.check(spec)

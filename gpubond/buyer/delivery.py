@@ -52,14 +52,17 @@ class Delivery:
         """Where a job stands, what it waits for and until when."""
         record = self._desk.record(job)
         answer, problem = None, None
-        if not record.status.final:
+        ended = record.status.final
+        # Of a job that was given back only its provider knows why; nothing depends on what it says.
+        if not ended or record.status == Status.DECLINED:
             try:
                 with self._desk.gateway(record) as gateway:
                     answer = checked_answer(gateway.status())
             except (NotSeenYet, Unreachable, Refused, BadSettings) as error:
-                if not is_silence(error):
-                    raise
-                problem = error.message
+                if not ended:
+                    if not is_silence(error):
+                        raise
+                    problem = error.message
         order = self._desk.order_of(record)
         cancelled = order is not None and order.cancelled
         demands = self._desk.session.index.demands.of_job(record.job)

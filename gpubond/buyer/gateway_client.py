@@ -22,6 +22,7 @@ from eth_account.signers.local import LocalAccount
 from gpubond.buyer.patience import bound_patience
 from gpubond.errors import BadInput, GpuBondError, Refused, Unreachable
 from gpubond.jobs.model import read_json
+from gpubond.jobs.packages import Software
 from gpubond.jobs.requests import Domain, part_content, sign
 
 MAX_ANSWER_BYTES = 8 << 20
@@ -32,6 +33,7 @@ MAX_LOG_BYTES = 64 << 20
 # Seconds in which a gateway must have said that it is up.
 HEALTH_PATIENCE = 10.0
 MAX_HEALTH_BYTES = 16 << 10
+MAX_SOFTWARE_BYTES = 512 << 10
 # Seconds by which a gateway's clock may differ for requests to be dated by it.
 MAX_CLOCK_DIFFERENCE = 86_400
 # Requests open at once; the gateway serves 16 of one buyer.
@@ -59,21 +61,31 @@ def gateway_answers(url: str) -> bool:
 
 def gateway_note_key(url: str) -> str | None:
     """The key that a gateway names for notes through a buyer's own store; None if it names none, or does not answer."""
+    health = _public(url, "/healthz", MAX_HEALTH_BYTES)
+    key = health.get("note_key") if isinstance(health, dict) else None
+    return key if isinstance(key, str) else None
+
+
+def gateway_software(url: str) -> Software | None:
+    """Which Python and packages jobs find at a provider, as its gateway says; None if it does not say."""
+    return Software.parse(_public(url, "/v1/software", MAX_SOFTWARE_BYTES))
+
+
+def _public(url: str, path: str, most: int) -> Any:
+    """What a gateway tells everybody; None if it does not answer, or with more than so many bytes, or no JSON."""
     try:
         with (
             bound_patience(httpx.Client(timeout=5), HEALTH_PATIENCE) as client,
-            client.stream("GET", f"{url.rstrip('/')}/healthz", headers={"Accept-Encoding": "identity"}) as response,
+            client.stream("GET", url.rstrip("/") + path, headers={"Accept-Encoding": "identity"}) as response,
         ):
             body = b""
             for piece in response.iter_raw():
                 body += piece
-                if len(body) > MAX_HEALTH_BYTES:
+                if len(body) > most:
                     return None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError):
         return None
-    health = _parsed(body)
-    key = health.get("note_key") if isinstance(health, dict) else None
-    return key if isinstance(key, str) else None
+    return _parsed(body)
 
 
 class Overtaken(Refused):

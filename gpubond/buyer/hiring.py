@@ -23,6 +23,7 @@ from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Order, Status, Tier
 from gpubond.chain.outbox import OUTBOX, Outbox, OutboxEntry, OutboxState
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
+from gpubond.jobs.spec import JobSpec, parse_spec
 from gpubond.store.boundaries import boundary
 
 # Seconds that the node may take to show the event of a hire that it has mined.
@@ -141,6 +142,7 @@ class Hiring:
                 provider=None,
                 max_price=submission.max_price,
                 answers=desk.reach.answers,
+                lacks=desk.reach.lacks(self._spec(last)),
                 without=tried,
             )
         except (NotEnough, Refused, BadInput, Unreachable) as error:
@@ -156,6 +158,9 @@ class Hiring:
         desk.orders.add_next(last, quote.record.offer, self._box(desk.reach.recipient(quote.endpoint)))
         boundary("buy:next_stored")
         return None
+
+    def _spec(self, order: OrderRecord) -> JobSpec:
+        return parse_spec(self._desk.blobs.path(order.spec_hash).read_bytes(), bytes.fromhex(order.spec_hash))
 
     def _ended(self, submission: Submission, last: OrderRecord) -> SubmissionCode | None:
         """Why nobody may be hired after an order, whatever is on offer."""

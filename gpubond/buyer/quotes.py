@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gpubond.buyer.reach import PROBES
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.demands import arbiter_kind
 from gpubond.chain.index import MarketIndex, OfferRecord, ProviderRecord
@@ -21,9 +22,6 @@ from gpubond.jobs.spec import JobSpec
 HIRE_GAS = 120_000
 SETTLE_GAS = 90_000
 WEI = 10**18
-# Gateways that are asked at once whether they answer.
-PROBES = 16
-
 # And what a note's address behind the hire costs: 16 for each of its bytes, of some 500 where it is presigned.
 NOTE_GAS = 10_000
 
@@ -274,6 +272,7 @@ def choose(
     provider: str | None,
     max_price: int | None,
     answers: Callable[[str], bool],
+    lacks: Callable[[str], str] = lambda endpoint: "",
     without: frozenset[str] = frozenset(),
     text: Callable[[int], str] = "{:,} base units".format,
 ) -> Quote:
@@ -285,13 +284,14 @@ def choose(
         provider: only this provider (owner's address).
         max_price: base units that may be spent at most.
         answers: whether the gateway at a URL answers.
+        lacks: what the provider behind it says that it lacks for the job; empty for nothing.
         without: providers (owners' addresses) that were tried already.
         text: how an amount is shown.
 
     Raises:
         BadInput: the named offer is not among them.
         NotEnough: none is within `max_price`.
-        Refused: none can be hired now; the reasons are named.
+        Refused: none can be hired now, or those that answer lack something; the reasons are named.
         Unreachable: no gateway of those that could be hired answers.
     """
     seconds = quotes[0].seconds
@@ -325,15 +325,24 @@ def choose(
             value=None if max_price is None else text(max_price),
             remedy=f"the cheapest can cost {text(available[0].most)}: raise it or run shorter",
         )
-    found = _first_that_answers(affordable, answers)
+    lacking: dict[str, str] = {}
+    found = _first_that_answers(affordable, answers, lacks, lacking)
     if found is not None:
         return found
+    dearer = "" if len(affordable) == len(available) else ", or raise --max-price to reach other providers"
+    if lacking:
+        raise Refused(
+            "no provider that answers has what the job needs",
+            field="python.requires",
+            value="; ".join(f"{endpoint}: {what}" for endpoint, what in list(lacking.items())[:3]),
+            remedy="nothing was spent: `gpubond job quote --packages` shows what providers have; need less in the job, "
+            f"bring it along in an image (runtime container){dearer}",
+        )
     raise Unreachable(
         "no gateway of the providers that could be hired answers",
         field="gateway",
         value=", ".join(quote.endpoint for quote in affordable[:3]),
-        remedy="nothing was spent: try again later"
-        + ("" if len(affordable) == len(available) else ", or raise --max-price to reach other providers"),
+        remedy=f"nothing was spent: try again later{dearer}",
     )
 
 
@@ -343,17 +352,29 @@ def _reason(quote: Quote) -> str:
     return hindrance or quote.obstacle or "its provider announced no gateway"
 
 
-def _first_that_answers(quotes: list[Quote], answers: Callable[[str], bool]) -> Quote | None:
-    """The first quote whose gateway answers. The cheapest alone at first; beyond it several are asked at once, so
-    that a crowd of cheap offers with silent gateways does not keep a buyer from those behind it."""
+def _first_that_answers(
+    quotes: list[Quote], answers: Callable[[str], bool], lacks: Callable[[str], str], lacking: dict[str, str]
+) -> Quote | None:
+    """The first quote whose gateway answers and lacks nothing; what others lack is put into `lacking`, by endpoint.
+    The cheapest alone at first; beyond it several are asked at once, so that a crowd of cheap offers with silent
+    gateways does not keep a buyer from those behind it."""
     known: dict[str, bool] = {}
+
+    def usable(endpoint: str) -> bool:
+        if not answers(endpoint):
+            return False
+        lacked = lacks(endpoint)
+        if lacked:
+            lacking[endpoint] = lacked
+        return not lacked
+
     width = 1
     while quotes:
         group, quotes = quotes[:width], quotes[width:]
         width = PROBES
         asked = list(dict.fromkeys(quote.endpoint for quote in group if quote.endpoint not in known))
         with ThreadPoolExecutor(PROBES) as pool:
-            known |= dict(zip(asked, pool.map(answers, asked), strict=True))
+            known |= dict(zip(asked, pool.map(usable, asked), strict=True))
         for quote in group:
             if known[quote.endpoint]:
                 return quote

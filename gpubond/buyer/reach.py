@@ -5,20 +5,24 @@ any money moves."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
 
-from gpubond.buyer.gateway_client import gateway_answers, gateway_note_key
+from gpubond.buyer.gateway_client import gateway_answers, gateway_note_key, gateway_software
 from gpubond.buyer.object_store import Absent, ObjectStore, open_store
 from gpubond.buyer.patience import bound_patience
 from gpubond.chain.market import Offer
 from gpubond.errors import BadSettings, GpuBondError, Refused
 from gpubond.jobs.note import is_recipient
+from gpubond.jobs.packages import Software, in_words, unmet
 from gpubond.jobs.spec import JobSpec
 from gpubond.settings import StoreSettings
 
+# Gateways that are asked at once.
+PROBES = 16
 # Seconds from the note to the hire, and for both sides to be late: the addresses in a note are good for so much longer.
 SLACK_SECONDS = 6 * 3600
 
@@ -82,6 +86,37 @@ class Reach:
     def answers(self, endpoint: str) -> bool:
         """Whether a provider answers now; one without a gateway cannot be asked."""
         return is_recipient(endpoint) or gateway_answers(endpoint)
+
+    def software(self, endpoints: Sequence[str]) -> dict[str, Software | None]:
+        """Which Python and packages jobs find at providers, as their gateways say; None for one that does not say."""
+        asked = [endpoint for endpoint in dict.fromkeys(endpoints) if endpoint.startswith(("http://", "https://"))]
+        with ThreadPoolExecutor(PROBES) as pool:
+            return dict(zip(asked, pool.map(gateway_software, asked), strict=True))
+
+    def lacks(self, spec: JobSpec) -> Callable[[str], str]:
+        """Tells of an endpoint what its provider lacks for the job, in words; empty if nothing, or if it cannot be
+        asked for want of a gateway: then the worker gives the job back if it lacks something."""
+        requires = None if spec.python is None else spec.python.requires
+
+        def lacking(endpoint: str) -> str:
+            if requires is None or is_recipient(endpoint):
+                return ""
+            found = gateway_software(endpoint)
+            if found is None:
+                return f"it does not say whether it has {in_words(requires)}"
+            return "; ".join(unmet(requires, found))
+
+        return lacking
+
+    def said(self, spec: JobSpec, endpoint: str) -> Iterator[str]:
+        """What the buyer should know of the packages of a provider that `lacks` let pass."""
+        if spec.python is None or spec.python.requires is None:
+            return
+        needed = in_words(spec.python.requires)
+        if is_recipient(endpoint):
+            yield f"it has no gateway to be asked for {needed}: if it lacks that, it declines, and all comes back"
+        else:
+            yield f"its gateway says that it has {needed}"
 
     def recipient(self, endpoint: str) -> str | None:
         """The key to which a note for a provider is sealed; None: it is reached by its gateway."""

@@ -15,13 +15,15 @@ from gpubond.buyer.outputs import require_places
 from gpubond.chain.market import Status
 from gpubond.cli.command import home_option, reporting, require_yes
 from gpubond.cli.failures import interrupted
-from gpubond.cli.job_words import show_and_judge, show_prepared, show_quotes, write_log
+from gpubond.cli.job_words import show_and_judge, show_prepared, show_quotes, show_software, write_log
 from gpubond.cli.output import print_json, progress
 from gpubond.errors import BadInput
 
 F = TypeVar("F", bound=Callable[..., object])
 
 _home = home_option("buyer")
+# Offers whose gateways are asked what they have.
+_ASKED = 16
 
 
 def _ending_options(command: F) -> F:
@@ -37,19 +39,30 @@ def _ending_options(command: F) -> F:
 @click.command()
 @click.option("--seconds", type=int, metavar="SECONDS", default=600, show_default=True, help="Longest run to pay for.")
 @click.option("--class", "class_name", metavar="CLASS", help="Only this resource class, for instance cpu-sim.")
+@click.option(
+    "--packages",
+    is_flag=True,
+    help="Ask the gateways of the first 16 offers that are free which Python packages jobs find there.",
+)
 @_home
 @reporting
-def quote(seconds: int, class_name: str | None, home: Path, as_json: bool) -> None:
+def quote(seconds: int, class_name: str | None, packages: bool, home: Path, as_json: bool) -> None:
     """List offers with price, gas, fee, the most that can be spent, the worst case, the record. Sends nothing.
 
     Example: gpubond job quote --seconds 60 --class cpu-sim
     """
     with Buyer.open(home, progress) as buyer:
         quotes = buyer.quote(seconds, class_name)
+        free = [item for item in quotes if item.available and item.reached_by == "gateway"][:_ASKED]
+        found = buyer.software(free) if packages else {}
         if as_json:
-            print_json([item.as_dict() for item in quotes])
+            more = {item.endpoint: said.as_dict() for item in free if (said := found.get(item.endpoint)) is not None}
+            shown = [item.as_dict() for item in quotes]
+            print_json([item | ({"software": more.get(item["endpoint"])} if packages else {}) for item in shown])
             return
         show_quotes(buyer, quotes)
+        if packages:
+            show_software(free, found)
 
 
 @click.command()

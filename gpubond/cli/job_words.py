@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from gpubond.buyer.quotes import ARBITERS, Prepared, Quote
 from gpubond.chain.money import Token
 from gpubond.cli.output import facts, moment, print_json, shortened, table
 from gpubond.errors import JobFailed
+from gpubond.jobs.packages import Software
 from gpubond.jobs.reasons import Reason
 
 
@@ -125,6 +127,16 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
     click.echo(click.wrap_text(words, 100))
     columns = ("class", "price", "at most", "gas", "fee", "overhead", "worst case", "runs", "due", "reached by")
     table((*columns, "record", "demands", "free", "offer"), rows)
+
+
+def show_software(quotes: list[Quote], found: Mapping[str, Software | None]) -> None:
+    """What jobs find at the providers of quotes, as they say themselves."""
+    click.echo("What `python` jobs find there, as the gateways say (--json has all packages):")
+    lines: list[tuple[str, object]] = []
+    for item in quotes:
+        said = found.get(item.endpoint)
+        lines.append((shortened(item.record.offer_id), "it does not say" if said is None else said.words))
+    facts(lines or [("none", "no offer that is free has a gateway")])
 
 
 def _free(item: Quote) -> str:

@@ -19,6 +19,7 @@ from gpubond.errors import BadInput
 from gpubond.jobs.container_section import ContainerSection
 from gpubond.jobs.cuda_section import SAFETENSORS, CudaSection
 from gpubond.jobs.model import Model, bad_input, each_bad_input, read_json
+from gpubond.jobs.packages import Requires
 from gpubond.jobs.paths import JobPath, find_clash
 from gpubond.jobs.urls import check_url
 
@@ -45,7 +46,7 @@ class Limits(Model):
     """What the job may use. Going beyond ends it, with a reason that says which limit.
 
     seconds: wall clock, compilation included. memory_mib: all processes together, own /tmp
-    included, compilers and drivers of the `cuda` runtime not. device_memory_mib: what a `cuda` job allocates on the
+    included, compilers and GPU drivers not. device_memory_mib: what a `cuda` job allocates on the
     device, by default as much as memory_mib; on class `cpu-sim` that is memory of the machine too.
     disk_mib: what lies in the job's directory. processes: processes and threads at one time.
     """
@@ -58,7 +59,10 @@ class Limits(Model):
 
 
 class PythonSection(Model):
-    """Run `script` (one of the inputs) by the provider's Python with NumPy, in the job's directory."""
+    """Run `script` (one of the inputs) by the provider's Python with NumPy, in the job's directory.
+
+    requires: packages that this Python must have, name -> versions as PEP 440 writes them.
+    """
 
     script: JobPath
     args: Annotated[
@@ -68,6 +72,7 @@ class PythonSection(Model):
         ],
         Field(max_length=256),
     ] = ()
+    requires: Requires | None = None
 
 
 def _only_version_1(version: int) -> int:

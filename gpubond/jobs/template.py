@@ -24,16 +24,10 @@ np.save("squares.npy", numbers**2)
 """
 
 _TORCH = """\
-# Runs at the provider, in the job's own folder: no network, inputs are read-only. PyTorch must be in the provider's
-# Python: ask before you hire.
-import sys
-
+# Runs at the provider, in the job's own folder: no network, inputs are read-only. `requires` in job.json says that the
+# provider's Python must have PyTorch; a GPU is used where one was hired.
 import numpy as np
-
-try:
-    import torch
-except ImportError as error:
-    sys.exit(f"this provider's Python has no PyTorch: {error}")
+import torch
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
 print(f"PyTorch {torch.__version__} on {device}")  # what is printed is the job's log
@@ -143,7 +137,11 @@ _TEMPLATES = {
     ),
     "torch": Template(
         {"learn.py": _TORCH, "numbers.npy": _numbers},
-        _job("python", "learn.py", "learned.npy", {"script": "learn.py"}, seconds=300, memory_mib=4096),
+        _job(
+            *("python", "learn.py", "learned.npy", {"script": "learn.py", "requires": {"torch": ">=2"}}),
+            seconds=300,
+            memory_mib=4096,
+        ),
     ),
     "cuda": Template(
         {"square.cu": _CUDA, "numbers.npy": _numbers}, _job("cuda", "square.cu", "squares.npy", _cuda_section())

@@ -38,6 +38,7 @@ from gpubond.provider.inputs import JobInputs
 from gpubond.provider.note_key import NoteKey, announced, make_note_key
 from gpubond.provider.notes import Notes
 from gpubond.provider.retention import Retention
+from gpubond.provider.software import software
 from gpubond.provider.sparing import Sparing
 from gpubond.provider.store_jobs import StoreJobs
 from gpubond.provider.stores import BuyerStores
@@ -164,6 +165,7 @@ class Daemon:
                 keep_seconds=settings.provider.retention_hours * 3600,
                 chain_now=session.contracts.now,
             )
+            logger.info("`python` jobs find %s", software().words)
             dispatcher.recover()
             server.start()
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -33,6 +33,7 @@ from gpubond.provider.cancellations import hear
 from gpubond.provider.gateway import Answer, Gateway
 from gpubond.provider.gateway_door import UNREAD, DoorKeeper
 from gpubond.provider.gateway_schema import describe_api
+from gpubond.provider.software import software
 from gpubond.provider.work import BEFORE_THE_END
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,10 @@ class Operation:
 async def _health(gateway: Gateway, request: Request) -> Response:
     health = gateway.health()
     return JSONResponse(health, status_code=200 if health["ok"] else 503)
+
+
+async def _software(gateway: Gateway, request: Request) -> Response:
+    return JSONResponse((await anyio.to_thread.run_sync(software, limiter=gateway.disk_threads)).as_dict())
 
 
 async def _schema(gateway: Gateway, request: Request) -> Response:
@@ -124,6 +129,7 @@ async def _logs(gateway: Gateway, request: Request) -> Response:
 
 ROUTES: tuple[Operation, ...] = (
     Operation("health", "GET", "/healthz", "Whether the worker is up", _health, (200, 503), signed=False),
+    Operation("software", "GET", "/v1/software", "Which Python and packages jobs find", _software, signed=False),
     Operation("schema", "GET", "/openapi.json", "This description", _schema, signed=False),
     Operation("status", "GET", "/v1/jobs/{job}", "Where the job stands, and what it waits for until when", _status),
     Operation(

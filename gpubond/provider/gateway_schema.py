@@ -52,6 +52,14 @@ _SCHEMAS: dict[str, Any] = {
             "note_key": {"type": ["string", "null"], "description": "age key for notes in a buyer's own store"},
         },
     },
+    "Software": {
+        "type": "object",
+        "required": ["python", "packages"],
+        "properties": {
+            "python": _TEXT,
+            "packages": {"type": "object", "description": "version by name", "additionalProperties": _TEXT},
+        },
+    },
     "Uploaded": {
         "type": "object",
         "required": ["sha256", "complete"],
@@ -92,6 +100,7 @@ _SCHEMAS: dict[str, Any] = {
 
 _JSON = {
     "health": "Health",
+    "software": "Software",
     "schema": "Api",
     "status": "Status",
     "upload": "Uploaded",

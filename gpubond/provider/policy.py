@@ -6,8 +6,10 @@ from __future__ import annotations
 from gpubond.chain.market import JobTerms, Tier
 from gpubond.chain.money import Token
 from gpubond.errors import BadSettings
+from gpubond.jobs.packages import unmet
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider.device_policy import refusal_here
+from gpubond.provider.software import software
 from gpubond.settings import GatewaySettings, OfferSettings, ProviderSettings
 
 
@@ -46,6 +48,10 @@ def refusal_of_spec(terms: JobTerms, spec: JobSpec, provider: ProviderSettings, 
         name = spec.container.image.partition("@")[0] + "/"
         if not any(name.startswith(allowed.rstrip("/") + "/") for allowed in provider.images):
             return f"this worker runs images of {', '.join(provider.images)} only"
+    if spec.python is not None and spec.python.requires is not None:
+        lacking = unmet(spec.python.requires, software())
+        if lacking:
+            return f"this worker's Python lacks {', '.join(lacking)}"
     return _refusal_of_limits(terms, spec, provider, gateway) or refusal_here(spec, provider.max_memory_mib)
 
 

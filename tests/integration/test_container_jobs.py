@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +18,9 @@ from gpubond.provider.executors.container_engine import find_engine
 from gpubond.settings import Home
 
 from ..worker.containers.conftest import remove_store
-from ..worker.containers.images import RegistryServer, Shelf, busybox_layer, python_layer
+from ..worker.containers.images import RegistryServer, Shelf, busybox_layer
 from .marketplace import Marketplace, wait_until
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "pi-container"
 OWNER, OPERATOR, BUYER = 1, 2, 5
 
 
@@ -69,24 +64,6 @@ def worker(market: Marketplace, provider: Path) -> Iterator[Any]:
 
 def submit(buyer: Path, job_file: Path, *options: str) -> tuple[str, ...]:
     return ("job", "submit", str(job_file), "--home", str(buyer), "--yes", *options)
-
-
-def test_the_example_is_run_fetched_and_paid(
-    market: Marketplace, worker: Any, buyer: Path, registry: RegistryServer, tmp_path: Path
-) -> None:
-    for file in EXAMPLE.iterdir():
-        if file.is_file() and file.name != "job.json":
-            shutil.copy(file, tmp_path)
-    image = registry.name(registry.shelf.image(python_layer()))
-    make = [sys.executable, str(tmp_path / "make_job.py"), image, "/usr/bin/python"]
-    subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-    view = market.ok(*submit(buyer, tmp_path / "job.json", "--fetch-to", str(tmp_path / "out"), "--release"))
-    assert view["status"] == "settled"
-    evaluate = [sys.executable, str(tmp_path / "evaluate.py"), str(tmp_path / "out")]
-    found = json.loads(subprocess.run(evaluate, check=True, capture_output=True).stdout)
-    assert found == {"digits": 1000, "correct": 1000}
-    log = market.ok("job", "logs", view["job"], "--home", str(buyer))["log"]
-    assert "unpacking the image" in log and "computed 1000 digits" in log
 
 
 def test_what_init_writes_runs(

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA examples as a buyer sends them: hired, compiled, run, fetched, verified and paid, by real processes."""
+"""CUDA jobs that are wrong, as their buyer learns it: before the hire where that is possible, else with the line."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,9 @@ import pytest
 
 from gpubond.provider import devices
 
+from .examples import example
 from .marketplace import Marketplace
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 OWNER, OPERATOR, BUYER = 1, 2, 5
 
 
@@ -38,43 +35,6 @@ def worker(market: Marketplace) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def buyer(market: Marketplace, worker: Any) -> Path:
     return market.buyer("buyer", BUYER)
-
-
-def example(name: str, folder: Path) -> Path:
-    """A copy of an example with its data; the folder."""
-    target = folder / name
-    shutil.copytree(EXAMPLES / name, target)
-    subprocess.run([sys.executable, str(target / "make_data.py")], check=True, stdout=subprocess.DEVNULL)
-    return target
-
-
-def evaluated(folder: Path, outputs: Path) -> dict[str, Any]:
-    command = [sys.executable, str(folder / "evaluate.py"), str(outputs)]
-    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return result
-
-
-@pytest.mark.parametrize(("name", "measure"), [("digits-knn", "accuracy"), ("tiled-matmul", "largest_error")])
-def test_an_example_is_run_fetched_verified_and_paid(
-    market: Marketplace, buyer: Path, tmp_path: Path, name: str, measure: str
-) -> None:
-    folder = example(name, tmp_path)
-    out = tmp_path / "out"
-    submit = ("job", "submit", str(folder / "job.json"), "--home", str(buyer), "--yes")
-    view = market.ok(*submit, "--fetch-to", str(out), "--release")
-    assert view["status"] == "settled"
-    assert view["report"]["exit_status"] == 0
-    result = evaluated(folder, out)
-    assert result["accuracy"] > 0.97 if measure == "accuracy" else result["largest_error"] < 1e-3
-    log = market.ok("job", "logs", view["job"], "--home", str(buyer))["log"]
-    assert ("device: cpu-sim" in log) == (not devices.has_gpu())
-    assert "compiling" in log
-
-    again = market.ok(*submit, "--fetch-to", str(tmp_path / "again"), "--release")
-    log = market.ok("job", "logs", again["job"], "--home", str(buyer))["log"]
-    assert "was compiled before" in log
-    for path in out.glob("*.npy"):
-        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_source_that_only_the_provider_can_refuse_tells_its_buyer_the_line(

@@ -14,6 +14,7 @@ from eth_account import Account
 from gpubond.chain.development import dev_account
 from gpubond.errors import Refused
 from gpubond.jobs.requests import sign
+from gpubond.provider.software import software
 
 from .gateway_market import Door, open_door
 from .marketplace import wait_until
@@ -31,6 +32,14 @@ def test_anyone_may_ask_whether_it_is_up(door: Door) -> None:
     assert (answer["chain_id"], answer["escrow"]) == (door.domain.chain_id, door.domain.escrow)
     # Nothing that tells strangers of jobs, buyers or the machine.
     assert not {"job", "buyer", "path", "free", "used"} & set(" ".join(answer).replace("_", " ").split())
+
+
+def test_anyone_may_ask_what_jobs_find(door: Door) -> None:
+    answer = httpx.get(f"{door.url}/v1/software").json()
+    assert answer == software().as_dict()
+    assert {"numpy", "web3"} <= set(answer["packages"])
+    # Names and versions, and no place of this machine.
+    assert "/" not in str(answer)
 
 
 @pytest.mark.parametrize("suffix", ["", "/manifest", "/logs?offset=0", "/blobs/" + "ab" * 32])

@@ -213,6 +213,7 @@ class ProcessExecutor(Workplace):
                 package_parent=str(Path(gpubond.__file__).parent.parent),
                 spec_file=str(directory / "spec.json"),
                 build_file=str(directory / BUILD),
+                gpu_sold=self._gpus.sold,
             )
         return runtimes.plan_for(
             spec,
@@ -220,6 +221,7 @@ class ProcessExecutor(Workplace):
             package_parent=PACKAGE_PARENT,
             spec_file=SPEC_FILE,
             build_file=BUILD_FILE,
+            gpu_sold=self._gpus.sold,
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gpubond.jobs.manifest import Energy
 from gpubond.jobs.reasons import Reason
-from gpubond.provider import nvml
+from gpubond.provider import devices, nvml
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.sandbox import Sandbox
 from gpubond.provider.executors.supervise import Ending
@@ -81,6 +81,7 @@ class Gpus:
 
     def __init__(self, class_name: str | None = None) -> None:
         self._class = class_name if class_name is not None and class_name.startswith("nvidia-") else None
+        self._of_cpu = class_name == devices.CPU_SIM
         self._taken: dict[str, Held] = {}
         self._faulty: set[str] = set()
         self._free = threading.Condition()
@@ -89,6 +90,11 @@ class Gpus:
     def units(self) -> list[Unit]:
         """The units that jobs may get, as the driver tells of them now."""
         return [unit for unit in machine_units() if self._class in (None, unit.class_name)]
+
+    @property
+    def sold(self) -> bool:
+        """Whether who hires this machine has hired a GPU: it has one, and the class on offer is not `cpu-sim`."""
+        return not self._of_cpu and devices.has_gpu()
 
     def start(self) -> None:
         """Begins to listen to the driver's errors, for the owner's log and for the jobs."""

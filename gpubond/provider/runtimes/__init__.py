@@ -49,19 +49,27 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def plan_for(spec: JobSpec, *, job_directory: str, package_parent: str, spec_file: str, build_file: str) -> Plan:
-    """How to run `spec` on this machine; the paths are those inside the sandbox. build_file: of a `cuda` job, made by
-    `compile_plan`."""
+def plan_for(
+    spec: JobSpec, *, job_directory: str, package_parent: str, spec_file: str, build_file: str, gpu_sold: bool
+) -> Plan:
+    """How to run `spec` on this machine; the paths are those inside the sandbox.
+
+    Args:
+        build_file: of a `cuda` job, made by `compile_plan`.
+        gpu_sold: whether who hires this machine has hired a GPU, so that a `python` job gets one.
+    """
     threads = str(cpu_count())
     environment = {f"{name}_NUM_THREADS": threads for name in ("OMP", "OPENBLAS", "MKL")}
     # Address space that is reserved but never used: thread stacks, allocator arenas, libraries.
     headroom = (1024 + 256 * cpu_count()) * _MIB
-    overhead = 1024 * _MIB if spec.runtime == "cuda" else 0
+    overhead = 1024 * _MIB if spec.runtime == "cuda" or gpu_sold else 0
     address_space = spec.limits.memory_mib * _MIB + overhead + headroom
     if spec.python is not None:
         script = f"{job_directory}/{spec.python.script}"
         # -I leaves out the environment, the user's packages and the script's directory; -u lets logs flow.
         command = [sys.executable, "-I", "-u", script, *spec.python.args]
+        if gpu_sold:
+            return Plan(command, environment, devices.device_name(), True, overhead, None)
         return Plan(command, environment, "cpu", False, overhead, address_space)
     gpu = devices.has_gpu()
     if not gpu:

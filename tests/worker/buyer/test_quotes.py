@@ -81,3 +81,25 @@ def test_providers_that_were_tried_and_prices_above_the_highest_are_left_out() -
         chosen(quotes, up, without=frozenset(item.record.offer.provider for item in quotes))
     busy = replace(quotes[1], refusal="offer fully used")
     assert chosen([quotes[0], busy, quotes[2]], up, without=tried) == "http://3"
+
+
+def test_who_lacks_what_the_job_needs_is_passed_over_and_it_is_said_if_all_do() -> None:
+    quotes = [quote(1), quote(2), quote(3), quote(4)]
+    lacking = {"http://1": "torch >=2 (it has none)", "http://3": "torch >=2 (it has 1.0)"}
+    asked: list[str] = []
+
+    def lacks(url: str) -> str:
+        asked.append(url)
+        return lacking.get(url, "")
+
+    up = {"http://1", "http://3", "http://4"}
+    assert chosen(quotes, up, lacks=lacks) == "http://4"
+    # One that does not answer is not asked what it has.
+    assert sorted(asked) == ["http://1", "http://3", "http://4"]
+    with pytest.raises(Refused) as error:
+        chosen(quotes[:3], up, lacks=lacks)
+    assert error.value.field == "python.requires"
+    assert "http://1: torch >=2 (it has none); http://3: torch >=2 (it has 1.0)" in str(error.value.value)
+    # If nobody answers, that is what is said.
+    with pytest.raises(Unreachable):
+        chosen(quotes, set(), lacks=lacks)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from gpubond.jobs.cuda_check import precheck_job
@@ -50,22 +52,26 @@ def evaluated(name: str, data: Path, outputs: Path) -> dict[str, Any]:
     return result
 
 
-def test_digits_knn_equals_numpy_bit_for_bit(bench: Bench, tmp_path: Path) -> None:
-    _, outputs = run_example(bench, "digits-knn", tmp_path)
-    data = tmp_path / "digits-knn"
+def nearest_neighbours(data: Path) -> np.ndarray[Any, Any]:
+    """What digits-knn is to predict from the data in a folder, by NumPy."""
     train, labels, test = (np.load(data / f"{name}.npy") for name in ("train_images", "train_labels", "test_images"))
     # Whole numbers far below 2**53: exact.
     a, b = test.astype(np.float64), train.astype(np.float64)
     squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
     nearest = labels[np.argsort(squared, axis=1, kind="stable")[:, :5]]
     votes = (nearest[:, :, None] == np.arange(10)).sum(axis=1)
-    expected = votes.argmax(axis=1).astype(np.int32)
+    return votes.argmax(axis=1).astype(np.int32)
+
+
+def test_digits_knn_equals_numpy_bit_for_bit(bench: Bench, tmp_path: Path) -> None:
+    _, outputs = run_example(bench, "digits-knn", tmp_path)
+    data = tmp_path / "digits-knn"
     predictions = np.load(outputs / "predictions.npy")
     assert predictions.dtype == np.int32
-    assert np.array_equal(predictions, expected)
+    assert np.array_equal(predictions, nearest_neighbours(data))
     result = evaluated("digits-knn", data, outputs)
     assert result["accuracy"] > 0.97
-    assert result["images"] == len(test) == 540
+    assert result["images"] == 540
 
 
 def test_tiled_matmul_is_one_chain_of_multiply_adds_an_element(bench: Bench, tmp_path: Path) -> None:
@@ -93,3 +99,20 @@ def test_digits_training_learns_and_shows_progress(bench: Bench, tmp_path: Path)
     result = evaluated("digits-training", tmp_path / "digits-training", outputs)
     assert result["accuracy"] > 0.9
     assert result["predictions_agree"] == 540
+
+
+def test_torch_training_learns_and_gives_the_same_state_again(bench: Bench, tmp_path: Path) -> None:
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed here: `make torch`")
+    states = []
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        attempt, outputs = run_example(bench, "torch-training", folder)
+        states.append((outputs / "state.safetensors").read_bytes())
+        lines = [line for line in log_of(attempt).splitlines() if line.startswith("epoch")]
+        losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
+        assert len(losses) == 12 and losses[0] > 1
+        assert losses[-1] < 0.2
+    result = evaluated("torch-training", tmp_path / "first" / "torch-training", tmp_path / "first" / "fetched")
+    assert result["accuracy"] > 0.95
+    assert states[0] == states[1]
