@@ -29,7 +29,7 @@ from gpubond.buyer.hiring import HireRefused, Hiring, NotWanted
 from gpubond.buyer.job_view import JobView, failed_for_nothing
 from gpubond.buyer.listing import Listed, list_all
 from gpubond.buyer.orders import OrderRecord, Submission
-from gpubond.buyer.quotes import Prepared, Quote, choose, quote_all
+from gpubond.buyer.quotes import Prepared, Quote, choose, quote_all, with_power
 from gpubond.chain.contracts import Call
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status
@@ -99,6 +99,11 @@ class Buyer(Demanding):
         obstacle = self._desk.reach.obstacle
         return [replace(item, obstacle=obstacle(item.endpoint, item.record.offer, seconds)) for item in quotes]
 
+    @staticmethod
+    def with_power(quotes: list[Quote]) -> list[Quote]:
+        """Quotes with what their providers say that their GPUs draw; see `quotes.with_power`."""
+        return with_power(quotes)
+
     def prepare(
         self,
         job_file: Path,
@@ -156,6 +161,7 @@ class Buyer(Demanding):
             text=self._contracts.token_info.text,
         )
         self._require_funds(quote.most)
+        [quote] = with_power([quote])
         recipient = self._desk.reach.recipient(quote.endpoint)
         if recipient is not None:
             notes += self._desk.reach.check(spec)
@@ -245,7 +251,9 @@ class Buyer(Demanding):
         boundary("buy:end_seen")
         for_nothing = submission.retries > 0 and failed_for_nothing(view.record)
         if for_nothing and view.record.status == Status.COMMITTED:
-            self._session.on_progress("the run failed by the machine's fault and costs nothing: taking the money back")
+            self._session.on_progress(
+                "the run failed by no fault of the job's and costs nothing: taking the money back"
+            )
             self.release(job)
         elif view.code not in _TRY_AGAIN and not for_nothing:
             ended = SubmissionCode.RUN_FAILED if view.failed else SubmissionCode.DELIVERED

@@ -45,7 +45,7 @@ def quote(seconds: int, class_name: str | None, home: Path, as_json: bool) -> No
     Example: gpubond job quote --seconds 60 --class cpu-sim
     """
     with Buyer.open(home, progress) as buyer:
-        quotes = buyer.quote(seconds, class_name)
+        quotes = buyer.with_power(buyer.quote(seconds, class_name))
         if as_json:
             print_json([item.as_dict() for item in quotes])
             return
@@ -67,7 +67,7 @@ def quote(seconds: int, class_name: str | None, home: Path, as_json: bool) -> No
     metavar="TIMES",
     default=0,
     show_default=True,
-    help="If a provider declines, does not deliver, or fails by its machine's fault and is paid nothing, take the "
+    help="If a provider declines, does not deliver, or fails by no fault of the job's and is paid nothing, take the "
     "money back and hire the next best, so many times (0 to 100) at most.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, show the price, send nothing.")

@@ -33,6 +33,7 @@ from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gas_money import GasWatch
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
+from gpubond.provider.gpus.consumption import Consumption
 from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.note_key import NoteKey, announced, make_note_key
@@ -108,6 +109,7 @@ class Daemon:
             notes = Notes(session.database, session.deployment.chain_id, escrow)
             inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher, notes)
             cancellations = Cancellations(session.database)
+            consumption = Consumption(work)
             gateway = Gateway(
                 domain=Domain(session.deployment.chain_id, escrow),
                 index=session.index,
@@ -121,6 +123,7 @@ class Daemon:
                 note_key=note_key.recipient,
                 nonces=session.home.directory / "nonces",
                 on_change=self._wake.set,
+                power=consumption.by_class,
             )
             server = GatewayServer(gateway, settings.gateway, session.home.resolve)
             dispatcher = Dispatcher(
@@ -176,7 +179,14 @@ class Daemon:
             )
             try:
                 gas = GasWatch(session.node, session.address, settings.provider.low_gas_jobs)
-                chores = (store_jobs.tick, answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
+                chores = (
+                    store_jobs.tick,
+                    answers.tick,
+                    gas.look,
+                    gateway.beat,
+                    retention.sweep_if_due,
+                    consumption.look,
+                )
                 url = settings.chain.ws_url
                 with Heads(url, self._wake.set) if url else nullcontext() as heads:
                     self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores, heads)

@@ -21,7 +21,7 @@ from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors.container_engine import find_engine
 from gpubond.settings import Home
 
-from ..worker.containers.conftest import remove_store
+from ..worker.containers.bench import remove_store
 from ..worker.containers.images import RegistryServer, Shelf, busybox_layer, python_layer
 from .marketplace import Marketplace, wait_until
 

@@ -13,7 +13,8 @@ _ROOT = Path("/sys/fs/cgroup")
 
 
 class MemoryGroup:
-    """The group of a process. `met`: its limit was met; `killed`: a process was killed for it. Both as last seen."""
+    """The group of a process. `met`: its limit was met; `killed`: the kernel killed a process of it for memory, the
+    machine's if the limit was not met. Both as last seen."""
 
     def __init__(self, process: int) -> None:
         self.met = False
@@ -25,12 +26,13 @@ class MemoryGroup:
         if self._folder is None:
             return
         # Version 2 has memory.events, version 1 the two others.
-        for name, fact in (("memory.events", "max"), ("memory.events", "oom_kill"), ("memory.oom_control", "oom_kill")):
+        for name, fact in (("memory.events", "oom_kill"), ("memory.oom_control", "oom_kill"), ("memory.events", "max")):
             with contextlib.suppress(OSError, ValueError):
                 found = dict(line.split() for line in (self._folder / name).read_text().splitlines())
                 if int(found.get(fact, 0)) > 0:
-                    self.met = True
                     self.killed = self.killed or fact == "oom_kill"
+                    self.met = self.met or fact == "max"
+        # Read last: whoever was killed for the limit met it before.
         with contextlib.suppress(OSError, ValueError):
             self.met = self.met or int((self._folder / "memory.failcnt").read_text()) > 0
 

@@ -176,6 +176,7 @@ class RegistryServer:
     """Serves a shelf as any repository. `token` is what it gives to all that ask, and then wants to see.
 
     asked: the paths of all requests, in order. failures: how many requests for blobs are answered with status 503.
+    python: the digest of the image with Python, once there is one.
     """
 
     def __init__(self, shelf: Shelf, token: str | None = None) -> None:
@@ -183,6 +184,7 @@ class RegistryServer:
         self.token = token
         self.asked: list[str] = []
         self.failures = 0
+        self.python: str | None = None
         registry = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors.registry import Allowance, FetchedImage, ImageProblem, Registry
 
 from ..bench import log_of
-from .conftest import MIB, ContainerBench
+from .bench import MIB, ContainerBench
 from .images import ARCHITECTURE, RegistryServer, Shelf, file, layer, link, members, sha256
 
 

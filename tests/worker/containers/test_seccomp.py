@@ -12,7 +12,7 @@ import pytest
 from gpubond.provider.executors.container_seccomp import REFUSED, narrower, write_narrower
 
 from ..bench import log_of
-from .conftest import MIB, ContainerBench
+from .bench import MIB, ContainerBench
 from .images import python_layer
 
 # Of x86-64; the arguments would be good enough for a user without privileges where the call is allowed.
