@@ -66,7 +66,7 @@ def gateway_note_key(url: str) -> str | None:
 
 
 def gateway_power(url: str, class_name: str) -> tuple[int, int] | None:
-    """What a gateway claims of GPUs of a class: average watts, and over how many jobs. None: nothing that makes sense."""
+    """What a gateway claims of GPUs of a class: average watts, and over how many jobs. None: nothing sensible."""
     claims = _health(url).get("power_by_class")
     for claim in claims if isinstance(claims, list) else []:
         if isinstance(claim, dict) and claim.get("class") == class_name:

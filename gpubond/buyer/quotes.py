@@ -38,8 +38,8 @@ ARBITERS = {
 
 
 class Power(NamedTuple):
-    """What a provider's GPUs of a class drew on average (watts), by its own measurement over so many of its jobs. Nobody
-    else can check it."""
+    """What a provider's GPUs of a class drew on average (watts), by its own measurement over so many of its jobs.
+    Nobody else can check it."""
 
     average_watts: int
     jobs: int

@@ -126,8 +126,8 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
     )
     if measured:
         words += (
-            " 'power' is about what a GPU of the class draws, by the provider's own measurement over so many jobs, which "
-            "nobody can check; '-' is unmeasured."
+            " 'power' is about what a GPU of the class draws, by the provider's own measurement over so many jobs, "
+            "which nobody can check; '-' is unmeasured."
         )
     click.echo(click.wrap_text(words, 100))
     columns = ("class", "price", "at most", "gas", "fee", "overhead", "worst case", "runs", "due", "reached by")

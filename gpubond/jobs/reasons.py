@@ -59,8 +59,8 @@ class Reason(StrEnum):
 
     @property
     def fault(self) -> Fault:
-        """Who is at fault: "none", "workload" (the buyer's job), "machine" (the provider's), "network" (what lies between
-        the machine and what the job names), or "unknown"."""
+        """Who is at fault: "none", "workload" (the buyer's job), "machine" (the provider's), "network" (what lies
+        between the machine and what the job names), or "unknown"."""
         return _FACTS[self].fault
 
     @property

@@ -162,20 +162,21 @@ class Images:
                     Reason.IMAGE_INVALID, "it declares volumes, which docker makes without a limit: build it without"
                 )
             self._make_room(engine, fetched.unpacked)
-            self._require_room(fetched.unpacked)
+            before = self._require_room(fetched.unpacked)
             say(f"unpacking the image: {fetched.unpacked:,} bytes")
-            self._load(engine, fetched, cancel, allowance)
+            self._load(engine, fetched, before, cancel, allowance)
         # An engine deletes images without a name along with others that share their layers.
         engine.ask("tag", fetched.config, _NAME + digest)
         return Image(fetched.config, fetched.unpacked, time.time(), fetched.settings)
 
-    def _load(self, engine: Engine, fetched: FetchedImage, cancel: threading.Event, allowance: Allowance) -> None:
-        """Hands the image to the engine, and ends that if the disk fills."""
+    def _load(
+        self, engine: Engine, fetched: FetchedImage, before: _Room, cancel: threading.Event, allowance: Allowance
+    ) -> None:
+        """Hands the image to the engine, and ends that if the disk fills. before: what was free then."""
         if engine.kind == "podman":
             command, archive = engine.command("pull", "--quiet", f"dir:{fetched.directory}"), None
         else:
             command, archive = engine.command("load"), _docker_archive(fetched)
-        before = self._room()
         with tempfile.TemporaryFile(dir=self._folder) as said:
             process = Popen(
                 command, stdin=PIPE if archive else None, stdout=said, stderr=said, env=engine.environment()
@@ -188,8 +189,11 @@ class Images:
             except BrokenPipeError:
                 process.wait()
             finally:
-                process.kill()
-                process.wait()
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+                    # What a killed podman had unpacked goes when it is asked for its images, and not before.
+                    engine.ask("image", "ls", "--quiet", check=False)
             said.seek(0)
             words = said.read().decode(errors="replace")
         filled = _filled(fetched, before) if self._room().short else None
@@ -228,9 +232,11 @@ class Images:
         info = os.statvfs(self._folder)
         return _Room(info.f_bavail * info.f_frsize, info.f_favail if info.f_files > 0 else None)
 
-    def _require_room(self, wanted: int) -> None:
-        if self._room().less(wanted, 0).short:
+    def _require_room(self, wanted: int) -> _Room:
+        room = self._room()
+        if room.less(wanted, 0).short:
             raise ImageProblem(Reason.DISK_FULL, "this machine's disk has no room for the image")
+        return room
 
     def _make_room(self, engine: Engine, wanted: int) -> None:
         """Deletes images that nobody uses, the longest unused first, until `wanted` bytes more fit into the cache."""

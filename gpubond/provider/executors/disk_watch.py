@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at the disk while a job runs, in a sandbox or a container: what the job uses, and whether the machine has room."""
+"""Looks at the disk while a job runs, in a sandbox or a container: what it uses, and whether the machine has room."""
 
 from __future__ import annotations
 

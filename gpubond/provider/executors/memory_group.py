@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from gpubond.provider.executors.cgroups import BATCH_BYTES
+
 _ROOT = Path("/sys/fs/cgroup")
 
 
@@ -25,16 +27,21 @@ class MemoryGroup:
         """Asks once more; silence, as of a group that has gone, changes nothing."""
         if self._folder is None:
             return
-        # Version 2 has memory.events, version 1 the two others.
+        # Version 2 has memory.events, version 1 the others.
         for name, fact in (("memory.events", "oom_kill"), ("memory.oom_control", "oom_kill"), ("memory.events", "max")):
             with contextlib.suppress(OSError, ValueError):
                 found = dict(line.split() for line in (self._folder / name).read_text().splitlines())
                 if int(found.get(fact, 0)) > 0:
                     self.killed = self.killed or fact == "oom_kill"
                     self.met = self.met or fact == "max"
-        # Read last: whoever was killed for the limit met it before.
+        # Read last: whoever was killed for the limit met it before. Not every kernel counts failures.
         with contextlib.suppress(OSError, ValueError):
             self.met = self.met or int((self._folder / "memory.failcnt").read_text()) > 0
+        with contextlib.suppress(OSError, ValueError):
+            highest, limit = (
+                int((self._folder / f"memory.{name}_in_bytes").read_text()) for name in ("max_usage", "limit")
+            )
+            self.met = self.met or highest >= limit - BATCH_BYTES
 
 
 def _folder_of(process: int) -> Path | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a hostile job names and brings: its image, its paths, the privileges that it asks for; for the tests and the docs."""
+"""What a hostile job names and brings: image, paths, the privileges that it asks for; for the tests and the docs."""
 
 from __future__ import annotations
 
@@ -141,7 +141,8 @@ IMAGE_ATTACKS = (
     ImageAttack("an image that is not what its digest says", "hashed by the worker", "image_invalid", _wrong_digest),
     ImageAttack("a layer bomb", "counted as it streams, before it is unpacked", "image_invalid", _bomb),
     ImageAttack("a layer that is no archive", "the engine", "image_invalid", _no_archive),
-    ImageAttack("names in a layer that lead out of it", "the engine unpacks below its root", "nothing outside", _outside),
+    ImageAttack("names in a layer that lead out of it", "the engine unpacks below its root", "nothing outside",
+                _outside),
     ImageAttack("a link in the place of /job", "the engine mounts below the image's root", "nothing outside", _links),
     ImageAttack("an image that wants root and volumes", "a fixed user; volumes are ignored",
                 "ok: the job is user 1000", _root_and_volumes),

@@ -69,6 +69,7 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         "resources", "memory of System V, which no process shows", FILTER,
         "end(call({n[shmget]}, 0, 1 << 30, 0o1600))", refused("ENOSYS"),
+        in_container=refused("EPERM"),
     ),
     Attack(
         "resources", "disk filler, one file", "limit on a file's size",
@@ -177,14 +178,17 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         "network", "sockets of a virtual machine's host (vsock)", FILTER,
         "end(attempt(lambda: socket.socket(40, socket.SOCK_STREAM)))", refused("EAFNOSUPPORT"),
+        in_container=refused("ENOSYS"),
     ),
     Attack(
         "network", "packet sockets", FILTER,
         "end(attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)))", refused("EAFNOSUPPORT"),
+        in_container=refused("ENOSYS"),
     ),
     Attack(
         "network", "netlink, other than for interfaces", FILTER,
         "end(attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)))", refused("EPROTONOSUPPORT"),
+        in_container=refused("ENOSYS"),
     ),
     # What is not its own.
     Attack(
@@ -198,7 +202,9 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     Attack(
         "reading", "the worker's environment", "cleared; other processes are not seen",
-        "end(sorted(name for name in os.environ if 'GPUBOND' in name or 'PASS' in name) or 'nothing')",
+        # Its mark, by which the worker knows a container again, is no secret.
+        "end(sorted(name for name in os.environ if name.startswith(('GPUBOND_', 'PASS')) and name != 'GPUBOND_SANDBOX')"
+        " or 'nothing')",
         refused("nothing"),
     ),
     Attack(
@@ -208,7 +214,9 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     Attack(
         "reading", "the host's accounts", "they are not there",
-        "end([attempt(lambda: open(place)) for place in ('/etc/passwd', '/etc/shadow')])", refused("ENOENT, ENOENT"),
+        "known = open('/etc/passwd').read() if os.path.exists('/etc/passwd') else ''\n"
+        "end(['the accounts' if 'daemon:' in known else 'none of them', attempt(lambda: open('/etc/shadow'))])",
+        refused("none of them, ENOENT"), container_by="a list of the image's user alone",
     ),
     Attack(
         "reading", "the root directory by way of a process", "the same root for all",
@@ -253,16 +261,22 @@ ATTACKS: tuple[Attack, ...] = (
         "end([call({n[unshare]}, 0x10000000), call({n[clone]}, 0x10000000 | 17, 0, 0, 0, 0),"
         " call({n[clone3]}, 0, 0), call({n[setns]}, 0, 0)])",
         refused("EPERM, EPERM, ENOSYS, EPERM"),
+        in_container=refused("EPERM, ENOSYS, ENOSYS, EPERM"),
+        container_by="filter of system calls",
     ),
     Attack(
         "privileges", "TIOCSTI", f"no terminal of the worker's; {FILTER}",
         "import fcntl, pty\nown, _ = pty.openpty()\n"
         "end([attempt(lambda: fcntl.ioctl(own, number, b'x')) for number in (0x5412, 0x541C, 0x5423)])",
         refused("EPERM, EPERM, EPERM"),
+        in_container=refused("EPERM, ENOTTY, EINVAL"),
+        container_by="its own terminals only; no capabilities",
     ),
     Attack(
         "privileges", "setuid", "one user inside, no new privileges",
         "end([attempt(lambda: os.setuid(0)), attempt(lambda: os.setgid(0))])", refused("EINVAL, EINVAL"),
+        in_container=refused("EPERM, EPERM"),
+        container_by="no capabilities, no new privileges",
     ),
     Attack(
         "privileges", "a set-user-id program", "no new privileges; mounts without set-user-id",
@@ -286,6 +300,7 @@ ATTACKS: tuple[Attack, ...] = (
         "privileges", "io_uring, userfaultfd, perf events", FILTER,
         "end([call({n[io_uring_setup]}, 8, 0), call({n[userfaultfd]}, 1), call({n[perf_event_open]}, 0, 0, 0, 0, 0)])",
         refused("ENOSYS, ENOSYS, EPERM"),
+        in_container=refused("EPERM, EPERM, EPERM"),
     ),
     Attack(
         "privileges", "keys of the kernel", FILTER, "end(call({n[keyctl]}, 0, -3, 1))", refused("EPERM"),
@@ -305,31 +320,37 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     Attack(
         "privileges", "end everything that it may send a signal to", "process namespace",
-        "os.kill(-1, 9)\nend('nothing happens')", refused("nothing happens"),
+        "end(attempt(lambda: os.kill(-1, 9)))", refused("ESRCH"),
         beside="print('up', flush=True)\nwhile True: time.sleep(1)",
     ),
     Attack(
         "privileges", "change settings of the kernel", "they are root's, whom the job is not",
-        "end(sorted({attempt(lambda: os.open(place, os.O_WRONLY)) for place in ('/proc/sysrq-trigger',"
-        " '/proc/sys/kernel/core_pattern', '/proc/sys/kernel/panic', '/proc/sys/vm/overcommit_memory')}))",
-        refused("EACCES"),
+        "end([attempt(lambda: os.open(place, os.O_WRONLY)) for place in"
+        " ('/proc/sys/kernel/core_pattern', '/proc/sys/vm/overcommit_memory')])",
+        refused("EACCES, EACCES"),
     ),
     Attack(
         "privileges", "write to an input", "read-only mounts",
-        "end([attempt(lambda: open('main.py', 'a')), attempt(lambda: os.unlink('main.py')),"
-        " attempt(lambda: os.rename('main.py', 'other')), attempt(lambda: os.chmod('main.py', 0o777))])",
-        refused("EROFS, EBUSY, EBUSY, EROFS"),
+        "tries = [lambda: open('main.py', 'a'), lambda: os.unlink('main.py'), lambda: os.rename('main.py', 'other'),\n"
+        "         lambda: os.chmod('main.py', 0o777), lambda: os.truncate('main.py', 0)]\n"
+        "end(', '.join(each for each in map(attempt, tries) if each == 'done') or 'every way refused')",
+        refused("every way refused"),
     ),
     Attack(
         "privileges", "write to what it shares with others", "read-only mounts",
         "end([attempt(lambda: open(place, 'w')) for place in"
         " ('/usr/bin/x', '/x', '/run/gpubond/spec.json', '/run/gpubond/lib/gpubond/__init__.py', 'main.py')])",
         refused("EROFS, EROFS, EROFS, EROFS, EROFS"),
+        in_container=refused("EROFS, EROFS, ENOENT, ENOENT, EROFS"),
+        container_by="read-only root and mounts",
     ),
     Attack(
         "privileges", "leave its control groups", "they are not there",
-        "end(sorted({attempt(lambda: os.mkdir(f'/sys/fs/cgroup{place}/x')) for place in ('', '/memory', '/pids')}))",
-        refused("ENOENT"),
+        "places = [f'/sys/fs/cgroup{each}' for each in ('', '/memory', '/pids')]\n"
+        "tries = [lambda p=p: os.mkdir(p + '/x') for p in places]\n"
+        "tries += [lambda p=p: os.write(os.open(p + '/cgroup.procs', os.O_WRONLY), b'0') for p in places]\n"
+        "end(', '.join(each for each in map(attempt, tries) if each == 'done') or 'every way refused')",
+        refused("every way refused"), container_by="they are shown read-only",
     ),
     # What it leaves behind.
     Attack(
