@@ -44,6 +44,11 @@ class Power(NamedTuple):
     average_watts: int
     jobs: int
 
+    @property
+    def jobs_text(self) -> str:
+        """For people."""
+        return f"{self.jobs:,} job{'' if self.jobs == 1 else 's'}"
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"average_watts": self.average_watts, "jobs": self.jobs, "measured_by": "the provider itself"}

@@ -135,7 +135,7 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
 
 
 def _power(item: Quote) -> str:
-    return "-" if item.power is None else f"{item.power.average_watts:,} W ({item.power.jobs:,} jobs)"
+    return "-" if item.power is None else f"{item.power.average_watts:,} W ({item.power.jobs_text})"
 
 
 def _free(item: Quote) -> str:
@@ -172,8 +172,8 @@ def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
         ("trust tier", "BASIC: non-delivery costs the provider its collateral; the content is your risk"),
     ]
     if quote.power is not None:
-        watts, jobs = quote.power
-        rows.append(("power", f"about {watts:,} W by the provider's own measurement over {jobs:,} jobs"))
+        words = f"about {quote.power.average_watts:,} W by the provider's own measurement over {quote.power.jobs_text}"
+        rows.append(("power", words))
     if retry and prepared.max_price is not None:
         rows.append(
             (
