@@ -71,7 +71,7 @@ def script_of(script: str) -> str:
 
 
 def outcome_of(bench: Bench | ContainerBench, attack: Attack) -> str:
-    """Run it; after a bad end a harmless job as well, which must work as ever."""
+    """Run it, then a harmless job, which must work as ever; in containers, which take longer, after a bad end only."""
     limits = dict(attack.limits)
     if isinstance(bench, ContainerBench) and "seconds" in limits:
         limits["seconds"] += CONTAINER_SECONDS
@@ -84,8 +84,9 @@ def outcome_of(bench: Bench | ContainerBench, attack: Attack) -> str:
     assert attempt.log_path.stat().st_size < 70_000
     if outcome not in expected_outcome(attack):
         sys.stderr.write(log_of(attempt)[-2000:])
-    after = bench.python("open('out.txt', 'w').write('alive')")
-    assert after.reason is Reason.OK, log_of(after)
+    if attempt.reason is not Reason.OK or isinstance(bench, Bench):
+        after = bench.python("open('out.txt', 'w').write('alive')")
+        assert after.reason is Reason.OK, log_of(after)
     return outcome
 
 
@@ -141,9 +142,10 @@ def page(rows: Iterable[tuple[Attack, Outcome]], images: Iterable[tuple[ImageAtt
     found["asking"] = [image_row(attack, outcome) for attack, outcome in images]
     parts = [
         "# Attacks on the sandbox\n\n"
-        "Each is a job that tries, once in the real bubblewrap sandbox and once in a real container (podman), and is\n"
-        "followed by a harmless job in the same place that must work as ever. `ok` is a job that went on and was\n"
-        "refused what it asked; the other ends are [reason codes](reason-codes.md), which the buyer sees. Written by\n"
+        "Each is a job that tries, once in the real bubblewrap sandbox and once in a real container (podman as root),\n"
+        "and is followed by a harmless job in the same place that must work as ever (in containers after a bad end).\n"
+        "`ok` is a job that went on and was refused what it asked, and whose outputs the worker took; the other ends\n"
+        "are [reason codes](reason-codes.md), which the buyer sees. `core dumps` names the limit in force. Written by\n"
         "`python -m tests.worker.executors.attacks`; tests run all of them and compare. What no sandbox hides is in\n"
         "the [threat model](threat-model.md#the-sandbox).\n"
     ]
