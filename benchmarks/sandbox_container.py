@@ -33,7 +33,7 @@ from gpubond.provider.executors.container_engine import Engine  # noqa: E402
 from gpubond.provider.executors.container_run import Container, ContainerRun  # noqa: E402
 from gpubond.provider.executors.log import JobLog  # noqa: E402
 from gpubond.provider.executors.supervise import Bounds  # noqa: E402
-from tests.worker.containers.conftest import remove_store  # noqa: E402
+from tests.worker.containers.bench import remove_store  # noqa: E402
 from tests.worker.containers.images import RegistryServer, Shelf, busybox_layer, python_layer  # noqa: E402
 
 _MIB = 1 << 20

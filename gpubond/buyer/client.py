@@ -29,7 +29,7 @@ from gpubond.buyer.hiring import HireRefused, Hiring, NotWanted
 from gpubond.buyer.job_view import JobView, failed_for_nothing
 from gpubond.buyer.listing import Listed, list_all
 from gpubond.buyer.orders import OrderRecord, Submission
-from gpubond.buyer.quotes import Prepared, Quote, choose, quote_all
+from gpubond.buyer.quotes import Prepared, Quote, choose, quote_all, with_power
 from gpubond.chain.contracts import Call
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status
@@ -104,6 +104,11 @@ class Buyer(Demanding):
         """Which Python and packages jobs find at the providers of these quotes, by endpoint; see `Reach.software`."""
         return self._desk.reach.software([item.endpoint for item in quotes])
 
+    @staticmethod
+    def with_power(quotes: list[Quote]) -> list[Quote]:
+        """Quotes with what their providers say that their GPUs draw; see `quotes.with_power`."""
+        return with_power(quotes)
+
     def prepare(
         self,
         job_file: Path,
@@ -164,6 +169,7 @@ class Buyer(Demanding):
         )
         self._require_funds(quote.most)
         notes += self._desk.reach.said(spec, quote.endpoint)
+        [quote] = with_power([quote])
         recipient = self._desk.reach.recipient(quote.endpoint)
         if recipient is not None:
             notes += self._desk.reach.check(spec)
@@ -253,7 +259,9 @@ class Buyer(Demanding):
         boundary("buy:end_seen")
         for_nothing = submission.retries > 0 and failed_for_nothing(view.record)
         if for_nothing and view.record.status == Status.COMMITTED:
-            self._session.on_progress("the run failed by the machine's fault and costs nothing: taking the money back")
+            self._session.on_progress(
+                "the run failed by no fault of the job's and costs nothing: taking the money back"
+            )
             self.release(job)
         elif view.code not in _TRY_AGAIN and not for_nothing:
             ended = SubmissionCode.RUN_FAILED if view.failed else SubmissionCode.DELIVERED

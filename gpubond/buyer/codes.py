@@ -136,7 +136,7 @@ _SUBMISSIONS: dict[SubmissionCode, tuple[str, str]] = {
     SubmissionCode.DELIVERED: ("a good run was committed", "`gpubond job fetch`, then `gpubond job release`."),
     SubmissionCode.RUN_FAILED: (
         "a failed run was committed, and no other provider is hired: the job's own fault, or `--retry` was not given",
-        "`gpubond job logs` says why; by the machine's fault, submit it again with `--retry`.",
+        "`gpubond job logs` says why; by no fault of its own, submit it again with `--retry`.",
     ),
     SubmissionCode.HIRE_REFUSED: (
         "the contract refused the hire; nothing was spent",

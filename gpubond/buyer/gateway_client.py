@@ -34,6 +34,8 @@ MAX_LOG_BYTES = 64 << 20
 HEALTH_PATIENCE = 10.0
 MAX_HEALTH_BYTES = 16 << 10
 MAX_SOFTWARE_BYTES = 512 << 10
+# Of a claim that is shown: a figure beyond is none.
+MAX_WATTS, MAX_JOBS = 1_000_000, 10**9
 # Seconds by which a gateway's clock may differ for requests to be dated by it.
 MAX_CLOCK_DIFFERENCE = 86_400
 # Requests open at once; the gateway serves 16 of one buyer.
@@ -61,14 +63,30 @@ def gateway_answers(url: str) -> bool:
 
 def gateway_note_key(url: str) -> str | None:
     """The key that a gateway names for notes through a buyer's own store; None if it names none, or does not answer."""
-    health = _public(url, "/healthz", MAX_HEALTH_BYTES)
-    key = health.get("note_key") if isinstance(health, dict) else None
+    key = _health(url).get("note_key")
     return key if isinstance(key, str) else None
 
 
 def gateway_software(url: str) -> Software | None:
     """Which Python and packages jobs find at a provider, as its gateway says; None if it does not say."""
     return Software.parse(_public(url, "/v1/software", MAX_SOFTWARE_BYTES))
+
+
+def gateway_power(url: str, class_name: str) -> tuple[int, int] | None:
+    """What a gateway claims of GPUs of a class: average watts, and over how many jobs. None: nothing sensible."""
+    claims = _health(url).get("power_by_class")
+    for claim in claims if isinstance(claims, list) else []:
+        if isinstance(claim, dict) and claim.get("class") == class_name:
+            watts, jobs = claim.get("average_watts"), claim.get("jobs")
+            if type(watts) is int and type(jobs) is int and 0 <= watts <= MAX_WATTS and 0 < jobs <= MAX_JOBS:
+                return watts, jobs
+    return None
+
+
+def _health(url: str) -> dict[str, Any]:
+    """What a gateway says of itself; nothing if it does not answer as one."""
+    health = _public(url, "/healthz", MAX_HEALTH_BYTES)
+    return health if isinstance(health, dict) else {}
 
 
 def _public(url: str, path: str, most: int) -> Any:

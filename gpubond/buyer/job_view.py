@@ -165,14 +165,14 @@ def code_of(record: JobRecord, now: int) -> JobCode:
 
 
 def failed_for_nothing(record: JobRecord) -> bool:
-    """Whether a run failed by the machine's fault and nothing is paid for it, so that another may be hired.
+    """Whether a run failed by no fault of the job's and nothing is paid for it, so that another may be hired.
 
     By the chain alone. A program may end with such an exit status itself, but then its seconds are asked for.
     """
     if record.report is None or record.commitment is None or record.commitment.pay:
         return False
-    machine = Reason.of_exit_status(record.report["exit_status"]).fault == "machine"
-    return machine and record.status in (Status.COMMITTED, Status.SETTLED)
+    no_result = Reason.of_exit_status(record.report["exit_status"]).is_no_result
+    return no_result and record.status in (Status.COMMITTED, Status.SETTLED)
 
 
 def _waits(

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gpubond.buyer.gateway_client import gateway_power
 from gpubond.buyer.reach import PROBES
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.demands import arbiter_kind
@@ -34,13 +35,31 @@ ARBITERS = {
 }
 
 
+class Power(NamedTuple):
+    """What a provider's GPUs of a class drew on average (watts), by its own measurement over so many of its jobs.
+    Nobody else can check it."""
+
+    average_watts: int
+    jobs: int
+
+    @property
+    def jobs_text(self) -> str:
+        """For people."""
+        return f"{self.jobs:,} job{'' if self.jobs == 1 else 's'}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"average_watts": self.average_watts, "jobs": self.jobs, "measured_by": "the provider itself"}
+
+
 @dataclass(frozen=True)
 class Quote:
     """One offer for a job of so many seconds. Amounts in base units, gas in wei.
 
     `fee` is what the protocol takes out of the provider's pay at most; the buyer pays it as part of `most`.
     `gas_tokens` is the gas in base units of the token, None where the settings give no price of the coin. `obstacle` is
-    why this buyer cannot come to the provider.
+    why this buyer cannot come to the provider. `power` is what the provider claims, None if it was not asked or
+    measured nothing.
     """
 
     record: OfferRecord
@@ -57,6 +76,7 @@ class Quote:
     jobs_expired: int
     arbiter_kind: str
     obstacle: str = ""
+    power: Power | None = None
 
     @property
     def reached_by(self) -> str:
@@ -131,6 +151,7 @@ class Quote:
             "arbiter_meaning": ARBITERS[self.arbiter_kind],
             "available": self.available,
             "refusal": self.refusal or None,
+            "power": None if self.power is None else self.power.as_dict(),
             "record": {
                 "settled": self.jobs_settled,
                 "declined": self.jobs_declined,
@@ -344,6 +365,26 @@ def choose(
         value=", ".join(quote.endpoint for quote in affordable[:3]),
         remedy=f"nothing was spent: try again later{dearer}",
     )
+
+
+def with_power(quotes: list[Quote]) -> list[Quote]:
+    """The quotes with what providers say of their GPUs' power: the first PROBES gateways are asked, all at once."""
+    asked = list(
+        dict.fromkeys(
+            (quote.endpoint, quote.record.offer.class_name)
+            for quote in quotes
+            if quote.available and quote.reached_by == "gateway"
+        )
+    )[:PROBES]
+    if not asked:
+        return quotes
+    with ThreadPoolExecutor(PROBES) as pool:
+        found = dict(zip(asked, pool.map(lambda each: gateway_power(*each), asked), strict=True))
+    claims = [found.get((quote.endpoint, quote.record.offer.class_name)) for quote in quotes]
+    return [
+        quote if claim is None else replace(quote, power=Power(*claim))
+        for quote, claim in zip(quotes, claims, strict=True)
+    ]
 
 
 def _reason(quote: Quote) -> str:

@@ -52,7 +52,7 @@ def quote(seconds: int, class_name: str | None, packages: bool, home: Path, as_j
     Example: gpubond job quote --seconds 60 --class cpu-sim
     """
     with Buyer.open(home, progress) as buyer:
-        quotes = buyer.quote(seconds, class_name)
+        quotes = buyer.with_power(buyer.quote(seconds, class_name))
         free = [item for item in quotes if item.available and item.reached_by == "gateway"][:_ASKED]
         found = buyer.software(free) if packages else {}
         if as_json:
@@ -80,7 +80,7 @@ def quote(seconds: int, class_name: str | None, packages: bool, home: Path, as_j
     metavar="TIMES",
     default=0,
     show_default=True,
-    help="If a provider declines, does not deliver, or fails by its machine's fault and is paid nothing, take the "
+    help="If a provider declines, does not deliver, or fails by no fault of the job's and is paid nothing, take the "
     "money back and hire the next best, so many times (0 to 100) at most.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, show the price, send nothing.")

@@ -93,6 +93,7 @@ def gas_text(token: Token, quote: Quote) -> str:
 def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
     """The table of offers."""
     token = buyer.session.contracts.token_info
+    measured = any(item.power is not None for item in quotes)
     rows = [
         (
             item.record.offer.class_name,
@@ -109,6 +110,7 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
             {"none": "no", "demands": "yes", "unknown": "unknown arbiter"}[item.arbiter_kind],
             _free(item),
             shortened(item.record.offer_id),
+            *([_power(item)] if measured else []),
         )
         for item in quotes
     ]
@@ -124,9 +126,18 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
         "'demands' says whether a result that is withheld can be demanded on chain; an unknown arbiter, which the "
         "provider chose, can hold your refund up until the dispute times out."
     )
+    if measured:
+        words += (
+            " 'power' is about what a GPU of the class draws, by the provider's own measurement over so many jobs, "
+            "which nobody can check; '-' is unmeasured."
+        )
     click.echo(click.wrap_text(words, 100))
     columns = ("class", "price", "at most", "gas", "fee", "overhead", "worst case", "runs", "due", "reached by")
-    table((*columns, "record", "demands", "free", "offer"), rows)
+    table((*columns, "record", "demands", "free", "offer", *(["power"] if measured else [])), rows)
+
+
+def _power(item: Quote) -> str:
+    return "-" if item.power is None else f"{item.power.average_watts:,} W ({item.power.jobs_text})"
 
 
 def show_software(quotes: list[Quote], found: Mapping[str, Software | None]) -> None:
@@ -172,6 +183,9 @@ def show_prepared(buyer: Buyer, prepared: Prepared, retry: int) -> None:
         ("arbiter", ARBITERS[quote.arbiter_kind]),
         ("trust tier", "BASIC: non-delivery costs the provider its collateral; the content is your risk"),
     ]
+    if quote.power is not None:
+        words = f"about {quote.power.average_watts:,} W by the provider's own measurement over {quote.power.jobs_text}"
+        rows.append(("power", words))
     if retry and prepared.max_price is not None:
         rows.append(
             (

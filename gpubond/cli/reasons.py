@@ -53,7 +53,9 @@ _GROUPS = {
         "How a run ends",
         "In the manifest, under the root on chain, and in the provider's status. `workload` is the job's own fault, "
         "which pays the provider the failure cap at most; `machine` is the provider's, and alone shows in its record: "
-        "it is tried again, then declined. `unknown` counts as a failed run and for nobody's record.",
+        "it is tried again, then declined. `network` lies between the machine and what the job names: it is tried "
+        "again, then a failed run is committed that costs nothing. `unknown` counts as a failed run and for nobody's "
+        "record.",
         "exit status on chain, fault",
     ),
     "worker": (

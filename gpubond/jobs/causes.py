@@ -34,6 +34,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause("a single file grew beyond limits.disk_mib", Reason.DISK_LIMIT, signal.SIGXFSZ),
     Cause("the filter of system calls ended it", Reason.FORBIDDEN_CALL, signal.SIGSYS),
     Cause("it failed while the disk had less room than it might still use", Reason.DISK_FULL),
+    Cause("the disk had no room for the image, or filled up while it was unpacked", Reason.DISK_FULL),
     Cause("more output than the log keeps", Reason.LOG_LIMIT),
     Cause("a `cuda` job's program says so", Reason.COMPILE_ERROR),
     Cause("a `cuda` job's program says so, or the shim died of a signal", Reason.LAUNCH_ERROR),
@@ -41,8 +42,11 @@ CAUSES: tuple[Cause, ...] = (
     Cause("an output is a link, device, pipe, directory, hard link, or too large", Reason.OUTPUT_INVALID),
     Cause("an input has another size, type or shape than stated", Reason.INPUT_INVALID),
     Cause("the image does not exist, is another than its digest says, is too large, or too slow", Reason.IMAGE_INVALID),
+    Cause(
+        "the disk filled up while the image was unpacked, whose files may have done that alone", Reason.IMAGE_INVALID
+    ),
     Cause("the image's registry does not answer", Reason.IMAGE_UNREACHABLE),
-    Cause("bubblewrap could not set up, died, or did not end", Reason.SANDBOX_FAILURE),
+    Cause("sandbox or container could not be set up, died, or did not end", Reason.SANDBOX_FAILURE),
     Cause("the runtime's own program could not start, or failed", Reason.INTERNAL),
     Cause("an Xid that is the GPU's or its driver's fault (below)", Reason.GPU_FAULT),
     Cause("the worker is told to end", Reason.CANCELLED),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why an attempt at a job ended: one code each, whose fault it is, and what to do.
 
-Only a fault of the machine lets a worker retry or decline, which is what a provider's record on chain shows. All else
-is a result: it is committed like any other, with an exit code that is not zero.
+A fault of the machine or the network is no result: the run is tried again. Only a fault of the machine is declined in
+the end, which is what a provider's record on chain shows; after one of the network a failed run is committed that costs
+nothing. All else is a result: it is committed like any other, with an exit code that is not zero.
 """
 
 from __future__ import annotations
@@ -58,13 +59,19 @@ class Reason(StrEnum):
 
     @property
     def fault(self) -> Fault:
-        """Who is at fault: "none", "workload" (the buyer's job), "machine" (the provider's), or "unknown"."""
+        """Who is at fault: "none", "workload" (the buyer's job), "machine" (the provider's), "network" (what lies
+        between the machine and what the job names), or "unknown"."""
         return _FACTS[self].fault
 
     @property
     def on_record(self) -> bool:
         """Whether it may show in a provider's record: as a decline or, if that is too late, an expiry."""
         return self.fault == "machine"
+
+    @property
+    def is_no_result(self) -> bool:
+        """Whether the run says nothing about the job, so that it is tried again and costs its buyer nothing."""
+        return self.fault in ("machine", "network")
 
     @property
     def exit_code(self) -> int:
@@ -166,9 +173,9 @@ _FACTS: dict[Reason, _Facts] = {
     ),
     Reason.IMAGE_UNREACHABLE: _Facts(
         110,
-        "machine",
+        "network",
         "The registry of the container's image could not be reached.",
-        "It is tried again; see that the worker's machine reaches the registry.",
+        "See that the registry answers; `gpubond job submit --retry` hires another provider, who may reach it.",
     ),
     Reason.LOG_LIMIT: _Facts(
         0, "workload", "The log was longer than what is kept, and was cut.", "Print less; no failure."
@@ -176,13 +183,13 @@ _FACTS: dict[Reason, _Facts] = {
     Reason.DISK_FULL: _Facts(
         116,
         "machine",
-        "The machine's disk was full, while the job was below its own limit.",
-        "Free disk space, or lower provider.max_disk_mib and storage; the job is tried again or given back.",
+        "The machine's disk was full, while the job was below its own limit or its image was fetched.",
+        "Free disk space, or lower provider.max_disk_mib, storage and images; the job is tried again or given back.",
     ),
     Reason.SANDBOX_FAILURE: _Facts(
         125,
         "machine",
-        "The sandbox could not be set up, or died.",
+        "The sandbox or container could not be set up, or died.",
         "Run the provider's checks; see the worker's log.",
     ),
     Reason.INTERNAL: _Facts(

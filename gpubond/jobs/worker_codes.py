@@ -63,7 +63,7 @@ _WORDS: dict[WorkerCode, tuple[str, str]] = {
         "`gpubond job expire` refunds and compensates you.",
     ),
     WorkerCode.WORKER_RESTARTED: ("The worker restarted during the run, which begins anew.", "None needed."),
-    WorkerCode.RETRY: ("The run failed by the provider's fault and is tried again.", "None needed."),
+    WorkerCode.RETRY: ("The run failed by no fault of the job's and is tried again.", "None needed."),
     WorkerCode.REORG: ("The chain took the commitment back; it is sent again.", "None needed."),
     WorkerCode.HIRE_REORGED: (
         "The chain took the hire back, and it has not returned.",
@@ -95,7 +95,7 @@ _FAULTS: dict[WorkerCode, Fault] = {
     WorkerCode.INPUTS_LOST: "machine",
     WorkerCode.DEADLINE_PASSED: "machine",
     WorkerCode.WORKER_RESTARTED: "machine",
-    WorkerCode.RETRY: "machine",
+    WorkerCode.RETRY: "unknown",
     WorkerCode.REORG: "network",
     WorkerCode.HIRE_REORGED: "network",
     WorkerCode.COMMITTED_BEFORE: "none",

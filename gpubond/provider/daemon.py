@@ -33,6 +33,7 @@ from gpubond.provider.fetch import UrlFetcher
 from gpubond.provider.gas_money import GasWatch
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
+from gpubond.provider.gpus.consumption import Consumption
 from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.note_key import NoteKey, announced, make_note_key
@@ -109,6 +110,7 @@ class Daemon:
             notes = Notes(session.database, session.deployment.chain_id, escrow)
             inputs = JobInputs(stores, settings.gateway.max_blob_mib << 20, fetcher, notes)
             cancellations = Cancellations(session.database)
+            consumption = Consumption(work)
             gateway = Gateway(
                 domain=Domain(session.deployment.chain_id, escrow),
                 index=session.index,
@@ -122,6 +124,7 @@ class Daemon:
                 note_key=note_key.recipient,
                 nonces=session.home.directory / "nonces",
                 on_change=self._wake.set,
+                power=consumption.by_class,
             )
             server = GatewayServer(gateway, settings.gateway, session.home.resolve)
             dispatcher = Dispatcher(
@@ -168,8 +171,7 @@ class Daemon:
             logger.info("`python` jobs find %s", software().words)
             dispatcher.recover()
             server.start()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._on_signal)
+            self._take_signals()
             logger.info(
                 "worker of %s is up: operator %s, gateway %s",
                 settings.provider.address,
@@ -177,8 +179,14 @@ class Daemon:
                 settings.gateway.url if settings.gateway.listen else f"none: reached by {note_key.recipient}",
             )
             try:
-                gas = GasWatch(session.node, session.address, settings.provider.low_gas_jobs)
-                chores = (store_jobs.tick, answers.tick, gas.look, gateway.beat, retention.sweep_if_due)
+                chores = (
+                    store_jobs.tick,
+                    answers.tick,
+                    GasWatch(session.node, session.address, settings.provider.low_gas_jobs).look,
+                    gateway.beat,
+                    retention.sweep_if_due,
+                    consumption.look,
+                )
                 url = settings.chain.ws_url
                 with Heads(url, self._wake.set) if url else nullcontext() as heads:
                     self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores, heads)
@@ -301,6 +309,10 @@ class Daemon:
                 logger.warning("%s; the worker waits for it", error.message)
                 self._stop.wait(pause)
                 pause = min(MAX_PAUSE, pause * 2)
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name

@@ -34,7 +34,7 @@ from gpubond.store.boundaries import boundary
 
 logger = logging.getLogger(__name__)
 
-# Attempts at a job whose run failed by this machine's fault.
+# Attempts at a job whose run failed by the fault of this machine or the network.
 MAX_ATTEMPTS = 3
 # Starts of one job, with those that ended with the worker: a job that kills the worker must not do so for ever.
 MAX_STARTS = 6
@@ -405,7 +405,7 @@ class Dispatcher:
         if work.attempts < MAX_ATTEMPTS:
             self._work.move(work.job, WorkState.READY, reason="retry")
             return
-        self._giving_back.decline(work, record, work.reason or Reason.INTERNAL, work.detail or "this machine failed")
+        self._giving_back.after_runs(work, record, work.reason or Reason.INTERNAL, work.detail or "this machine failed")
 
     def _follow_commit(self, work: Work, record: JobRecord) -> None:
         if record.status in (Status.COMMITTED, Status.DISPUTED):

@@ -79,6 +79,7 @@ class Gateway:
         now: the chain's time, Unix seconds.
         note_key: the age key to which buyers may seal notes, who rather use a store of their own.
         nonces: folder in which used nonces are remembered (None: until the process ends).
+        power: what jobs drew here by this provider's own measurement, see `Consumption.by_class`.
         on_change: called when a buyer has brought something that the worker can act on; it must return at once.
     """
 
@@ -97,6 +98,7 @@ class Gateway:
         note_key: str | None = None,
         nonces: Path | None = None,
         on_change: Callable[[], None] = lambda: None,
+        power: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
         self.work = work
         self.stores = stores
@@ -107,6 +109,7 @@ class Gateway:
         self.now = now
         self.on_change = on_change
         self._note_key = note_key
+        self._power = power
         self.metrics = GatewayMetrics()
         self.door = Door(
             settings.max_connections, settings.max_connections_per_address, settings.trusted_proxies, self.metrics
@@ -129,6 +132,7 @@ class Gateway:
     def health(self) -> dict[str, Any]:
         """What anyone may know: whether to hire here and how to talk to it, nothing of jobs or buyers."""
         stalled = self._age() > STALLED_SECONDS
+        power = self._power()
         return {
             "ok": not stalled,
             "version": __version__,
@@ -140,6 +144,7 @@ class Gateway:
             "max_blob_bytes": self.settings.max_blob_mib << 20,
             "part_bytes": PART_BYTES,
             "note_key": self._note_key,
+            **({"power_by_class": power} if power else {}),
         }
 
     async def authorize(self, request: Request) -> JobRecord:

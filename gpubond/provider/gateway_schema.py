@@ -50,6 +50,16 @@ _SCHEMAS: dict[str, Any] = {
             "max_blob_bytes": _WHOLE,
             "part_bytes": _WHOLE,
             "note_key": {"type": ["string", "null"], "description": "age key for notes in a buyer's own store"},
+            "power_by_class": {
+                "type": "array",
+                "description": "what this provider's GPUs drew by its own measurement (NVML) of jobs that it finished; "
+                "absent where nothing was measured",
+                "items": {
+                    "type": "object",
+                    "required": ["class", "average_watts", "jobs"],
+                    "properties": {"class": _TEXT, "average_watts": _WHOLE, "jobs": _WHOLE},
+                },
+            },
         },
     },
     "Software": {

@@ -37,6 +37,15 @@ class GivingBack:
         self._work.move(work.job, WorkState.DECLINING, reason=reason, detail=detail)
         self._sending.queue("decline", record)
 
+    def after_runs(self, work: Work, record: JobRecord, reason: str, detail: str) -> None:
+        """Gives a job back of which no run came to a result: declines it if this machine is why; else that would be on
+        its record by no fault of its own, and a failed run is committed that costs nothing."""
+        blameless = next((item for item in Reason if item == reason and not item.on_record), None)
+        if blameless is None:
+            self.decline(work, record, reason, detail)
+        else:
+            self._give_up(work, record, reason, f"no fault of this machine's to decline for: {detail}")
+
     def follow(self, work: Work, record: JobRecord) -> None:
         """What became of a decline."""
         entry = self._sender.entry(f"decline:{work.job}")
@@ -60,6 +69,6 @@ class GivingBack:
         # buyer nothing.
         logger.error("job %s: %s: %s; committing a failed run of no seconds", work.job, reason, why)
         # The exit status is all that the chain shows of a reason.
-        shown = next((item for item in Reason if item == reason and item.fault == "machine"), Reason.INTERNAL)
+        shown = next((item for item in Reason if item == reason and item.is_no_result), Reason.INTERNAL)
         result = failed_result(work.job, self._stores.of(record.terms.buyer), shown)
         self._work.move(work.job, WorkState.EXECUTED, reason=reason, result=result)

@@ -21,7 +21,7 @@ from gpubond.store.boundaries import boundary
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that ended, and what was kept of it; no result if this machine failed."""
+    """A run that ended, and what was kept of it; no result if this machine or the network failed."""
 
     attempt: Attempt
     result: dict[str, Any] | None
@@ -93,7 +93,7 @@ class Runs:
             boundary("run:before_start")
             attempt = self._executor.run(job, spec, blobs, cancel=cancel)
             boundary("run:ended")
-            usable = attempt.reason.fault != "machine" and attempt.reason != Reason.CANCELLED
+            usable = not attempt.reason.is_no_result and attempt.reason != Reason.CANCELLED
             outcome = Finished(attempt, _keep(job, attempt, blobs) if usable else None)
             boundary("run:kept")
         except BaseException as error:  # the step that collects it decides what follows
@@ -134,6 +134,7 @@ def _keep(job: str, attempt: Attempt, blobs: BlobStore) -> dict[str, Any]:
     manifest = hashlib.sha256(commitment.manifest).hexdigest()
     # Less than a MiB, and beyond the quota: a buyer who fills it must not keep us from committing.
     blobs.put([commitment.manifest], manifest, len(commitment.manifest), beyond_quota=True)
+    energy = {} if attempt.energy is None else attempt.energy.model_dump() | {"class": attempt.gpu_class}
     return {
         "root": "0x" + commitment.root.hex(),
         "manifest": manifest,
@@ -143,4 +144,5 @@ def _keep(job: str, attempt: Attempt, blobs: BlobStore) -> dict[str, Any]:
         "device": attempt.device,
         "bundle_size": commitment.bundle_size,
         "chunk_count": commitment.chunk_count,
+        **({"energy": energy} if energy else {}),
     }

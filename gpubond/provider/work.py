@@ -199,6 +199,19 @@ class WorkLog:
         rows = self._database.connection.execute("SELECT * FROM work ORDER BY updated DESC LIMIT ?", (limit,))
         return [_work(row) for row in rows.fetchall()]
 
+    def drawn(self, limit: int) -> list[tuple[str, int, int]]:
+        """Class of the GPU, average watts and seconds of the good runs that were delivered last and measured."""
+        rows = self._database.connection.execute(
+            """
+            SELECT json_extract(result, '$.energy.class') AS class, json_extract(result, '$.seconds') AS seconds,
+                json_extract(result, '$.energy.average_watts') AS watts
+            FROM work WHERE state IN (?, ?, ?) AND class IS NOT NULL AND json_extract(result, '$.exit_code') = 0
+            ORDER BY updated DESC LIMIT ?
+            """,
+            (WorkState.COMMITTED, WorkState.SETTLING, WorkState.SETTLED, limit),
+        )
+        return [(row["class"], int(row["watts"]), int(row["seconds"])) for row in rows.fetchall()]
+
     def counts(self) -> dict[str, float]:
         """How many jobs are in each state."""
         rows = self._database.connection.execute("SELECT state, count(*) AS n FROM work GROUP BY state")

@@ -17,7 +17,7 @@ from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors.container_engine import find_engine
 from gpubond.settings import Home
 
-from ..worker.containers.conftest import remove_store
+from ..worker.containers.bench import remove_store
 from ..worker.containers.images import RegistryServer, Shelf, busybox_layer
 from .marketplace import Marketplace, wait_until
 
@@ -87,6 +87,38 @@ def test_an_image_that_does_not_exist_is_the_jobs_own_fault(
     assert ran.document["report"]["exit_status"] == Reason.IMAGE_INVALID.exit_code
     log = market.ok("job", "logs", ran.document["job"], "--home", str(buyer))["log"]
     assert "image_invalid: " in log and "HTTP status 404" in log
+
+
+def test_a_registry_that_does_not_answer_is_on_nobodys_record(
+    market: Marketplace, worker: Any, provider: Path, buyer: Path, registry: RegistryServer, tmp_path: Path
+) -> None:
+    """The registry is one that the buyer named, on a network that is the provider's: it is tried again, and then all
+    money comes back, while the provider has declined nothing."""
+    market.ok("job", "init", str(tmp_path), "--runtime", "container", "--image", registry.name("1" * 64))
+    quote = ("job", "quote", "--seconds", "60", "--home", str(buyer))
+    declined = market.ok(*quote)[0]["record"]["declined"]
+    registry.down = True
+    try:
+        ran = market.run(*submit(buyer, tmp_path / "job.json"))
+    finally:
+        registry.down = False
+    assert (ran.code, ran.document["reason"]) == (7, "image_unreachable"), ran
+    assert ran.document["report"] == {
+        "exit_status": Reason.IMAGE_UNREACHABLE.exit_code,
+        "seconds_used": 0,
+        "tasks_done": 0,
+    }
+    job = ran.document["job"]
+    # The run is given up by its worker, not by chance: it was tried as often as after a fault of the machine.
+    status = next(
+        item for item in market.ok("provider", "status", "--home", str(provider))["jobs"] if item["job"] == job
+    )
+    assert (status["attempts"], status["reason"]) == (3, "image_unreachable")
+    market.run("job", "release", job, "--home", str(buyer))
+    with Buyer.open(buyer) as client:
+        record = client.record(job)
+    assert record.outcome == {"to_provider": 0, "fee": 0, "refund": record.terms.escrowed}
+    assert market.ok(*quote)[0]["record"]["declined"] == declined
 
 
 def test_a_worker_killed_in_the_middle_of_a_container_goes_on_after_its_restart(

@@ -18,7 +18,7 @@ from gpubond.errors import MissingTool
 from gpubond.provider import devices
 from gpubond.provider.executors.container_engine import Engine, find_engine
 
-from ..worker.containers.conftest import remove_store
+from ..worker.containers.bench import remove_store
 from ..worker.containers.images import RegistryServer, Shelf, python_layer
 from ..worker.runtimes.test_examples import nearest_neighbours
 from .examples import NAMES, evaluated, example

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gpubond.devnet import free_port
 
 from ..worker.gpus.machine import Machine, build, happens
+from ..worker.gpus.measured import MEASURE
 from .marketplace import PROGRAM, Marketplace, wait_until
 
 OWNER, OPERATOR, BUYER = 1, 2, 5
@@ -57,11 +59,17 @@ def home(market: Marketplace, machine: Machine) -> Path:
     return home
 
 
+def started(market: Marketplace, machine: Machine, home: Path) -> Any:
+    """A worker on the machine; what else is started is not on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in machine.environment.items():
+            patch.setenv(name, value)
+        return market.start_worker(home)
+
+
 @pytest.fixture
-def worker(market: Marketplace, machine: Machine, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name, value in machine.environment.items():
-        monkeypatch.setenv(name, value)
-    worker = market.start_worker(home)
+def worker(market: Marketplace, machine: Machine, home: Path) -> Iterator[Any]:
+    worker = started(market, machine, home)
     yield worker
     assert market.stop_worker(worker) == 0
 
@@ -124,3 +132,35 @@ def test_a_gpu_that_fails_under_a_job_costs_its_buyer_nothing(
     assert (job["state"], job["reason"], job["attempts"]) == ("declined", "gpu_fault", 3)
     log = (home / "worker.log").read_text()
     assert "Xid 79: the GPU has fallen off the bus" in log and "gpu_fault" in log
+
+
+def test_what_jobs_drew_is_in_health_and_quote_as_the_providers_own_word(
+    market: Marketplace, machine: Machine, home: Path, tmp_path: Path
+) -> None:
+    buyer = market.buyer("quoting", 6)
+    quote = ("job", "quote", "--class", H100, "--home", str(buyer))
+    worker = started(market, machine, home)
+    url = market.ok(*quote)[0]["endpoint"]
+    # Its only jobs failed: nothing was measured, and nothing is said.
+    assert "power_by_class" not in httpx.get(f"{url}/healthz").json()
+    assert market.ok(*quote)[0]["power"] is None
+    assert "power" not in market.text(*quote)
+    assert market.stop_worker(worker) == 0
+    seed = 'measured("0x" + "ab" * 32, 20, 40, 0, WorkState.SETTLED)\ngpus.stop()\nprint(json.dumps(work.drawn(1)))'
+    [[_, watts, _]] = machine.run(MEASURE + seed, str(home))
+    worker = started(market, machine, home)
+    try:
+        wait_until(lambda: "power_by_class" in httpx.get(f"{url}/healthz").json())
+        said = httpx.get(f"{url}/healthz").json()["power_by_class"]
+        assert said == [{"class": H100, "average_watts": watts, "jobs": 1}]
+        power = {"average_watts": watts, "jobs": 1, "measured_by": "the provider itself"}
+        assert market.ok(*quote)[0]["power"] == power
+        shown = market.text(*quote)
+        assert f"{watts:,} W (1 job)" in shown and "by the provider's own measurement" in " ".join(shown.split())
+        (tmp_path / "nothing.cu").write_text(KERNEL)
+        (tmp_path / "job.json").write_text(json.dumps(JOB))
+        submit = ("job", "submit", str(tmp_path / "job.json"), "--class", H100, "--home", str(buyer), "--dry-run")
+        assert market.ok(*submit)["quote"]["power"] == power
+        assert f"about {watts:,} W by the provider's own measurement over 1 job" in market.text(*submit)
+    finally:
+        assert market.stop_worker(worker) == 0

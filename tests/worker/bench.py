@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ class Bench:
         files: Mapping[str, bytes | str] | None = None,
         args: Sequence[str] = (),
         job: str = "a1",
+        cancel: threading.Event | None = None,
+        on_log: Callable[[bytes], None] | None = None,
         **limits: int,
     ) -> Attempt:
         """Run a Python script as a job."""
@@ -76,7 +78,7 @@ class Bench:
             limits=limits,
             python={"script": "main.py", "args": list(args)},
         )
-        return self.executor.run(job, spec, self.blobs, cancel=self.cancel)
+        return self.executor.run(job, spec, self.blobs, cancel=cancel or self.cancel, on_log=on_log)
 
     def cuda(
         self,

@@ -25,6 +25,7 @@ class Attempt:
     log_path: stdout and stderr of the job and remarks of the runtime, in the order they came.
     outputs: path in the job -> local file, read-only, when `reason` is ok; else empty.
     device: what ran it: "cpu", "cpu-sim (host)", or the GPU's name. energy: what its GPU consumed, if measured.
+    gpu_class: the resource class of that GPU, None without one.
     """
 
     exit_code: int
@@ -36,6 +37,7 @@ class Attempt:
     outputs: Mapping[str, Path]
     device: str
     energy: Energy | None = None
+    gpu_class: str | None = None
 
 
 class Executor(Protocol):

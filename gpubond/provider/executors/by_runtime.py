@@ -96,5 +96,6 @@ def container_executor(
         # Half of the margin: the other is for the commitment, and for what else may hold a run up.
         image_seconds=offer.delivery_margin / 2,
         engine=provider.container_engine,
+        floor_bytes=provider.min_free_mib * _MIB,
         gpus=gpus,
     )

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CONTROLLERS = ("memory", "pids", "cpu")
+# The kernel charges memory in batches, so a group that is full may read a little less than its limit.
+BATCH_BYTES = 4 << 20
 PREFIX = "gpubond-"
 # Where the worker moves itself in version 2, in which a group with controllers holds groups or processes, not both.
 WORKER_GROUP = "gpubond-worker"
@@ -118,8 +120,7 @@ class Group:
         if not _numbers(directory / "memory.oom_control").get("oom_kill"):
             return None
         highest = _number(directory / "memory.max_usage_in_bytes")
-        # The kernel charges in batches, so a group that is full may read a little less than its limit.
-        return "job" if highest >= self._memory_bytes - (4 << 20) else "machine"
+        return "job" if highest >= self._memory_bytes - BATCH_BYTES else "machine"
 
     def kill(self) -> None:
         """End all that is in it."""

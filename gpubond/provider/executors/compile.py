@@ -105,7 +105,7 @@ class Compiler:
             plan = runtimes.compile_plan(
                 package_parent=PACKAGE_PARENT, spec_file=SPEC_FILE, build_file=f"{JOB_DIRECTORY}/{BUILD}"
             )
-        rlimits = {"core": 0, "nofile": _OPEN_FILES, "nproc": _PROCESSES, "fsize": _SCRATCH_BYTES}
+        rlimits = {"core": 1, "nofile": _OPEN_FILES, "nproc": _PROCESSES, "fsize": _SCRATCH_BYTES}
         if plan.address_space_bytes is not None:
             rlimits["as"] = plan.address_space_bytes
         sandbox = Sandbox(

@@ -35,12 +35,10 @@ from gpubond.provider.executors.container_run import Container, ContainerRun, en
 from gpubond.provider.executors.log import MAX_LOG_BYTES, JobLog
 from gpubond.provider.executors.registry import ImageProblem, Registry
 from gpubond.provider.executors.supervise import Bounds, Ending
-from gpubond.provider.executors.workplace import Workplace, attempt_of, rlimits_of, with_outputs, wrong_input
+from gpubond.provider.executors.workplace import FLOOR_BYTES, Workplace, attempt_of, judged, rlimits_of, wrong_input
 from gpubond.provider.gpus.allocation import Gpus, Share
 
 _MIB = 1 << 20
-_SIGXCPU, _SIGXFSZ = 24, 25
-_EXIT_REASONS = {0: Reason.OK, 128 + _SIGXCPU: Reason.TIMEOUT, 128 + _SIGXFSZ: Reason.DISK_LIMIT}
 
 
 class ContainerExecutor(Workplace):
@@ -53,6 +51,7 @@ class ContainerExecutor(Workplace):
         image_seconds: that an image may take until it is here and unpacked.
         images: the folder of the list of images, by default `store`.
         engine: podman or docker; None for the first that works.
+        floor_bytes: a job that fails while less is free, and less than it may still use, fails by the machine's fault.
     """
 
     def __init__(
@@ -67,6 +66,7 @@ class ContainerExecutor(Workplace):
         image_seconds: float,
         engine: Kind | None = None,
         max_log_bytes: int = MAX_LOG_BYTES,
+        floor_bytes: int = FLOOR_BYTES,
         gpus: Gpus | None = None,
     ) -> None:
         super().__init__(work_root, OUTER_BASE + INNER_USER if os.geteuid() == 0 else None)
@@ -76,6 +76,7 @@ class ContainerExecutor(Workplace):
             images or self._store, Registry(private_registries, max_image_bytes), cache_bytes, image_seconds
         )
         self._max_log_bytes = max_log_bytes
+        self._floor_bytes = max(floor_bytes, FLOOR_BYTES)
         self._gpus = Gpus() if gpus is None else gpus
 
     @property
@@ -134,7 +135,8 @@ class ContainerExecutor(Workplace):
                 with self._images.use(engine, section.image, log.remark, cancel) as image:
                     share = self._gpus.share(devices.has_gpu(), cancel, log)
                     container = _container(directory, spec, section, image.id, inputs, share.cdi_name)
-                    bounds = Bounds(spec.limits.seconds, spec.limits.memory_mib * _MIB, spec.limits.disk_mib * _MIB)
+                    limits = spec.limits
+                    bounds = Bounds(limits.seconds, limits.memory_mib * _MIB, limits.disk_mib * _MIB, self._floor_bytes)
                     share.start()
                     run = ContainerRun(engine, container, directory, self.root, log, bounds)
                     ending = share.refusal or run.run(cancel)
@@ -144,11 +146,11 @@ class ContainerExecutor(Workplace):
                 ending = Ending(0, Reason.CANCELLED, "ended from outside", 1)
             except EngineFailure as failure:
                 ending = Ending(0, Reason.SANDBOX_FAILURE, str(failure), 1)
-            if ending.reason is None:
-                reason = _EXIT_REASONS.get(ending.code, Reason.NONZERO_EXIT)
-                ending, outputs = with_outputs(ending, reason, spec, directory)
+            reason = runtimes.reason_of_exit(spec, ending.code, gpu=share.cdi_name is not None, log_tail=log.tail)
+            ending, outputs = judged(ending, reason, spec, directory)
             ending, outputs = share.finish(ending, outputs)
-            return replace(attempt_of(log, ending, share.device("cpu"), outputs), energy=share.energy)
+            attempt = attempt_of(log, ending, share.device("cpu"), outputs)
+            return replace(attempt, energy=share.energy, gpu_class=share.gpu_class)
         finally:
             share.release()
             log.close()

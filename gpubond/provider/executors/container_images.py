@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpubond.jobs.container_section import parse_image
 from gpubond.jobs.reasons import Reason
@@ -27,9 +28,12 @@ from gpubond.provider.executors.registry import Allowance, FetchedImage, ImagePr
 _logger = logging.getLogger(__name__)
 
 # What must stay free on the disk while an image is unpacked: bytes, and names of files (a layer of empty files needs
-# no bytes). Beyond it the unpacking is ended.
+# no bytes). Beyond it the unpacking is ended: by the image's fault if it may have filled the disk alone, else by the
+# machine's.
 FLOOR_BYTES = 512 << 20
 FLOOR_FILES = 50_000
+# What a file or folder may take beside its bytes.
+_NAME_BYTES = 4096
 _WATCH_SECONDS = 0.2
 # Images are called so in the engine, with their digest.
 _NAME = "localhost/gpubond/"
@@ -47,6 +51,20 @@ class Image:
     bytes: int
     used: float
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+class _Room(NamedTuple):
+    """What is free on the disk; `files` None where the file system counts none."""
+
+    bytes: int
+    files: int | None
+
+    @property
+    def short(self) -> bool:
+        return self.bytes < FLOOR_BYTES or (self.files is not None and self.files < FLOOR_FILES)
+
+    def less(self, bytes_: int, files: int) -> _Room:
+        return _Room(self.bytes - bytes_, None if self.files is None else self.files - files)
 
 
 class Images:
@@ -79,7 +97,7 @@ class Images:
             fetching = self._fetching.setdefault(digest, threading.Lock())
         allowance = Allowance(self._seconds)
         try:
-            with _held(fetching, allowance, cancel):
+            with _held(fetching, allowance, cancel), _disk_faults():
                 found = self._known(engine, digest)
                 if found is None:
                     found = self._fetch(engine, image, digest, say, cancel, allowance)
@@ -144,15 +162,17 @@ class Images:
                     Reason.IMAGE_INVALID, "it declares volumes, which docker makes without a limit: build it without"
                 )
             self._make_room(engine, fetched.unpacked)
-            self._require_room(fetched.unpacked)
+            before = self._require_room(fetched.unpacked)
             say(f"unpacking the image: {fetched.unpacked:,} bytes")
-            self._load(engine, fetched, cancel, allowance)
+            self._load(engine, fetched, before, cancel, allowance)
         # An engine deletes images without a name along with others that share their layers.
         engine.ask("tag", fetched.config, _NAME + digest)
         return Image(fetched.config, fetched.unpacked, time.time(), fetched.settings)
 
-    def _load(self, engine: Engine, fetched: FetchedImage, cancel: threading.Event, allowance: Allowance) -> None:
-        """Hands the image to the engine, and ends that if the disk fills."""
+    def _load(
+        self, engine: Engine, fetched: FetchedImage, before: _Room, cancel: threading.Event, allowance: Allowance
+    ) -> None:
+        """Hands the image to the engine, and ends that if the disk fills. before: what was free then."""
         if engine.kind == "podman":
             command, archive = engine.command("pull", "--quiet", f"dir:{fetched.directory}"), None
         else:
@@ -165,42 +185,58 @@ class Images:
                 if archive is not None and process.stdin is not None:
                     with archive.open("rb") as stream, process.stdin as pipe:
                         shutil.copyfileobj(stream, pipe)
-                self._watch(process, cancel, allowance)
+                self._watch(process, fetched, before, cancel, allowance)
             except BrokenPipeError:
                 process.wait()
             finally:
-                process.kill()
-                process.wait()
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+                    # What a killed podman had unpacked goes when it is asked for its images, and not before.
+                    engine.ask("image", "ls", "--quiet", check=False)
             said.seek(0)
             words = said.read().decode(errors="replace")
-        if process.returncode != 0:
-            failure = str(EngineFailure(engine, "pull", words))
-            _logger.warning("an image of %d layers cannot be unpacked: %s", len(fetched.layers), failure)
-            raise ImageProblem(Reason.IMAGE_INVALID, "it cannot be unpacked: its layers are no good archives of files")
+        filled = _filled(fetched, before) if self._room().short else None
+        if process.returncode == 0:
+            if filled is not None and filled.reason is Reason.IMAGE_INVALID:
+                engine.ask("image", "rm", fetched.config, check=False)
+                raise filled
+            return
+        failure = str(EngineFailure(engine, "pull", words))
+        _logger.warning("an image of %d layers cannot be unpacked: %s", len(fetched.layers), failure)
+        raise filled or ImageProblem(
+            Reason.IMAGE_INVALID, "it cannot be unpacked: its layers are no good archives of files"
+        )
 
-    def _watch(self, process: Popen[bytes], cancel: threading.Event, allowance: Allowance) -> None:
+    def _watch(
+        self,
+        process: Popen[bytes],
+        fetched: FetchedImage,
+        before: _Room,
+        cancel: threading.Event,
+        allowance: Allowance,
+    ) -> None:
         while True:
             try:
                 process.wait(_WATCH_SECONDS)
             except TimeoutExpired:
                 if cancel.is_set():
                     raise InterruptedError from None
-                if self._full(0):
-                    raise ImageProblem(Reason.IMAGE_INVALID, "its files fill the disk: it has too many") from None
+                if self._room().short:
+                    raise _filled(fetched, before) from None
                 allowance.require()
             else:
                 return
 
-    def _full(self, wanted: int) -> bool:
+    def _room(self) -> _Room:
         info = os.statvfs(self._folder)
-        # Some file systems count no files.
-        return info.f_bavail * info.f_frsize < FLOOR_BYTES + wanted or (
-            info.f_files > 0 and info.f_favail < FLOOR_FILES
-        )
+        return _Room(info.f_bavail * info.f_frsize, info.f_favail if info.f_files > 0 else None)
 
-    def _require_room(self, wanted: int) -> None:
-        if self._full(wanted):
-            raise ImageProblem(Reason.INTERNAL, "this machine's disk has no room for the image")
+    def _require_room(self, wanted: int) -> _Room:
+        room = self._room()
+        if room.less(wanted, 0).short:
+            raise ImageProblem(Reason.DISK_FULL, "this machine's disk has no room for the image")
+        return room
 
     def _make_room(self, engine: Engine, wanted: int) -> None:
         """Deletes images that nobody uses, the longest unused first, until `wanted` bytes more fit into the cache."""
@@ -235,6 +271,24 @@ class Images:
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(self._folder / "images.json")
+
+
+def _filled(fetched: FetchedImage, before: _Room) -> ImageProblem:
+    """Who filled the disk while an image was unpacked for which there was this room before."""
+    if before.less(fetched.unpacked + fetched.names * _NAME_BYTES, fetched.names).short:
+        return ImageProblem(Reason.IMAGE_INVALID, "its files fill the disk: it has too many")
+    return ImageProblem(Reason.DISK_FULL, "this machine's disk filled up while the image was unpacked")
+
+
+@contextmanager
+def _disk_faults() -> Iterator[None]:
+    """What this process itself could not write is the machine's fault."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ImageProblem(Reason.DISK_FULL, f"this machine's disk is full: {error.strerror}") from error
 
 
 @contextmanager

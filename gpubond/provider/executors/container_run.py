@@ -20,18 +20,17 @@ from typing import Any
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors import usage
 from gpubond.provider.executors.container_engine import Engine, EngineFailure, mount, try_container, ulimit_options
+from gpubond.provider.executors.disk_watch import DiskWatch, Finding
 from gpubond.provider.executors.leftovers import MARK, is_leftover, new_mark
 from gpubond.provider.executors.log import JobLog
 from gpubond.provider.executors.memory_group import MemoryGroup
-from gpubond.provider.executors.supervise import Bounds, Ending
+from gpubond.provider.executors.supervise import SIGKILLED, Bounds, Ending
 from gpubond.store.boundaries import boundary
 
 LABEL = "gpubond.mark"
 _PREFIX = "gpubond-"
 _MIB = 1 << 20
 _HEADROOM_BYTES = 1024 * _MIB
-# Exit code of a program that SIGKILL ended.
-_KILLED = 137
 _POLL_SECONDS = 0.05
 _MEASURE_SECONDS = 0.2
 # How long the engine may take to end a container before that counts as a fault of the machine.
@@ -60,12 +59,6 @@ class Container:
     gpu: str | None = None
 
 
-class _Finding(Exception):
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
 class ContainerRun:
     """Runs `container` to its end. `directory` receives the engine's notes; what it prints goes to `log`. `root` is
     where all of this worker's attempts lie: what is left of them by a worker that died is known by it."""
@@ -80,6 +73,7 @@ class ContainerRun:
         self._pid_file = directory / "pid"
         self._log = log
         self._bounds = bounds
+        self._disk = DiskWatch(container.job_directory, bounds.disk_bytes, bounds.floor_bytes)
         self._init: int | None = None
         self._init_handle: int | None = None
         self._memory: MemoryGroup | None = None
@@ -108,7 +102,7 @@ class ContainerRun:
         detail = ""
         try:
             self._watch(process, begin, cancel)
-        except _Finding as finding:
+        except Finding as finding:
             reason, detail = finding.reason, str(finding)
         finally:
             state, gone = self._end(process)
@@ -118,7 +112,8 @@ class ContainerRun:
         code = process.returncode
         if reason is None:
             reason, detail, code = self._verdict(state, code)
-        return Ending(code if 0 <= code <= 255 else 1, reason, detail, seconds)
+        code = code if 0 <= code <= 255 else 1
+        return Ending(code, reason, detail, seconds, self._disk.was_full, memory_known=self._engine.cgroups)
 
     def command(self) -> list[str]:
         """The engine's command line that starts the container and ends with it."""
@@ -160,7 +155,7 @@ class ContainerRun:
         return _remove(self._engine, self._name)
 
     def _watch(self, process: subprocess.Popen[bytes], begin: float, cancel: threading.Event) -> None:
-        """Return when the container has ended; raise _Finding when it has to be ended."""
+        """Return when the container has ended; raise Finding when it has to be ended."""
         handle = os.pidfd_open(process.pid)
         try:
             measured = begin
@@ -172,10 +167,11 @@ class ContainerRun:
                     boundary("run:during")
                 if self._memory is not None:
                     self._memory.look()
+                    self._check_killed()
                 if cancel.is_set():
-                    raise _Finding(Reason.CANCELLED, "ended from outside")
+                    raise Finding(Reason.CANCELLED, "ended from outside")
                 if now - begin > self._bounds.seconds:
-                    raise _Finding(Reason.TIMEOUT, f"still running after {self._bounds.seconds:g} seconds")
+                    raise Finding(Reason.TIMEOUT, f"still running after {self._bounds.seconds:g} seconds")
                 if now - measured > _MEASURE_SECONDS:
                     self._measure()
                     measured = time.monotonic()
@@ -212,17 +208,19 @@ class ContainerRun:
                 processes = usage.processes_of(self._init)
                 memory = usage.memory_bytes(processes, self._init)
                 if memory > self._bounds.memory_bytes:
-                    raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
+                    raise Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
             deleted = usage.deleted_bytes(processes)
-        self._check_disk(deleted)
+        self._disk.look(deleted)
 
-    def _check_disk(self, deleted: int) -> None:
-        try:
-            disk = usage.directory_bytes(self._container.job_directory) + deleted
-        except usage.TooManyFiles as error:
-            raise _Finding(Reason.DISK_LIMIT, f"wrote {error}") from error
-        if disk > self._bounds.disk_bytes:
-            raise _Finding(Reason.DISK_LIMIT, f"used {disk >> 20} MiB of disk")
+    def _check_killed(self, *, died: bool = False) -> None:
+        """The kernel ends one process when memory runs out; the rest of the job goes with it. died: it has ended by
+        SIGKILL, or the engine says that memory was why."""
+        memory = self._memory
+        if memory is not None and memory.killed and not memory.met:
+            raise Finding(Reason.MACHINE_OUT_OF_MEMORY, "the machine's memory ran out, not the job's own limit")
+        if died or (memory is not None and memory.killed):
+            used = f"used all of its {self._bounds.memory_bytes >> 20} MiB of memory"
+            raise Finding(Reason.OUT_OF_MEMORY, used)
 
     def _end(self, process: subprocess.Popen[bytes]) -> tuple[dict[str, Any], bool]:
         """Kill what is left of the container, read how it ended, and remove it; whether it is gone."""
@@ -262,13 +260,11 @@ class ContainerRun:
                 return Reason.NONZERO_EXIT, "the image has no such program, or it cannot be run", code
             return Reason.IMAGE_INVALID, "no container can be made of it as it is to be run; the log may say why", code
         code = int(state.get("ExitCode", code))
-        memory = self._memory
-        killed = state.get("OOMKilled") or (memory is not None and (memory.killed or (memory.met and code == _KILLED)))
-        if code != 0 and killed:
-            return Reason.OUT_OF_MEMORY, f"used all of its {self._bounds.memory_bytes >> 20} MiB of memory", code
+        met = self._memory is not None and self._memory.met
         try:
-            self._check_disk(0)
-        except _Finding as finding:
+            self._check_killed(died=code != 0 and bool(state.get("OOMKilled") or (met and code == SIGKILLED)))
+            self._disk.look()
+        except Finding as finding:
             return finding.reason, str(finding), code
         return None, "", code
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from gpubond.provider.executors.cgroups import BATCH_BYTES
+
 _ROOT = Path("/sys/fs/cgroup")
 
 
 class MemoryGroup:
-    """The group of a process. `met`: its limit was met; `killed`: a process was killed for it. Both as last seen."""
+    """The group of a process. `met`: its limit was met; `killed`: the kernel killed a process of it for memory, the
+    machine's if the limit was not met. Both as last seen."""
 
     def __init__(self, process: int) -> None:
         self.met = False
         self.killed = False
         self._folder = _folder_of(process)
-        unified = self._folder is not None and (self._folder / "memory.events").exists()
-        # Version 1 counts meetings in a file of their own.
-        self._events = "memory.events" if unified else "memory.oom_control"
-        self._meetings = None if unified else "memory.failcnt"
+        # Of version 2; version 1 counts meetings of the limit in files of their own.
+        self._unified = self._folder is not None and (self._folder / "memory.events").exists()
+        self._events = "memory.events" if self._unified else "memory.oom_control"
 
     def look(self) -> None:
         """Asks once more; silence, as of a group that has gone, changes nothing."""
@@ -31,10 +33,17 @@ class MemoryGroup:
         with contextlib.suppress(OSError, ValueError):
             found = dict(line.split() for line in (self._folder / self._events).read_text().splitlines())
             self.killed = self.killed or int(found.get("oom_kill", 0)) > 0
-            self.met = self.met or self.killed or int(found.get("max", 0)) > 0
-        if self._meetings is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self.met = self.met or int((self._folder / self._meetings).read_text()) > 0
+            self.met = self.met or int(found.get("max", 0)) > 0
+        if self._unified:
+            return
+        # Read last: whoever was killed for the limit met it before. Not every kernel counts failures.
+        with contextlib.suppress(OSError, ValueError):
+            self.met = self.met or int((self._folder / "memory.failcnt").read_text()) > 0
+        with contextlib.suppress(OSError, ValueError):
+            highest, limit = (
+                int((self._folder / f"memory.{name}_in_bytes").read_text()) for name in ("max_usage", "limit")
+            )
+            self.met = self.met or highest >= limit - BATCH_BYTES
 
     def processes(self) -> list[int] | None:
         """Process ids (the host's) of all that are in it; None if nobody can tell."""

@@ -42,12 +42,10 @@ from gpubond.provider.executors.sandbox import (
     set_up_remedy,
 )
 from gpubond.provider.executors.supervise import Bounds, Ending, Supervisor
-from gpubond.provider.executors.workplace import Workplace, attempt_of, rlimits_of, with_outputs, wrong_input
+from gpubond.provider.executors.workplace import FLOOR_BYTES, Workplace, attempt_of, judged, rlimits_of, wrong_input
 from gpubond.provider.gpus.allocation import Gpus, Share
 
 _MIB = 1 << 20
-_FLOOR_BYTES = 16 * _MIB
-_SIGKILLED = 128 + 9
 _CHECK_SECONDS = 60
 # What a machine needs inside the sandbox, whatever the job; the arguments are those of cuda_compile.py.
 _CHECK_PROGRAM = f"""
@@ -78,7 +76,7 @@ class ProcessExecutor(Workplace):
         work_root: Path,
         *,
         max_log_bytes: int = MAX_LOG_BYTES,
-        floor_bytes: int = _FLOOR_BYTES,
+        floor_bytes: int = FLOOR_BYTES,
         bare: bool = False,
         builds: Path | None = None,
         gpus: Gpus | None = None,
@@ -87,7 +85,7 @@ class ProcessExecutor(Workplace):
         self._bare = bare
         self._max_log_bytes = max_log_bytes
         self._gpus = Gpus() if gpus is None else gpus
-        self._floor_bytes = max(floor_bytes, _FLOOR_BYTES)
+        self._floor_bytes = max(floor_bytes, FLOOR_BYTES)
         self._launchers = Launchers(self.root, bare=bare)
         # No job is called so. Without a sandbox jobs could write there, so nothing is kept.
         cache = None if bare else BuildCache(builds or self.root / ".builds")
@@ -197,9 +195,11 @@ class ProcessExecutor(Workplace):
             ending = Supervisor(sandbox, self._launchers.take(), log, bounds).run(cancel)
             if spec.cuda is not None:
                 ending = _with_compilation(ending, spec, time.monotonic() - begin)
-            ending, outputs = _judged(ending, spec, plan, directory, log)
+            reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
+            ending, outputs = judged(ending, reason, spec, directory)
             ending, outputs = share.finish(ending, outputs)
-            return replace(attempt_of(log, ending, share.device(plan.device), outputs), energy=share.energy)
+            attempt = attempt_of(log, ending, share.device(plan.device), outputs)
+            return replace(attempt, energy=share.energy, gpu_class=share.gpu_class)
         finally:
             share.release()
             log.close()
@@ -228,22 +228,6 @@ class ProcessExecutor(Workplace):
 def _copy_inputs(inputs: dict[str, Path], directory: Path) -> None:
     for path, file in inputs.items():
         shutil.copyfile(file, directory / "job" / path)
-
-
-def _judged(
-    ending: Ending, spec: JobSpec, plan: runtimes.Plan, directory: Path, log: JobLog
-) -> tuple[Ending, dict[str, Path]]:
-    """How a run ended, its exit code and its outputs considered; and the outputs, if it was good."""
-    if ending.reason is not None:
-        return ending, {}
-    reason = runtimes.reason_of_exit(spec, ending.code, gpu=plan.gpu, log_tail=log.tail)
-    if reason is Reason.NONZERO_EXIT and ending.code == _SIGKILLED and not ending.memory_known:
-        reason = Reason.KILLED
-    judged, outputs = with_outputs(ending, reason, spec, directory)
-    if ending.disk_was_full and judged.reason is not None and judged.reason.fault == "workload":
-        detail = f"{Reason.DISK_FULL.meaning} It ended so: {judged.detail}"
-        judged = replace(judged, reason=Reason.DISK_FULL, detail=detail)
-    return judged, outputs
 
 
 def _with_compilation(ending: Ending, spec: JobSpec, seconds: float) -> Ending:

@@ -18,12 +18,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from gpubond.errors import Refused, Unreachable
 from gpubond.jobs.container_section import ImageName, parse_image
 from gpubond.jobs.reasons import Reason
+from gpubond.provider.executors.layer_names import NameCounter
 from gpubond.provider.guarded_http import GuardedHttp
 
 _MIB = 1 << 20
@@ -69,14 +70,22 @@ class FetchedImage:
     """An image in a folder in the form that containers/image calls `dir`.
 
     config: SHA-256 (hex) of its configuration, which engines call the image's id.
-    unpacked: bytes of all layers, unpacked.
+    unpacked: bytes of all layers, unpacked. names: files and folders that they make, at most.
     """
 
     directory: Path
     config: str
     layers: Sequence[str]
     unpacked: int
+    names: int
     settings: dict[str, Any]
+
+
+class Counted(NamedTuple):
+    """What a layer unpacks to."""
+
+    bytes: int
+    names: int
 
 
 class Allowance:
@@ -155,11 +164,12 @@ class Registry:
         pull.blob(config, directory / config.digest, None)
         settings = _check_config((directory / config.digest).read_bytes(), len(layers))
         say(f"fetching {len(layers)} layers, {sent:,} bytes")
-        unpacked = 0
+        unpacked = names = 0
         for number, layer in enumerate(layers, 1):
-            unpacked += pull.blob(layer, directory / layer.digest, self._max_bytes - unpacked)
+            counted = pull.blob(layer, directory / layer.digest, self._max_bytes - unpacked)
+            unpacked, names = unpacked + counted.bytes, names + counted.names
             say(f"layer {number} of {len(layers)} is here: {layer.size:,} bytes")
-        return FetchedImage(directory, config.digest, [layer.digest for layer in layers], unpacked, settings)
+        return FetchedImage(directory, config.digest, [layer.digest for layer in layers], unpacked, names, settings)
 
     def _http_for(self, registry: str) -> GuardedHttp:
         return self._private_http if registry in self._private else self._public_http
@@ -197,8 +207,8 @@ class _Pull:
             raise _invalid(f"the registry sent another image than the one named: sha256:{found}")
         return data
 
-    def blob(self, blob: Blob, target: Path, most: int | None) -> int:
-        """Writes a blob to `target`; returns how many bytes it unpacks to, which must not be more than `most`."""
+    def blob(self, blob: Blob, target: Path, most: int | None) -> Counted:
+        """Writes a blob to `target`; returns what it unpacks to, which must not be more than `most` bytes."""
         for attempt in range(1, TRIES + 1):
             try:
                 return self._blob(blob, target, most)
@@ -209,7 +219,7 @@ class _Pull:
                 self._cancel.wait(attempt)
         raise AssertionError("unreachable")
 
-    def _blob(self, blob: Blob, target: Path, most: int | None) -> int:
+    def _blob(self, blob: Blob, target: Path, most: int | None) -> Counted:
         digest, count, told = hashlib.sha256(), 0, time.monotonic()
         counter = _Counter(blob.gzip, most)
         with target.open("wb") as stream:
@@ -291,28 +301,30 @@ class _Counter:
         self._gzip = gzip
         self._most = most
         self._count = 0
+        self._names = NameCounter()
         self._inner = zlib.decompressobj(wbits=31)
 
     def add(self, piece: bytes) -> None:
         if not self._gzip:
-            self._take(len(piece))
+            self._take(piece)
             return
         try:
             while piece:
-                self._take(len(self._inner.decompress(piece, _MIB)))
+                self._take(self._inner.decompress(piece, _MIB))
                 piece = self._inner.unconsumed_tail
                 if self._inner.eof:  # gzip files may follow each other
                     piece, self._inner = self._inner.unused_data, zlib.decompressobj(wbits=31)
         except zlib.error as error:
             raise _invalid(f"a layer is no gzip, as it should be: {error}") from None
 
-    def end(self) -> int:
-        return self._count
+    def end(self) -> Counted:
+        return Counted(self._count, self._names.names)
 
-    def _take(self, count: int) -> None:
-        self._count += count
+    def _take(self, unpacked: bytes) -> None:
+        self._count += len(unpacked)
         if self._most is not None and self._count > self._most:
             raise _invalid(f"its layers unpack to more than this worker takes: {self._most:,} bytes were left for one")
+        self._names.add(unpacked)
 
 
 def _read(data: bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors import usage
+from gpubond.provider.executors.disk_watch import DiskWatch, Finding
 from gpubond.provider.executors.launcher import Launcher
 from gpubond.provider.executors.leftovers import end_sandbox
 from gpubond.provider.executors.log import JobLog
@@ -23,6 +24,8 @@ from gpubond.provider.executors.sandbox import Sandbox, plan_of
 from gpubond.provider.executors.xid import KernelLog
 from gpubond.store.boundaries import boundary
 
+# Exit code of a program that SIGKILL ended.
+SIGKILLED = 128 + signal.SIGKILL
 _POLL_SECONDS = 0.05
 _MEASURE_SECONDS = 0.2
 # How long the kernel may take to end a killed sandbox before that counts as a fault of the machine.
@@ -57,12 +60,6 @@ class Ending:
     memory_known: bool = False
 
 
-class _Finding(Exception):
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
 class Supervisor:
     """Runs `sandbox` to its end by `launcher`, which is used up; what it prints goes to `log`.
 
@@ -84,7 +81,7 @@ class Supervisor:
         self._init_handle: int | None = None
         self._exit_code: int | None = None
         self._status = b""
-        self._disk_was_full = False
+        self._disk = DiskWatch(sandbox.job_directory, bounds.disk_bytes, bounds.floor_bytes)
 
     def run(self, cancel: threading.Event) -> Ending:
         """Start, watch, end. Not to be called twice."""
@@ -110,7 +107,7 @@ class Supervisor:
             reason, detail = None, ""
             try:
                 self._watch(process, status, begin, cancel)
-            except _Finding as finding:
+            except Finding as finding:
                 reason, detail = finding.reason, str(finding)
             finally:
                 ended = self._end(process, status)
@@ -121,10 +118,10 @@ class Supervisor:
                 reason, detail = self._verdict(process.returncode, _read(launcher.ready))
             reason, detail = self._blame_gpu(reason, detail)
             known = self._group is not None and self._group.limits_memory
-            return Ending(self._exit_code or 0, reason, detail, seconds, self._disk_was_full, known)
+            return Ending(self._exit_code or 0, reason, detail, seconds, self._disk.was_full, known)
 
     def _watch(self, process: subprocess.Popen[bytes], status: int, begin: float, cancel: threading.Event) -> None:
-        """Return when the process has ended; raise _Finding when it has to be ended."""
+        """Return when the process has ended; raise Finding when it has to be ended."""
         handle = os.pidfd_open(process.pid)
         try:
             measured = begin
@@ -135,9 +132,9 @@ class Supervisor:
                     boundary("run:during")
                 now = time.monotonic()
                 if cancel.is_set():
-                    raise _Finding(Reason.CANCELLED, "ended from outside")
+                    raise Finding(Reason.CANCELLED, "ended from outside")
                 if now - begin > self._bounds.seconds:
-                    raise _Finding(Reason.TIMEOUT, f"still running after {self._bounds.seconds:g} seconds")
+                    raise Finding(Reason.TIMEOUT, f"still running after {self._bounds.seconds:g} seconds")
                 if now - measured > _MEASURE_SECONDS:
                     self._measure()
                     measured = now
@@ -157,27 +154,16 @@ class Supervisor:
         else:
             memory = usage.memory_bytes(processes, None if bare else self._init)
             if memory > self._bounds.memory_bytes:
-                raise _Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
-        self._check_disk(usage.deleted_bytes(processes))
+                raise Finding(Reason.OUT_OF_MEMORY, f"used {memory >> 20} MiB of memory")
+        self._disk.look(usage.deleted_bytes(processes))
 
     def _check_killed(self) -> None:
         """The kernel ends one process when memory runs out; the rest of the job goes with it."""
         whose = None if self._group is None else self._group.killed_for_memory()
         if whose == "job":
-            raise _Finding(Reason.OUT_OF_MEMORY, f"used more than {self._bounds.memory_bytes >> 20} MiB of memory")
+            raise Finding(Reason.OUT_OF_MEMORY, f"used more than {self._bounds.memory_bytes >> 20} MiB of memory")
         if whose == "machine":
-            raise _Finding(Reason.MACHINE_OUT_OF_MEMORY, "the machine's memory ran out, not the job's own limit")
-
-    def _check_disk(self, deleted: int) -> None:
-        try:
-            disk = usage.directory_bytes(self._sandbox.job_directory) + deleted
-        except usage.TooManyFiles as error:
-            raise _Finding(Reason.DISK_LIMIT, f"wrote {error}") from error
-        if disk > self._bounds.disk_bytes:
-            raise _Finding(Reason.DISK_LIMIT, f"used {disk >> 20} MiB of disk")
-        room = min(self._bounds.disk_bytes - disk, self._bounds.floor_bytes)
-        if usage.free_bytes(self._sandbox.job_directory) < room:
-            self._disk_was_full = True
+            raise Finding(Reason.MACHINE_OUT_OF_MEMORY, "the machine's memory ran out, not the job's own limit")
 
     def _read_status(self, handle: int) -> None:
         """Take in bubblewrap's messages: first the process id of the sandbox's first process, then its exit."""
@@ -230,7 +216,7 @@ class Supervisor:
     def _verdict(self, returncode: int, ready: bytes) -> tuple[Reason | None, str]:
         try:
             self._check_killed()
-        except _Finding as finding:
+        except Finding as finding:
             return finding.reason, str(finding)
         if not ready:
             return Reason.SANDBOX_FAILURE, f"the sandbox could not be set up (exit {returncode})"
@@ -239,8 +225,8 @@ class Supervisor:
         if self._exit_code is None:
             return Reason.SANDBOX_FAILURE, f"the sandbox died (exit {returncode})"
         try:
-            self._check_disk(0)
-        except _Finding as finding:
+            self._disk.look()
+        except Finding as finding:
             return finding.reason, str(finding)
         return None, ""
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from gpubond.errors import BadInput
@@ -17,9 +18,11 @@ from gpubond.provider import runtimes
 from gpubond.provider.executors.attempt import Attempt
 from gpubond.provider.executors.collect import BadOutput, collect_outputs
 from gpubond.provider.executors.log import JobLog
-from gpubond.provider.executors.supervise import Ending
+from gpubond.provider.executors.supervise import SIGKILLED, Ending
 
 _MIB = 1 << 20
+# Less free space than that is a full disk, whatever the owner's settings say.
+FLOOR_BYTES = 16 * _MIB
 _OPEN_FILES = 1024
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
@@ -93,8 +96,12 @@ def wrong_input(spec: JobSpec, blobs: BlobStore) -> Ending | None:
     return None
 
 
-def with_outputs(ending: Ending, reason: Reason, spec: JobSpec, directory: Path) -> tuple[Ending, dict[str, Path]]:
-    """How a run ended for whose exit code there is this reason, its outputs considered; and these, if it was good."""
+def judged(ending: Ending, reason: Reason, spec: JobSpec, directory: Path) -> tuple[Ending, dict[str, Path]]:
+    """How a run ended, and its outputs if it was good. reason: what its exit code says, if it ended by itself."""
+    if ending.reason is not None:
+        return ending, {}
+    if reason is Reason.NONZERO_EXIT and ending.code == SIGKILLED and not ending.memory_known:
+        reason = Reason.KILLED
     outputs: dict[str, Path] = {}
     detail = reason.meaning if reason is Reason.OK else f"{reason.meaning} (exit {ending.code})"
     if reason is Reason.OK:
@@ -103,13 +110,16 @@ def with_outputs(ending: Ending, reason: Reason, spec: JobSpec, directory: Path)
             outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", limit)
         except BadOutput as error:
             reason, detail = error.reason, str(error)
-    return Ending(ending.code, reason, detail, ending.seconds), outputs
+    if ending.disk_was_full and reason.fault == "workload":
+        reason, detail = Reason.DISK_FULL, f"{Reason.DISK_FULL.meaning} It ended so: {detail}"
+    return replace(ending, reason=reason, detail=detail), outputs
 
 
 def rlimits_of(spec: JobSpec) -> dict[str, int]:
     """The limits of each process of a job, whatever it runs in."""
     return {
-        "core": 0,
+        # Not 0: a limit of 1 also keeps the kernel from starting the machine's crash handler, as root, on a job's core.
+        "core": 1,
         "nofile": _OPEN_FILES,
         # Two more than the bound, so that the watch, which knows the reason, comes first.
         "fsize": (spec.limits.disk_mib + 2) * _MIB,

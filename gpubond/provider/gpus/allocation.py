@@ -55,6 +55,11 @@ class Share:
         return otherwise
 
     @property
+    def gpu_class(self) -> str | None:
+        """The resource class of the job's GPU; None without one."""
+        return None
+
+    @property
     def cdi_name(self) -> str | None:
         """What containers know the job's GPU by; None without one."""
         return None
@@ -176,6 +181,10 @@ class Held(Share):
 
     def device(self, otherwise: str) -> str:
         return self.unit.name
+
+    @property
+    def gpu_class(self) -> str | None:
+        return self.unit.class_name
 
     @property
     def cdi_name(self) -> str | None:

@@ -115,9 +115,9 @@ def reason_of_exit(spec: JobSpec, code: int, *, gpu: bool, log_tail: bytes) -> R
     by_signal = reason_of_signal(code)
     if by_signal is not None:
         return by_signal
-    if spec.runtime == "python":
+    if spec.runtime in ("python", "container"):
         last = log_tail.rstrip().rsplit(b"\n", 1)[-1]
-        # NumPy's own class is called _ArrayMemoryError.
+        # What runs in a container is Python as a rule. NumPy's own class is called _ArrayMemoryError.
         return Reason.OUT_OF_MEMORY if b"MemoryError" in last.split(b":")[0] else Reason.NONZERO_EXIT
     if code in _CUDA_REASONS:
         return _CUDA_REASONS[code]

@@ -176,6 +176,7 @@ class RegistryServer:
     """Serves a shelf as any repository. `token` is what it gives to all that ask, and then wants to see.
 
     asked: the paths of all requests, in order. failures: how many requests for blobs are answered with status 503.
+    down: whether every request is answered so. python: the digest of the image with Python, once there is one.
     """
 
     def __init__(self, shelf: Shelf, token: str | None = None) -> None:
@@ -183,6 +184,8 @@ class RegistryServer:
         self.token = token
         self.asked: list[str] = []
         self.failures = 0
+        self.down = False
+        self.python: str | None = None
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -218,6 +221,8 @@ class RegistryServer:
         self._thread.join()
 
     def _answer(self, path: str, authorization: str | None) -> tuple[int, str, bytes, dict[str, str]]:
+        if self.down:
+            return 503, "text/plain", b"", {}
         if path.startswith("/token"):
             return 200, "application/json", json.dumps({"token": self.token}).encode(), {}
         if self.token is not None and authorization != f"Bearer {self.token}":

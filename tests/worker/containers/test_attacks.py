@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -16,129 +14,23 @@ from gpubond.errors import BadInput
 from gpubond.jobs.spec import JobSpec, load_job_file
 
 from ..bench import log_of
-from .conftest import ContainerBench
+from ..executors.attack_table import Attack, all_attacks
+from ..executors.attacks import expected_outcome, outcome_of
+from .bench import ContainerBench
+from .image_attacks import IMAGE_ATTACKS, ImageAttack
 from .images import file, layer, members
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "containers.md"
 
-
-class Attack(NamedTuple):
-    """contained: by what. script: run by busybox. reason: how the attempt must end. limits: of the job."""
-
-    contained: str
-    script: str
-    reason: str
-    limits: Mapping[str, int] = MappingProxyType({})
-
-
-# Each script writes out.txt if it did not get what it wanted, and exits with 9 if it did.
-ATTACKS = {
-    "fork bomb": Attack(
-        "limit on processes (group or rlimit); the time limit ends it",
-        "bomb() { bomb | bomb & }; bomb; sleep 1; echo > out.txt; sleep 60",
-        "timeout",
-        {"seconds": 4},
-    ),
-    "memory bomb": Attack(
-        "limit on memory (group, else the watch)",
-        "x=xxxxxxxxxxxxxxxx; while true; do x=$x$x; done",
-        "out_of_memory",
-        {"memory_mib": 256},
-    ),
-    "memory in /tmp": Attack(
-        "`/tmp` holds a quarter of `limits.memory_mib`",
-        "dd if=/dev/zero of=/tmp/x bs=1M count=400; [ $(wc -c < /tmp/x) -lt 400000000 ] && echo > out.txt",
-        "ok",
-        {"memory_mib": 256},
-    ),
-    "disk filler": Attack(
-        "file size limit, and the watch over the job's folder",
-        "dd if=/dev/zero of=/job/x bs=1M; sleep 30",
-        "disk_limit",
-        {"disk_mib": 16},
-    ),
-    "disk filler by many files": Attack(
-        "the watch over the job's folder",
-        "i=0; while true; do i=$((i+1)); dd if=/dev/zero of=/job/$i bs=1M count=1 2>/dev/null; done",
-        "disk_limit",
-        {"disk_mib": 16},
-    ),
-    "output flood": Attack(
-        "the log is cut, the pipe is read on",
-        "i=0; while [ $i -lt 20000 ]; do echo flood flood; i=$((i+1)); done; echo > out.txt",
-        "ok",
-    ),
-    "endless loop": Attack("the time limit", "while true; do :; done", "timeout", {"seconds": 2}),
-    "ignored SIGTERM": Attack(
-        "it ends by SIGKILL to its first process",
-        "trap '' TERM INT HUP; while true; do sleep 1; done",
-        "timeout",
-        {"seconds": 2},
-    ),
-    "write to the image": Attack(
-        "read-only root", "(echo > /bin/new || echo > /etc/new || mkdir /new) && exit 9; echo > out.txt", "ok"
-    ),
-    "write to an input": Attack(
-        "inputs are mounted read-only", "echo > in.txt && exit 9; rm -f in.txt; echo > out.txt", "ok"
-    ),
-    "mount": Attack(
-        "no capabilities, seccomp",
-        "mount -t tmpfs none /tmp && exit 9; mount --bind / /tmp && exit 9; echo > out.txt",
-        "ok",
-    ),
-    "new user namespace": Attack(
-        "seccomp",
-        "busybox unshare -U /bin/true && exit 9; busybox unshare -r -m /bin/true && exit 9; echo > out.txt",
-        "ok",
-    ),
-    "device node": Attack(
-        "no capabilities, `nodev`",
-        "mknod /tmp/disk b 254 0 && exit 9; mknod disk b 254 0 && exit 9; echo > out.txt",
-        "ok",
-    ),
-    "host's processes": Attack(
-        "own process namespace",
-        "for f in /proc/[0-9]*; do [ ${f#/proc/} -gt 100 ] && exit 9; done; cat /proc/1/environ | wc -c > out.txt",
-        "ok",
-    ),
-    "kernel's settings": Attack(
-        "`/proc/sys` is read-only, no capabilities",
-        "echo 1 > /proc/sys/kernel/panic && exit 9; echo b > /proc/sysrq-trigger && exit 9; echo > out.txt",
-        "ok",
-    ),
-    "cgroup escape": Attack(
-        "groups are mounted read-only, own group namespace",
-        "for f in /sys/fs/cgroup/*/ /sys/fs/cgroup/; do mkdir $f/x && exit 9; echo 0 > $f/tasks && exit 9; done;"
-        "echo > out.txt",
-        "ok",
-    ),
-    "symbolic link as output": Attack("links are not followed", "ln -s /etc/shadow out.txt", "output_invalid"),
-    "hard link as output": Attack("a file with several names is refused", "echo > a; ln a out.txt", "output_invalid"),
-    "pipe as output": Attack("plain files only", "mknod out.txt p", "output_invalid"),
-    "directory as output": Attack("plain files only", "mkdir out.txt", "output_invalid"),
-}
-
-
-def table() -> str:
-    """The table of docs/containers.md."""
-    heads = ["| attack | contained by | how the run ends |", "|---|---|---|"]
-    rows = [f"| {name} | {attack.contained} | `{attack.reason}` |" for name, attack in ATTACKS.items()]
-    return "\n".join([*heads, *rows]) + "\n"
-
-
-def test_the_page_lists_what_is_tried() -> None:
-    assert table() in PAGE.read_text(), table()
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_contained(bench: ContainerBench, name: str) -> None:
-    attack = ATTACKS[name]
-    attempt = bench.shell(attack.script, files={"in.txt": "input"}, **{"seconds": 60, "processes": 64, **attack.limits})
-    assert attempt.reason == attack.reason, log_of(attempt)
-    assert attempt.log_path.stat().st_size < 128 << 10
+@pytest.mark.parametrize("attack", all_attacks(), ids=lambda attack: attack.name)
+def test_an_attack_is_contained(bench: ContainerBench, attack: Attack) -> None:
+    assert outcome_of(bench, attack) == expected_outcome(attack).container
     assert bench.executor.engine().ask("ps", "--all", "--quiet").stdout == ""
-    if attack.reason != "ok":  # else it has just been seen that the worker goes on
-        assert bench.shell("echo > out.txt", job="b2").reason == "ok"
+
+
+@pytest.mark.parametrize("attack", IMAGE_ATTACKS, ids=lambda attack: attack.name)
+def test_what_a_job_brings_and_asks_for_is_contained(bench: ContainerBench, attack: ImageAttack) -> None:
+    assert attack.run(bench) == attack.expected
+    assert bench.executor.engine().ask("ps", "--all", "--quiet").stdout == ""
 
 
 def test_no_network(bench: ContainerBench) -> None:

@@ -17,7 +17,7 @@ from gpubond.errors import MissingTool
 from gpubond.provider.executors.container_engine import find_engine
 
 from ..bench import log_of
-from .conftest import ContainerBench, remove_store
+from .bench import ContainerBench, remove_store
 from .images import RegistryServer
 
 

@@ -18,7 +18,7 @@ from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors.registry import Allowance, FetchedImage, ImageProblem, Registry
 
 from ..bench import log_of
-from .conftest import MIB, ContainerBench
+from .bench import MIB, ContainerBench
 from .images import ARCHITECTURE, RegistryServer, Shelf, file, layer, link, members, sha256
 
 
@@ -111,7 +111,8 @@ def test_a_registry_that_does_not_answer_proves_nothing(server: RegistryServer, 
     with pytest.raises(ImageProblem) as caught:
         registry.fetch(name, tmp_path / "image", lambda line: None, threading.Event(), Allowance(60))
     assert caught.value.reason is Reason.IMAGE_UNREACHABLE
-    assert caught.value.reason.fault == "machine"
+    # Neither the provider nor the buyer can be blamed for it.
+    assert (caught.value.reason.fault, caught.value.reason.on_record) == ("network", False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:5000", "localhost:5000", "169.254.169.254"])

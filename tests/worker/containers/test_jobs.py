@@ -20,7 +20,7 @@ from gpubond.provider.executors.container_engine import Engine, find_engine
 from gpubond.provider.executors.leftovers import end_leftovers
 
 from ..bench import log_of
-from .conftest import MIB, ContainerBench, remove_store
+from .bench import MIB, ContainerBench, remove_store
 from .images import python_layer
 
 

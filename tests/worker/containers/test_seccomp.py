@@ -12,7 +12,7 @@ import pytest
 from gpubond.provider.executors.container_seccomp import REFUSED, narrower, write_narrower
 
 from ..bench import log_of
-from .conftest import MIB, ContainerBench
+from .bench import MIB, ContainerBench
 from .images import python_layer
 
 # Of x86-64; the arguments would be good enough for a user without privileges where the call is allowed.
@@ -65,12 +65,20 @@ def test_calls_that_no_job_needs_are_refused(bench: ContainerBench) -> None:
 
 
 def test_a_profile_loses_what_is_refused_and_nothing_else() -> None:
-    allowed = {"names": ["read", "mount", "clone", "clone3"], "action": "SCMP_ACT_ALLOW", "args": []}
-    kept = narrower({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [allowed, {**allowed, "names": ["mount"]}]})
+    allowed = {"names": ["read", "mount", "clone", "clone3", "socket"], "action": "SCMP_ACT_ALLOW", "args": []}
+    architectures = {"archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}]}
+    calls = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [allowed, {**allowed, "names": ["mount"]}]}
+    kept = narrower(calls | architectures)
     assert kept["defaultAction"] == "SCMP_ACT_ERRNO"
-    first, clone, refused, clone3 = kept["syscalls"]
+    assert kept["archMap"] == [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}]
+    first, clone, *sockets, refused, clone3 = kept["syscalls"]
     assert first == {**allowed, "names": ["read"]}
     assert (clone["names"], len(clone["args"])) == (["clone"], 1)
+    # Unix, internet with TCP or UDP, netlink for routes.
+    assert [[pair["value"] for pair in rule["args"]] for rule in sockets] == [
+        *([1], [2, 0], [2, 6], [2, 17], [10, 0], [10, 6], [10, 17], [16, 0])
+    ]
+    assert "architectures" not in kept
     assert (set(refused["names"]), refused["action"]) == (set(REFUSED), "SCMP_ACT_ERRNO")
     assert (clone3["names"], clone3["action"]) == (["clone3"], "SCMP_ACT_ERRNO")
 

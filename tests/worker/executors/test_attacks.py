@@ -13,22 +13,24 @@ from gpubond.jobs.spec import JobSpec
 from gpubond.provider.executors.collect import BadOutput, collect_outputs
 
 from ..bench import Bench
-from .attacks import ATTACKS, FOREIGN_CALL, Attack, all_attacks, outcome_of, page, row
-
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "sandbox-attacks.md"
+from ..containers.image_attacks import IMAGE_ATTACKS
+from .attack_table import ATTACKS, FOREIGN_CALL, Attack, all_attacks
+from .attacks import PAGE, expected_outcome, outcome_of, page
 
 
 @pytest.mark.parametrize("attack", all_attacks(), ids=lambda attack: attack.name)
 def test_an_attack_is_contained(bench: Bench, attack: Attack) -> None:
-    outcome = outcome_of(bench, attack)
-    assert outcome == attack.expected
-    assert row(attack, outcome) in PAGE.read_text(), "python -m tests.worker.executors.attacks"
+    assert outcome_of(bench, attack) == attack.expected
 
 
 def test_the_page_lists_these_attacks_and_no_others() -> None:
+    """Each outcome is what a test here or in `containers` sees."""
     every = [*ATTACKS, FOREIGN_CALL]
-    assert page((attack, attack.expected) for attack in every) == PAGE.read_text()
-    assert len({attack.name for attack in every}) == len(every)
+    rows = ((attack, expected_outcome(attack)) for attack in every)
+    text = page(rows, ((attack, attack.expected) for attack in IMAGE_ATTACKS))
+    assert text == PAGE.read_text(), "python -m tests.worker.executors.attacks"
+    names = [attack.name for attack in every] + [attack.name for attack in IMAGE_ATTACKS]
+    assert len(set(names)) == len(names)
 
 
 def test_a_device_node_among_the_outputs_is_refused(tmp_path: Path) -> None:

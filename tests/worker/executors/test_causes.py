@@ -38,7 +38,6 @@ def test_every_reason_has_a_sign_and_a_side() -> None:
         Reason.MACHINE_OUT_OF_MEMORY,
         Reason.DISK_FULL,
         Reason.GPU_FAULT,
-        Reason.IMAGE_UNREACHABLE,
         Reason.SANDBOX_FAILURE,
         Reason.INTERNAL,
     }

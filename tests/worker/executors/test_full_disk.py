@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import pytest
 
 from gpubond.jobs.reasons import Reason
 
-from ...faults.run import small_disk_refusal
 from ..bench import Bench
+from ..small_disk import small_disk
 
 SIZE_MIB = 24
 # Writes as many MiB as it is told, and gives up as programs do.
@@ -30,17 +29,8 @@ if len(sys.argv) > 2:
 @pytest.fixture
 def small(bench: Bench, tmp_path: Path) -> Iterator[Bench]:
     """A bench whose jobs' directories lie on a disk of 24 MiB."""
-    refusal = small_disk_refusal(tmp_path)
-    if refusal is not None:
-        pytest.skip(refusal)
-    work = tmp_path / "work"
-    work.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m,mode=0700", "tmpfs", str(work)]
-    subprocess.run(mount, check=True)
-    try:
+    with small_disk(tmp_path / "work", SIZE_MIB):
         yield bench
-    finally:
-        subprocess.run(["umount", str(work)], check=True)
 
 
 def test_a_job_that_meets_a_full_disk_below_its_limit_fails_by_the_machines_fault(small: Bench) -> None:
