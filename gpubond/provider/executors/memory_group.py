@@ -22,19 +22,16 @@ class MemoryGroup:
         self.met = False
         self.killed = False
         self._folder = _folder_of(process)
-        # Of version 2; version 1 counts meetings of the limit in files of their own.
-        self._unified = self._folder is not None and (self._folder / "memory.events").exists()
-        self._events = "memory.events" if self._unified else "memory.oom_control"
 
     def look(self) -> None:
         """Asks once more; silence, as of a group that has gone, changes nothing."""
         if self._folder is None:
             return
-        with contextlib.suppress(OSError, ValueError):
-            found = dict(line.split() for line in (self._folder / self._events).read_text().splitlines())
-            self.killed = self.killed or int(found.get("oom_kill", 0)) > 0
-            self.met = self.met or int(found.get("max", 0)) > 0
-        if self._unified:
+        # Version 2 has memory.events, version 1 the others.
+        events = self._facts("memory.events") or self._facts("memory.oom_control")
+        self.killed = self.killed or events.get("oom_kill", 0) > 0
+        self.met = self.met or events.get("max", 0) > 0
+        if "max" in events:
             return
         # Read last: whoever was killed for the limit met it before. Not every kernel counts failures.
         with contextlib.suppress(OSError, ValueError):
@@ -44,6 +41,13 @@ class MemoryGroup:
                 int((self._folder / f"memory.{name}_in_bytes").read_text()) for name in ("max_usage", "limit")
             )
             self.met = self.met or highest >= limit - BATCH_BYTES
+
+    def _facts(self, name: str) -> dict[str, int]:
+        assert self._folder is not None  # noqa: S101  # asked of a group that was found
+        with contextlib.suppress(OSError, ValueError):
+            lines = (self._folder / name).read_text().splitlines()
+            return {fact: int(value) for fact, value in (line.split() for line in lines)}
+        return {}
 
     def processes(self) -> list[int] | None:
         """Process ids (the host's) of all that are in it; None if nobody can tell."""
