@@ -17,7 +17,7 @@ from gpubond.exact.refusal import Refused
 
 @dataclass(frozen=True)
 class Names:
-    """What people call the parts of a program; means nothing to machines.
+    """What people call the parts of a program; means nothing to machines. Kept beside `x.gpx`, as `x.json`.
 
     metrics: name -> the state tensor that holds it. trained: state tensors that are parameters. operations: the path of
     the layer that each operation belongs to.
@@ -36,7 +36,7 @@ class Names:
                 "version": 1,
                 "state": self.state,
                 "data": self.data,
-                "metrics": dict(self.metrics),
+                "metrics": {name: f"state.{at}" for name, at in self.metrics.items()},
                 "trained": self.trained,
                 "operations": self.operations,
             },
@@ -57,14 +57,19 @@ class Names:
             wanted = int if name == "trained" else str
             if not isinstance(value, list) or not all(type(item) is wanted for item in value):
                 raise Refused(f"names.{name}", value, f"must be a list of {wanted.__name__}")
+        known = {f"state.{at}": at for at in range(len(found["state"]))}
         metrics = found.get("metrics")
-        if not isinstance(metrics, dict) or not all(type(at) is int for at in metrics.values()):
-            raise Refused("names.metrics", metrics, "must be an object of numbers")
-        for at in (*metrics.values(), *found["trained"]):
-            if not 0 <= at < len(found["state"]):
-                raise Refused("names.metrics", at, "there is no such state tensor")
+        if not isinstance(metrics, dict) or not all(isinstance(at, str) and at in known for at in metrics.values()):
+            raise Refused("names.metrics", metrics, f'must be as {{"loss": "state.0"}}, up to {len(known) - 1}')
+        for at in found["trained"]:
+            if at not in known.values():
+                raise Refused("names.trained", at, "there is no such state tensor")
         return cls(
-            tuple(found["state"]), tuple(found["data"]), metrics, tuple(found["trained"]), tuple(found["operations"])
+            tuple(found["state"]),
+            tuple(found["data"]),
+            {name: known[at] for name, at in metrics.items()},
+            tuple(found["trained"]),
+            tuple(found["operations"]),
         )
 
 
@@ -118,7 +123,7 @@ def initial_state(graph: Graph, seed: int) -> list[Array]:
     """The tensors of a state to begin with: the same for the same seed and the same NumPy."""
     random = np.random.Generator(np.random.PCG64(seed))
     return [
-        np.ascontiguousarray(entry.initial(random, graph.nodes[entry.node].shape), np.float32)
+        np.array(entry.initial(random, graph.nodes[entry.node].shape), np.float32, order="C")
         for entry in graph.state_entries
     ]
 
@@ -136,7 +141,7 @@ def data_tensors(graph: Graph, given: Mapping[str, Array]) -> list[Array]:
             raise Refused(f"data.{entry.name}", None, f"must be given, with the shape {shape}")
         if values.shape != shape:
             raise Refused(f"data.{entry.name}", values.shape, f"must have the shape {shape}")
-        found.append(np.ascontiguousarray(values, np.float32))
+        found.append(np.array(values, np.float32, order="C"))
     return found
 
 

@@ -132,7 +132,7 @@ class Tensor:
     def mean(self, *axes: int, keep: bool = False) -> Tensor:
         """Likewise, divided by how many there are."""
         total = self.graph.sum(self, axes, keep=keep)
-        return total * (count(total.shape) / max(1, count(self.shape)))
+        return total / (max(1, count(self.shape)) / max(1, count(total.shape)))
 
 
 @dataclass

@@ -34,7 +34,7 @@ _SIMPLE: dict[Opcode, Callable[..., Floats]] = {
     Opcode.BF16: lambda a: a,
     Opcode.MATMUL_NT: lambda a, b: a @ np.swapaxes(b, -1, -2),
     Opcode.SUM: lambda a: a.sum(-1),
-    Opcode.ROWMAX: lambda a: a.max(-1),
+    Opcode.ROWMAX: lambda a: a.max(-1, initial=-np.inf),
 }
 
 

@@ -40,10 +40,10 @@ def check(make: Make, *inputs: np.ndarray, tolerance: float = 1e-6) -> None:
     loss = weighted(graph, make(*tensors))
     slopes = gradients(loss, tensors)
     program = watch(graph, [loss, *slopes])
-    spare = [np.zeros(x.shape) for x in (loss, *slopes)]
+    spare = [np.zeros(tensor.shape) for tensor in program.state[len(inputs) :]]
 
     def evaluate(at: list[np.ndarray]) -> list[np.ndarray]:
-        return step(program, [*at, *spare], [], 0, np.float64)[len(inputs) :]
+        return step(program, [*at, *spare], [], 0, np.float64)[-1 - len(inputs) :]
 
     _, *found = evaluate(list(inputs))
     h = 1e-5
@@ -63,7 +63,7 @@ def values_of(*shape: int, low: float = -2.0, high: float = 2.0, seed: int = 5) 
     """Random numbers in a range, no two of them nearly equal, so that nothing sits upon a kink."""
     random = np.random.default_rng(seed + sum(shape))
     count = int(np.prod(shape))
-    return (low + (high - low) * (random.permutation(count) + 0.37) / max(1, count)).reshape(shape)
+    return (low + (high - low) * (random.permutation(count) + 0.37 + 0.01 * seed) / max(1, count)).reshape(shape)
 
 
 A, B, C = values_of(3, 4), values_of(3, 4, seed=6), values_of(3, 4, seed=7)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The builder: shapes, broadcasting, views of views, sharing, what becomes a program, and errors that name the layer."""
+"""The builder: shapes, broadcasting, views of views, sharing, what becomes a program, errors that name the layer."""
 
 from __future__ import annotations
 
@@ -185,6 +185,7 @@ def test_names_come_back_from_their_file() -> None:
     [
         ("{", "names"),
         ("[]", "names.version"),
+        ('{"version": 1, "state": [], "data": [], "operations": [], "trained": [0], "metrics": {}}', "names.trained"),
         ('{"version": 2}', "names.version"),
         ('{"version": 1, "state": [1]}', "names.state"),
         ('{"version": 1, "state": [], "data": [], "operations": [], "trained": [true]}', "names.trained"),
@@ -193,7 +194,7 @@ def test_names_come_back_from_their_file() -> None:
             "names.metrics",
         ),
         (
-            '{"version": 1, "state": [], "data": [], "operations": [], "trained": [], "metrics": {"a": 0}}',
+            '{"version": 1, "state": [], "data": [], "operations": [], "trained": [], "metrics": {"a": "state.0"}}',
             "names.metrics",
         ),
     ],
