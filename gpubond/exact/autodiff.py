@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gpubond.exact.adjoint import adjoint
-from gpubond.exact.graph import Graph, Kind, Node, Tensor
+from gpubond.exact.graph import Graph, Tensor
+from gpubond.exact.nodes import Kind, Node
 from gpubond.exact.program import Opcode
 from gpubond.exact.strides import View
 

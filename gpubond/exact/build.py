@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpubond.exact.engine import Array
-from gpubond.exact.graph import Graph, Kind
+from gpubond.exact.graph import Graph
+from gpubond.exact.nodes import Kind
 from gpubond.exact.program import Op, Opcode, Program, StateTensor
 from gpubond.exact.refusal import Refused
 
@@ -91,7 +92,8 @@ def build(graph: Graph) -> Built:
     known: dict[tuple[object, ...], int] = {}
     ops: list[Op] = []
     paths: list[str] = []
-    for at, node in enumerate(graph.nodes):
+    for at in _order(graph):
+        node = graph.nodes[at]
         if at not in needed or node.kind != Kind.OPERATION or node.code is None:
             continue
         inputs = tuple(number[actual[x]] for x in node.inputs)
@@ -143,6 +145,14 @@ def data_tensors(graph: Graph, given: Mapping[str, Array]) -> list[Array]:
             raise Refused(f"data.{entry.name}", values.shape, f"must have the shape {shape}")
         found.append(np.array(values, np.float32, order="C"))
     return found
+
+
+def _order(graph: Graph) -> list[int]:
+    """Nodes as they were made, but early ones after the last of their inputs."""
+    place: list[int] = []
+    for at, node in enumerate(graph.nodes):
+        place.append(max((place[x] for x in node.inputs), default=0) if node.early else at)
+    return sorted(range(len(place)), key=lambda at: (place[at], at))
 
 
 def _actual(graph: Graph) -> list[int]:

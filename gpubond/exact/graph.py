@@ -11,64 +11,17 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum
 
 import numpy as np
 
 from gpubond.exact import shapes
 from gpubond.exact.engine import Array
 from gpubond.exact.initial import Initial, zeros
+from gpubond.exact.nodes import DataEntry, Kind, Node, Rule, StateEntry
 from gpubond.exact.program import CANONICAL_NAN, Op, Opcode
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import MAX_RANK, Shape, count
 from gpubond.exact.strides import View, compose, row_major
-
-# Of an output's gradient, the gradients of the inputs that were named with the rule (None: there is none).
-Rule = Callable[["Tensor"], Sequence["Tensor | None"]]
-
-
-class Kind(Enum):
-    """What a node stands for. An ALIAS is its input, with its own rule for the gradient; it becomes no operation."""
-
-    STATE = "state"
-    DATA = "data"
-    OPERATION = "operation"
-    ALIAS = "alias"
-
-
-@dataclass(frozen=True)
-class Node:
-    """One tensor of a step. inputs: nodes. path: the layer that made it. sources: what the rule gives gradients of."""
-
-    kind: Kind
-    shape: Shape
-    path: str
-    code: Opcode | None = None
-    inputs: tuple[int, ...] = ()
-    parameters: tuple[int, ...] = ()
-    rule: Rule | None = None
-    sources: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class StateEntry:
-    """A tensor of the state. trained: an optimizer changes it. metric: it is there to be read."""
-
-    node: int
-    name: str
-    initial: Initial
-    trained: bool
-    metric: bool
-
-
-@dataclass(frozen=True)
-class DataEntry:
-    """A data tensor. values: what it holds, where the graph knows it, as an optimizer's schedule."""
-
-    node: int
-    name: str
-    slices: int
-    values: Array | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +98,7 @@ class Graph:
     # State's node -> the node that it becomes.
     nexts: dict[int, int] = field(default_factory=dict)
     path: str = ""
+    early: bool = False
     _known: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ names
@@ -157,6 +111,15 @@ class Graph:
             yield
         finally:
             self.path = former
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is made inside follows its inputs in the program: so gradients end as soon as parameters have them."""
+        former, self.early = self.early, True
+        try:
+            yield
+        finally:
+            self.early = former
 
     def below(self, name: str) -> str:
         """The path of `name` inside the present one."""
@@ -432,7 +395,7 @@ class Graph:
         if shared and key in self._known:
             return Tensor(self, self._known[key])
         Op(code, given, tuple(x.shape for x in inputs), shape, parameters).check(self.path or "graph")
-        found = self._add(Node(Kind.OPERATION, shape, self.path, code, given, parameters))
+        found = self._add(Node(Kind.OPERATION, shape, self.path, code, given, parameters, early=self.early))
         if shared:
             self._known[key] = found.node
         return found
