@@ -137,4 +137,6 @@ def _checked(name: str, arrays: Sequence[Array], shapes: Sequence[Shape]) -> lis
 
 
 def _slices(data: Sequence[Array], step: int) -> list[Array]:
-    return [whole[step % len(whole)] for whole in data]
+    # Of a range, since one element of a vector would be a copy.
+    chosen = ((whole, step % len(whole)) for whole in data)
+    return [whole[at : at + 1].reshape(whole.shape[1:]) for whole, at in chosen]
