@@ -92,8 +92,7 @@ def build(graph: Graph) -> Built:
     known: dict[tuple[object, ...], int] = {}
     ops: list[Op] = []
     paths: list[str] = []
-    for at in _order(graph):
-        node = graph.nodes[at]
+    for at, node in enumerate(graph.nodes):
         if at not in needed or node.kind != Kind.OPERATION or node.code is None:
             continue
         inputs = tuple(number[actual[x]] for x in node.inputs)
@@ -145,14 +144,6 @@ def data_tensors(graph: Graph, given: Mapping[str, Array]) -> list[Array]:
             raise Refused(f"data.{entry.name}", values.shape, f"must have the shape {shape}")
         found.append(np.array(values, np.float32, order="C"))
     return found
-
-
-def _order(graph: Graph) -> list[int]:
-    """Nodes as they were made, but early ones after the last of their inputs."""
-    place: list[int] = []
-    for at, node in enumerate(graph.nodes):
-        place.append(max((place[x] for x in node.inputs), default=0) if node.early else at)
-    return sorted(range(len(place)), key=lambda at: (place[at], at))
 
 
 def _actual(graph: Graph) -> list[int]:

@@ -98,7 +98,6 @@ class Graph:
     # State's node -> the node that it becomes.
     nexts: dict[int, int] = field(default_factory=dict)
     path: str = ""
-    early: bool = False
     _known: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ names
@@ -111,15 +110,6 @@ class Graph:
             yield
         finally:
             self.path = former
-
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """What is made inside follows its inputs in the program: so gradients end as soon as parameters have them."""
-        former, self.early = self.early, True
-        try:
-            yield
-        finally:
-            self.early = former
 
     def below(self, name: str) -> str:
         """The path of `name` inside the present one."""
@@ -395,7 +385,7 @@ class Graph:
         if shared and key in self._known:
             return Tensor(self, self._known[key])
         Op(code, given, tuple(x.shape for x in inputs), shape, parameters).check(self.path or "graph")
-        found = self._add(Node(Kind.OPERATION, shape, self.path, code, given, parameters, early=self.early))
+        found = self._add(Node(Kind.OPERATION, shape, self.path, code, given, parameters))
         if shared:
             self._known[key] = found.node
         return found

@@ -31,10 +31,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Node:
-    """One tensor of a step. inputs: nodes. path: the layer that made it. sources: what the rule gives gradients of.
-
-    early: the program has it as soon as its inputs are there, whenever it was made.
-    """
+    """One tensor of a step. inputs: nodes. path: the layer that made it. sources: what the rule gives gradients of."""
 
     kind: Kind
     shape: Shape
@@ -44,7 +41,6 @@ class Node:
     parameters: tuple[int, ...] = ()
     rule: Rule | None = None
     sources: tuple[int, ...] = ()
-    early: bool = False
 
 
 @dataclass(frozen=True)

@@ -114,8 +114,7 @@ def train(graph: Graph, loss: Tensor, optimizer: Optimizer, steps: int, most: fl
     """
     parameters = graph.trained
     slopes = gradients(loss, parameters)
-    with graph.at_once():
-        optimizer.update(graph, parameters, slopes if most is None else clip(slopes, most), steps)
+    optimizer.update(graph, parameters, slopes if most is None else clip(slopes, most), steps)
     graph.metric("loss", loss)
 
 
