@@ -203,7 +203,7 @@ def transformer(python: str, folder: Path, threads: int, rounds: int, steps: int
 
 
 def characters(python: str, folder: Path, threads: int, steps: int) -> dict[str, Any]:
-    """The same transformer learns from Python's own manual; mean loss of the last tenth of the steps, beside torch's."""
+    """The same transformer learns from Python's own manual; mean loss of the last tenth of the steps, and torch's."""
     with _transformer(python, folder, threads, steps, AdamW(1e-3, warmup=steps // 10, final=0.1)) as (own, peer):
         _, losses = own.steps(steps)
         _, theirs = peer.steps(steps)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -303,3 +306,22 @@ def test_programs_have_few_operations_and_no_transposed_weight_on_the_way_forwar
     transformer = build(character_step(vocabulary=65, slices=2, steps=2)).program
     assert codes(transformer).count("MATMUL_NT") == 3 + 4 * (6 + 2) * 3 + 1
     assert len(transformer.ops) < 1_600
+
+
+def test_the_example_in_the_docs_makes_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "exact-models.md").read_text()
+    (source,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, object] = {}
+    exec(compile(source, "docs/exact-models.md", "exec"), found)  # noqa: S102 - our own page
+    program = Program.parse((tmp_path / "net.gpx").read_bytes())
+    assert Names.parse((tmp_path / "net.json").read_text()).data == ("images", "labels", "adamw.schedule")
+    state = found["state"]
+    assert isinstance(state, list) and len(state) == len(program.state)
+    refused = re.search(r"^    (transformer\S+) = '(.*)': (.*)$", page, re.MULTILINE)
+    assert refused is not None
+    graph = Graph()
+    with graph.scope("transformer.block[2]"):
+        attention = Attention(graph, "attention", 8, 2)
+    with pytest.raises(Refused, match=re.escape(refused[0].strip())):
+        attention(graph.data("x", (2, 5, 6), 1))
