@@ -10,7 +10,7 @@ import math
 
 from gpubond.exact.autodiff import identity
 from gpubond.exact.graph import Tensor
-from gpubond.exact.strides import View
+from gpubond.exact.views import View
 
 _ROOT = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715

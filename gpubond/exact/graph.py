@@ -21,7 +21,8 @@ from gpubond.exact.nodes import DataEntry, Kind, Node, Rule, StateEntry
 from gpubond.exact.program import CANONICAL_NAN, Op, Opcode
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import MAX_RANK, Shape, count
-from gpubond.exact.strides import View, compose, row_major
+from gpubond.exact.strided import row_major
+from gpubond.exact.views import View, compose
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +294,7 @@ class Graph:
             wanted[wanted.index(-1)] = count(x.shape) // rest if rest else 0
         if any(n < 0 for n in wanted) or count(tuple(wanted)) != count(x.shape):
             raise self.refuse("reshape", [x.shape, tuple(shape)], "the number of elements must stay")
-        return self.view(x, View.of(0, wanted, row_major(wanted)))
+        return self.view(x, View.of(0, wanted, row_major(tuple(wanted))))
 
     def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor:
         """Dimension d of the result is dimension axes[d]."""

@@ -18,7 +18,7 @@ from gpubond.exact.graph import Graph, Tensor
 from gpubond.exact.layers import Attention, Embedding, LayerNorm, Linear, RMSNorm
 from gpubond.exact.program import Opcode
 from gpubond.exact.refusal import Refused
-from gpubond.exact.strides import View
+from gpubond.exact.views import View
 from tests.exact.evaluate import step, values, watch
 
 Make = Callable[..., Tensor]

@@ -17,8 +17,9 @@ from gpubond.exact.layers import Attention, Linear
 from gpubond.exact.models import Transformer, character_step, perceptron_step
 from gpubond.exact.program import CANONICAL_NAN, Opcode, Program
 from gpubond.exact.refusal import Refused
-from gpubond.exact.strides import View, compose, row_major
+from gpubond.exact.strided import row_major
 from gpubond.exact.summary import summarise
+from gpubond.exact.views import View, compose
 from tests.exact.evaluate import values
 
 RANDOM = np.random.default_rng(3)
