@@ -60,6 +60,8 @@ class CPrepared:
         # The arena is one.
         self._busy = threading.Lock()
         self.memory_bytes = self._steps.bytes
+        # The most that one product's packed panels take of it.
+        self.work_floats = self._steps.plan.work
 
     def step(
         self, state: Sequence[Array], data: Sequence[Array], step: int, on_output: OnOutput | None = None
