@@ -329,7 +329,7 @@ class Graph:
     def with_gradient(self, x: Tensor, sources: Sequence[Tensor], rule: Rule) -> Tensor:
         """x, whose gradient goes to `sources` as the rule says and not by the operations that made x."""
         node = self.nodes[x.node]
-        alias = Node(Kind.ALIAS, node.shape, self.path, None, (x.node,), (), rule, tuple(s.node for s in sources))
+        alias = Node(Kind.ALIAS, node.shape, self.path, None, (x.node,), (), rule, tuple(self._own(s) for s in sources))
         return self._add(alias)
 
     def stop_gradient(self, x: Tensor) -> Tensor:
