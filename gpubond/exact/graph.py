@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class Tensor:
 
     graph: Graph
     node: int
+    # NumPy's numbers are constants too, and leave it to us what comes out.
+    __array_ufunc__: ClassVar[None] = None
 
     @property
     def shape(self) -> Shape:
