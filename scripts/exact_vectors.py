@@ -8,6 +8,7 @@ read it.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import sys
@@ -23,9 +24,10 @@ from gpubond.exact.program import Op, Opcode, Program, parse_record, record_of
 from gpubond.exact.reference import ReferenceEngine, blocks, value
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import MOST, Shape, count
-from tests.exact.example_programs import emptiness
-from tests.exact.programs import every_operation
-from tests.exact.values import SPECIAL, canonical, operands, tensor
+from tests.exact import hashes
+from tests.exact.example_programs import emptiness, single, training
+from tests.exact.programs import Case, every_operation
+from tests.exact.values import SPECIAL, around_zero, canonical, operands, tensor
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 SEED = 7
@@ -296,21 +298,28 @@ def judged(record: bytes) -> list[str]:
     return [shortened(record), ""]
 
 
+def examples() -> list[tuple[str, Case, int]]:
+    """The programs, and how many steps of them."""
+    return [("every", every_operation(), 3), ("training", training(), 6), ("empty", emptiness(), 3)]
+
+
+def ran(case: Case, steps: int) -> tuple[list[Array], list[list[Array]]]:
+    """What the first step's operations give, and the states after each step."""
+    outputs: list[Array] = []
+    states: list[list[Array]] = []
+    prepared, state = ReferenceEngine().prepare(case.program), list(case.state)
+    for step in range(case.step, case.step + steps):
+        seen = None if states else lambda _, output: outputs.append(output.copy())
+        state = prepared.step(state, case.data, step, seen)
+        states.append(state)
+    return outputs, states
+
+
 def whole_programs() -> Content:
     """Programs with state and data, what the first step's operations give, and the states after each step."""
     cases = []
-    for name, case, steps in (
-        ("every", every_operation(), 3),
-        ("training", training(), 6),
-        ("empty", emptiness(), 3),
-    ):
-        outputs: list[str] = []
-        states: list[list[str]] = []
-        prepared, state = ReferenceEngine().prepare(case.program), list(case.state)
-        for step in range(case.step, case.step + steps):
-            seen = appending(outputs) if step == case.step else None
-            state = prepared.step(state, case.data, step, seen)
-            states.append([elements(array) for array in state])
+    for name, case, steps in examples():
+        outputs, states = ran(case, steps)
         cases.append(
             {
                 "name": name,
@@ -318,15 +327,50 @@ def whole_programs() -> Content:
                 "state": [elements(array) for array in case.state],
                 "data": [elements(array) for array in case.data],
                 "step": str(case.step),
-                "outputs": outputs,
-                "states": states,
+                "outputs": [elements(array) for array in outputs],
+                "states": [[elements(array) for array in state] for state in states],
             }
         )
     return {"version": 1, "cases": cases, "refused": refused_programs()}
 
 
-def appending(outputs: list[str]) -> Callable[[int, Array], None]:
-    return lambda _, output: outputs.append(elements(output))
+def commitments() -> Content:
+    """Roots of small trees, tensors, and everything that a run of each program commits to."""
+    shapes: tuple[Shape, ...] = ((), (0,), (0, 5), (3,), (64,), (65,), (2, 3), (1, 2, 3, 4), (5, 26))
+    trees = [
+        [kind, leaves, hashes.root(kind, [bytes([at + 1]) * 32 for at in range(leaves)]).hex()]
+        for kind in range(1, 8)
+        for leaves in (0, 1, 2, 3, 4, 5, 9)
+    ]
+    tensors = [tensor(20 + at, shape) for at, shape in enumerate(shapes)]
+    runs = []
+    for name, case, steps in examples():
+        outputs, states = ran(dataclasses.replace(case, step=0), steps)
+        interval = 2
+        after = [hashes.state(state) for state in states]
+        kept = [after[min(at + interval, steps) - 1] for at in range(0, steps, interval)]
+        initial, payload = hashes.state(case.state), hashes.data(case.data)
+        runs.append(
+            {
+                "name": name,
+                "steps": steps,
+                "interval": interval,
+                "program": hashes.program(case.program).hex(),
+                "initial": initial.hex(),
+                "data": payload.hex(),
+                "first_step": hashes.root(hashes.STEP, [hashes.tensor(array) for array in outputs]).hex(),
+                "first_interval": hashes.root(hashes.INTERVAL, after[: interval - 1]).hex(),
+                "checkpoints": [each.hex() for each in kept],
+                "run": hashes.run(kept).hex(),
+                "statement": hashes.statement(case.program, steps, interval, initial, payload).hex(),
+            }
+        )
+    return {
+        "version": 1,
+        "trees": trees,
+        "tensors": [[array.shape, elements(array), hashes.tensor(array).hex()] for array in tensors],
+        "runs": runs,
+    }
 
 
 def refused_programs() -> list[list[Any]]:
@@ -356,6 +400,7 @@ FILES: dict[str, Callable[[], Content]] = {
     "operations.json": operations,
     "records.json": records,
     "programs.json": whole_programs,
+    "commitments.json": commitments,
 }
 
 

@@ -169,6 +169,34 @@ def test_programs(engine: Engine) -> None:
             assert [elements(tensor) for tensor in state] == [numbers(text) for text in wanted], (case["name"], at)
 
 
+def test_commitments() -> None:
+    """By the package's own code, which shares nothing with what wrote the file."""
+    commitments = pytest.importorskip("gpubond.exact.commitments")
+    merkle = pytest.importorskip("gpubond.exact.merkle")
+    content = read("commitments.json")
+    for kind, leaves, wanted in content["trees"]:
+        assert merkle.root(merkle.Kind(kind), [bytes([at + 1]) * 32 for at in range(leaves)]).hex() == wanted
+    for shape, text, wanted in content["tensors"]:
+        assert commitments.tensor(array(text, tuple(shape))).hex() == wanted
+    programs = {case["name"]: case for case in read("programs.json")["cases"]}
+    for run in content["runs"]:
+        case = programs[run["name"]]
+        program = Program.parse(b"".join(map(filled, case["program"])))
+        state = [array(text, tensor.shape) for text, tensor in zip(case["state"], program.state, strict=True)]
+        data = [array(text, shape) for text, shape in zip(case["data"], program.data, strict=True)]
+        assert commitments.program(program).hex() == run["program"]
+        assert commitments.state(state).hex() == run["initial"] and commitments.data(data).hex() == run["data"]
+        assert commitments.run([bytes.fromhex(each) for each in run["checkpoints"]]).hex() == run["run"]
+        stated = commitments.statement(program, state, data, run["steps"], run["interval"])
+        assert stated.hash().hex() == run["statement"]
+        after, prepared = [], NumpyEngine().prepare(program)
+        for step in range(run["steps"]):
+            state = prepared.step(state, data, step)
+            after.append(commitments.state(state).hex())
+        last = [min(at + run["interval"], run["steps"]) - 1 for at in range(0, run["steps"], run["interval"])]
+        assert [after[at] for at in last] == run["checkpoints"]
+
+
 def test_programs_that_are_refused() -> None:
     content = read("programs.json")
     good = [filled(record) for record in content["cases"][0]["program"]]
