@@ -73,8 +73,9 @@ def single(array: Any) -> Array:
 
 
 def emptiness() -> Case:
-    """Nothing to count, and state that trades places."""
+    """Nothing to count, data that are one number a step, and state that trades places."""
     op = Making([(2, 0), (2,), (2,)], [()])
+    op(Opcode.NEG, (), 3)
     op(Opcode.EXP, (2, 0), 0)
     none = op(Opcode.SUM, (2,), 0)
     op(Opcode.VIEW, (2, 2), none, parameters=(0, 0, 1, 0, 0))

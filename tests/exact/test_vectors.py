@@ -52,7 +52,7 @@ def engines() -> Iterator[Engine]:
     yield NumpyEngine()
     try:
         yield importlib.import_module("gpubond.exact.c_engine").CEngine()
-    except (ImportError, OSError):
+    except (ImportError, RuntimeError):  # not built
         return
 
 
