@@ -152,12 +152,13 @@ def main() -> None:
         if line.strip() == "profile":
             print(json.dumps({"operations": peer.profile()}), flush=True)
             continue
-        seconds, losses = [], []
+        seconds, processor, losses = [], [], []
         for _ in range(int(line)):
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), time.process_time()
             losses.append(peer.step())
+            processor.append(time.process_time() - used)
             seconds.append(time.perf_counter() - begin)
-        print(json.dumps({"seconds": seconds, "losses": losses}), flush=True)
+        print(json.dumps({"seconds": seconds, "processor": processor, "losses": losses}), flush=True)
 
 
 if __name__ == "__main__":

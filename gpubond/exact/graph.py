@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class Tensor:
 
     graph: Graph
     node: int
+    # NumPy's numbers are constants too, and leave it to us what comes out.
+    __array_ufunc__: ClassVar[None] = None
 
     @property
     def shape(self) -> Shape:
@@ -329,7 +332,7 @@ class Graph:
     def with_gradient(self, x: Tensor, sources: Sequence[Tensor], rule: Rule) -> Tensor:
         """x, whose gradient goes to `sources` as the rule says and not by the operations that made x."""
         node = self.nodes[x.node]
-        alias = Node(Kind.ALIAS, node.shape, self.path, None, (x.node,), (), rule, tuple(s.node for s in sources))
+        alias = Node(Kind.ALIAS, node.shape, self.path, None, (x.node,), (), rule, tuple(self._own(s) for s in sources))
         return self._add(alias)
 
     def stop_gradient(self, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from gpubond.exact.models import Transformer, character_step, perceptron_step
 from gpubond.exact.program import CANONICAL_NAN, Opcode, Program
 from gpubond.exact.refusal import Refused
 from gpubond.exact.strided import row_major
-from gpubond.exact.summary import summarise
+from gpubond.exact.summary import live_bytes, summarise
 from gpubond.exact.views import View, compose
 from tests.exact.evaluate import values
 
@@ -59,6 +59,7 @@ def test_operands_broadcast_as_in_numpy(left: tuple[int, ...], right: tuple[int,
         (a / b, x / y),
         (2.0 - a, 2 - x),
         (3.0 / b, 3 / y),
+        (np.float64(0.5) * a, x * 0.5),
         (-a, -x),
         (graph.maximum(a, b), np.maximum(x, y)),
         (graph.greater(a, b), (x > y) * 1.0),
@@ -326,3 +327,16 @@ def test_the_example_in_the_docs_makes_a_program(tmp_path: Path, monkeypatch: py
         attention = Attention(graph, "attention", 8, 2)
     with pytest.raises(Refused, match=re.escape(refused[0].strip())):
         attention(graph.data("x", (2, 5, 6), 1))
+
+
+def test_the_live_memory_of_a_chain_is_two_of_its_tensors() -> None:
+    graph = Graph()
+    x = graph.state("x", (10, 10))
+    y = graph.exp(x)
+    for _ in range(5):
+        y = graph.sqrt(y.reshape(100)).reshape(10, 10)
+    graph.becomes(x, y)
+    assert live_bytes(build(graph).program) == 2 * 400
+    # What a branch still needs lives on; a stretch of a tensor is that tensor.
+    graph.becomes(x, y + graph.exp(x) + graph.constant(1.0, (10, 10)))
+    assert live_bytes(build(graph).program) == 3 * 400

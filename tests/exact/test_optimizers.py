@@ -18,10 +18,11 @@ from gpubond.exact.build import Built, Names, build, data_tensors, initial_state
 from gpubond.exact.c_engine import CEngine
 from gpubond.exact.engine import Array
 from gpubond.exact.graph import Graph
-from gpubond.exact.models import character_step
+from gpubond.exact.models import character_step, perceptron_step
 from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.optimizers import SGD, AdamW, Optimizer, train
 from gpubond.exact.program import Program
+from gpubond.exact.reference import ReferenceEngine
 from tests.exact.evaluate import step as evaluate
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "exact-digits"
@@ -232,6 +233,19 @@ def test_the_c_engine_trains_to_the_same_bits() -> None:
             at = prepared.step(at, data, number)
         results.append([x.tobytes() for x in at])
     assert results[0] == results[1] == results[2]
+
+
+def test_the_reference_trains_to_the_same_bits() -> None:
+    graph = perceptron_step((5, 4, 3), 3, slices=2, optimizer=AdamW(0.01), steps=2)
+    program, state = build(graph).program, initial_state(graph, 2)
+    given = {"images": RANDOM.random((2, 3, 5), np.float32), "labels": np.array([[0, 1, 2], [2, 2, 9]], np.float32)}
+    results = []
+    for engine in (ReferenceEngine(), NumpyEngine()):
+        prepared, at = engine.prepare(program), state
+        for number in range(2):
+            at = prepared.step(at, data_tensors(graph, given), number)
+        results.append([x.tobytes() for x in at])
+    assert results[0] == results[1]
 
 
 def test_the_engine_that_is_exact_takes_the_same_steps() -> None:
