@@ -23,7 +23,7 @@ INSTALL = "install it: pip install 'gpubond[cuda]' (no GPU is needed)"
 
 @dataclass(frozen=True)
 class Compiled:
-    """What NVRTC made of the kernels for one architecture."""
+    """What NVRTC made of the kernels for one architecture. cubin: empty if that is a virtual one."""
 
     architecture: str
     ptx: str
@@ -69,7 +69,7 @@ def architecture_for(capability: int) -> str:
 
 
 def compile_kernels(architecture: str, options: tuple[str, ...] = OPTIONS) -> Compiled:
-    """Machine code for `architecture` ("sm_90") and the PTX that it was made of.
+    """Machine code for `architecture` ("sm_90") and the PTX that it was made of; for "compute_90" the PTX alone.
 
     Raises: Refused if there is no NVRTC; RuntimeError, with the compiler's words, if it fails.
     """
@@ -93,7 +93,8 @@ def compile_kernels(architecture: str, options: tuple[str, ...] = OPTIONS) -> Co
             log = _fetch(nvrtc, program, "ProgramLog").decode(errors="replace")
             raise RuntimeError(f"NVRTC does not compile the kernels for {architecture}: {status.name}\n{log}")
         ptx = _fetch(nvrtc, program, "PTX").decode()
-        return Compiled(architecture, ptx, _fetch(nvrtc, program, "CUBIN", strip=False))
+        real = architecture.startswith("sm_")
+        return Compiled(architecture, ptx, _fetch(nvrtc, program, "CUBIN", strip=False) if real else b"")
     finally:
         nvrtc.nvrtcDestroyProgram(program)
 

@@ -30,30 +30,3 @@ template <class... P> int count(void (*)(P...)) { return sizeof...(P); }
   }                                                                                                    \
   extern "C" int parameters_##name() { return count(name); }
 KERNELS(ENTRY)
-
-// The scalar core, one call for an array of operands.
-#define ONE(name) \
-  extern "C" void core_##name(const float* a, const float*, const float*, float* out, long n) { \
-    for (long i = 0; i < n; i++) out[i] = exact_##name(a[i]); \
-  }
-#define TWO(name) \
-  extern "C" void core_##name(const float* a, const float* b, const float*, float* out, long n) { \
-    for (long i = 0; i < n; i++) out[i] = exact_##name(a[i], b[i]); \
-  }
-#define THREE(name) \
-  extern "C" void core_##name(const float* a, const float* b, const float* c, float* out, long n) { \
-    for (long i = 0; i < n; i++) out[i] = exact_##name(a[i], b[i], c[i]); \
-  }
-ONE(sqrt)
-ONE(neg)
-ONE(exp)
-ONE(log)
-ONE(bf16)
-TWO(add)
-TWO(sub)
-TWO(mul)
-TWO(div)
-TWO(max)
-TWO(gt)
-THREE(fma)
-THREE(select)

@@ -11,13 +11,11 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from gpubond.exact.cuda.build import SOURCE, sources
+from gpubond.exact.cuda.build import sources
 from gpubond.exact.engine import Array
 from gpubond.provider.runtimes import cuda_compile
 
-_HERE = Path(__file__).parent
+_UNIT = Path(__file__).with_suffix(".cpp")
 _SHIM = Path(cuda_compile.__file__).parent
 _KERNEL = re.compile(r"\.visible \.entry (\w+)\(")
 
@@ -33,14 +31,12 @@ def build_library(directory: Path, kernels: Sequence[str], *options: str) -> Pat
     assert compiler is not None, "no C++ compiler: apt-get install g++"
     for name, text in sources().items():
         (directory / name).write_text(text)
-    unit = directory / "simulated_gpu.cpp"
-    shutil.copy(_HERE / unit.name, unit)
+    unit = shutil.copy(_UNIT, directory)
     entries = f"-DKERNELS(ENTRY)={' '.join(f'ENTRY({name})' for name in kernels)}"
     native = ["-march=native"] if platform.machine() == "x86_64" else []  # fmaf as one instruction
     library = directory / "simulated_gpu.so"
     command = [compiler, "-std=gnu++17", *cuda_compile.HOST_OPTIONS, *native, "-DGPUBOND_FIBERS", entries, *options]
-    subprocess.run([*command, f"-I{_SHIM}", f"-I{directory}", str(unit), "-o", str(library)], check=True)
-    assert (directory / SOURCE).is_file()
+    subprocess.run([*command, f"-I{_SHIM}", f"-I{directory}", unit, "-o", str(library)], check=True)
     return library
 
 
@@ -82,12 +78,3 @@ class SimulatedGpu:
         begin = ctypes.addressof(held)
         parameters = (ctypes.c_void_p * len(words))(*range(begin, begin + 8 * len(words), 8))
         getattr(self._library, f"launch_{kernel}")(*grid, threads, parameters)
-
-    def core(self, name: str, *operands: Array) -> Array:
-        """A scalar operation of exact_core.h, element by element."""
-        arrays = [np.ascontiguousarray(array, np.float32) for array in operands]
-        out = np.empty_like(arrays[0])
-        pointers = [array.ctypes.data for array in arrays] + [0] * (3 - len(arrays))
-        pass_on = [ctypes.c_void_p(pointer) for pointer in (*pointers, out.ctypes.data)]
-        getattr(self._library, f"core_{name}")(*pass_on, ctypes.c_long(out.size))
-        return out
