@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import math
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 
 NAN = 0x7FC00000
@@ -151,7 +152,7 @@ def bf16(a: int) -> int:
     return low if size - below < above - size else high
 
 
-ORACLES = {
+ORACLES: dict[str, Callable[..., int]] = {
     "fma": fma,
     "add": add,
     "sub": sub,

@@ -108,8 +108,9 @@ def test_rounding_twice_would_be_found() -> None:
 
 
 def native(name: str, a: Array, b: Array) -> Array:
+    ufuncs: dict[str, np.ufunc] = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
     with np.errstate(all="ignore"):
-        found: Array = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}[name](a, b)
+        found: Array = ufuncs[name](a, b)
     return found
 
 
