@@ -8,12 +8,23 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _ENTRY = re.compile(r"\.visible \.entry (\w+)\(")
 _PTX = re.compile(r"^\s*(?:@!?%p\d+\s+)?([a-z][\w.:]*)\s[^;]*;")
 _FUNCTION = re.compile(r"Function : (\w+)")
-# Address, predicate, instruction with its modifiers, operands; behind it the encoding.
-_SASS = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*([^;]*);")
+# Address, predicate, instruction with its modifiers, operands; behind it the first half of the encoding.
+_SASS = re.compile(
+    r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*([^;]*);\s*/\* 0x([0-9a-f]{16}) \*/"
+)
+
+
+class Instruction(NamedTuple):
+    """As ("FSEL", "R3, R10, +QNAN, !P0", 0x7fc000000a037808). An immediate is the encoding's upper half."""
+
+    name: str
+    operands: str
+    encoding: int
 
 
 def ptx_instructions(ptx: str) -> dict[str, list[str]]:
@@ -29,16 +40,16 @@ def ptx_instructions(ptx: str) -> dict[str, list[str]]:
     return found
 
 
-def sass_instructions(disassembly: str) -> dict[str, list[tuple[str, str]]]:
-    """By kernel, instructions and their operands, in order, as ("FFMA", "R5, -R3, R10, 1")."""
-    found: dict[str, list[tuple[str, str]]] = {}
+def sass_instructions(disassembly: str) -> dict[str, list[Instruction]]:
+    """By kernel, in order."""
+    found: dict[str, list[Instruction]] = {}
     kernel = ""
     for line in disassembly.splitlines():
         if function := _FUNCTION.search(line):
             kernel = function[1]
             found[kernel] = []
         elif kernel and (instruction := _SASS.match(line)):
-            found[kernel].append((instruction[1], instruction[2].strip()))
+            found[kernel].append(Instruction(instruction[1], instruction[2].strip(), int(instruction[3], 16)))
     return found
 
 

@@ -41,22 +41,30 @@ def build_library(directory: Path, kernels: Sequence[str], *options: str) -> Pat
 
 
 class SimulatedGpu:
-    """gpubond.exact.cuda.device.Device. launched: the kernels, in order."""
+    """gpubond.exact.cuda.device.Device. memory: bytes. held: those taken. launched: the kernels, in order."""
 
     name = "simulated"
+    processors = 4
+    memory = 1 << 30
 
-    def __init__(self, library: Path, processors: int = 4) -> None:
-        self.processors = processors
+    def __init__(self, library: Path) -> None:
         self.launched: list[str] = []
         self._library = ctypes.CDLL(str(library))
         self._held: dict[int, ctypes.Array[ctypes.c_char]] = {}
 
     def allocate(self, size: int) -> int:
+        assert size > 0
+        if size > self.memory - self.held:
+            raise MemoryError(f"{size} bytes")
         # Filled with what no result may depend on: a NaN that is not the canonical one.
         held = ctypes.create_string_buffer(b"\xff" * (size + 256), size + 256)
         address = -(-ctypes.addressof(held) // 256) * 256
         self._held[address] = held
         return address
+
+    @property
+    def held(self) -> int:
+        return sum(len(piece) - 256 for piece in self._held.values())
 
     def free(self, address: int) -> None:
         del self._held[address]

@@ -14,7 +14,7 @@ from gpubond.exact.cuda.launches import LARGE, MIDDLE, SKINNY
 from gpubond.exact.program import ELEMENTWISE
 
 from .conftest import ARCHITECTURES, compiled
-from .machine_code import disassembled, float_ptx, ptx_instructions, sass_instructions, tool
+from .machine_code import Instruction, disassembled, float_ptx, ptx_instructions, sass_instructions, tool
 
 # Comparisons and choices copy bits or say yes and no; conversions are of whole numbers that fit.
 PTX_ALLOWED = re.compile(
@@ -27,14 +27,12 @@ SASS_ALLOWED = re.compile(
 # Division of whole numbers, by an approximate reciprocal of floating point and corrections.
 SASS_WHOLE_DIVISION = re.compile(r"I2F\.U(32|64)\.RP|F2I(\.FTZ)?\.U(32|64)\.TRUNC(\.NTZ)?")
 # div.rn and sqrt.rn are an approximation and corrections, and a subroutine for subnormals and what is not finite.
-SASS_OF_CORRECTIONS = re.compile(
-    r"MUFU\.(RCP|RSQ)|FCHK|FFMA\.R[ZMP]|(FADD|FMUL|FFMA)\.FTZ|FSETP\.[A-Z]+\.FTZ\.AND"
-)
+SASS_OF_CORRECTIONS = re.compile(r"MUFU\.(RCP|RSQ)|FCHK|FFMA\.R[ZMP]|(FADD|FMUL|FFMA)\.FTZ|FSETP\.[A-Z]+\.FTZ\.AND")
 SASS_FLOAT = re.compile(r"U?F(?!LO|ENCE)|MUFU|H[A-Z]|D(ADD|MUL|FMA|SETP|MNMX)|I2F|F2|[A-Z]*MMA|RED|ATOM")
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
-def sass(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[str, str]]]:
+def sass(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Instruction]]:
     cuobjdump = tool("cuobjdump")
     if cuobjdump is None or tool("nvdisasm") is None:
         pytest.skip("no disassembler: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm")
@@ -116,11 +114,11 @@ def test_machine_code_is_the_same_each_time(code: Compiled) -> None:
     assert compile_kernels(code.architecture).cubin == code.cubin
 
 
-def forbidden_sass(kernel: str, instructions: list[tuple[str, str]]) -> list[str]:
+def forbidden_sass(kernel: str, instructions: list[Instruction]) -> list[str]:
     """Instructions of floating point, and atomic ones, that the kernel may not have."""
     found = []
     corrections = kernel in ("op_div", "op_sqrt")
-    for name, operands in instructions:
+    for name, operands, _ in instructions:
         if not SASS_FLOAT.match(name):
             continue
         allowed = SASS_ALLOWED.fullmatch(name) or SASS_WHOLE_DIVISION.fullmatch(name)
@@ -134,21 +132,21 @@ def forbidden_sass(kernel: str, instructions: list[tuple[str, str]]) -> list[str
     return found
 
 
-def test_machine_code_rounds_once_to_the_nearest(sass: dict[str, list[tuple[str, str]]]) -> None:
+def test_machine_code_rounds_once_to_the_nearest(sass: dict[str, list[Instruction]]) -> None:
     assert set(sass) == set(ptx_instructions(compiled(ARCHITECTURES[0]).ptx))
     assert [line for kernel, instructions in sass.items() for line in forbidden_sass(kernel, instructions)] == []
 
 
-def test_approximations_stand_in_divisions_and_roots_only(sass: dict[str, list[tuple[str, str]]]) -> None:
+def test_approximations_stand_in_divisions_and_roots_only(sass: dict[str, list[Instruction]]) -> None:
     """The PTX has div.rn and sqrt.rn there; elsewhere a reciprocal is of a division of whole numbers."""
     assert arithmetic(compiled(ARCHITECTURES[0]).ptx)["op_div"] == {"div.rn.f32": 1}
     for kernel, instructions in sass.items():
-        names = Counter(name for name, _ in instructions)
+        names = Counter(item.name for item in instructions)
         approximate = {name for name in names if name.startswith("MUFU")}
         if kernel == "op_div":
             # Its MUFU.RSQ makes the NaN of 0/0, and has a NaN as its operand.
             assert approximate == {"MUFU.RCP", "MUFU.RSQ"}
-            assert [operands for name, operands in instructions if name == "MUFU.RSQ"][0].endswith("-QNAN")
+            assert [item.operands for item in instructions if item.name == "MUFU.RSQ"][0].endswith("-QNAN")
         elif kernel == "op_sqrt":
             assert approximate == {"MUFU.RSQ"}
         else:
@@ -156,11 +154,16 @@ def test_approximations_stand_in_divisions_and_roots_only(sass: dict[str, list[t
             assert names["MUFU.RCP"] == names["I2F.U32.RP"] + names["I2F.U64.RP"]
 
 
+def test_the_nan_that_is_chosen_is_the_canonical_one(sass: dict[str, list[Instruction]]) -> None:
+    chosen = [item for kernel in sass.values() for item in kernel if item.name == "FSEL" and "QNAN" in item.operands]
+    assert chosen and {item.encoding >> 32 for item in chosen} == {0x7FC00000}
+
+
 def test_the_inner_loop_of_a_product_is_multiply_adds_and_keeps_its_sums_in_registers(
-    sass: dict[str, list[tuple[str, str]]],
+    sass: dict[str, list[Instruction]],
 ) -> None:
     for tile, least in ((LARGE, 512), (MIDDLE, 512), (SKINNY, 256)):
-        names = [name for name, _ in sass[tile.kernel]]
+        names = [item.name for item in sass[tile.kernel]]
         first, last = names.index("FFMA"), len(names) - names[::-1].index("FFMA")
         loop = names[first:last]
         assert loop.count("FFMA") == least
@@ -175,4 +178,12 @@ def test_forbidden_machine_code_would_be_found(tmp_path: Path) -> None:
     kernels = sass_instructions(disassembled(made, tmp_path, cuobjdump))
     assert any(".FTZ" in line for line in forbidden_sass("op_add", kernels["op_add"]))
     assert forbidden_sass("op_fma", kernels["op_fma"]) and forbidden_sass("matmul_64x64", kernels["matmul_64x64"])
-    assert forbidden_sass("reduce_sum", [("RED.E.ADD.F32.FTZ.RN.STRONG.GPU", ""), ("MUFU.EX2", ""), ("HMMA", "")])
+    for name in (
+        "RED.E.ADD.F32.FTZ.RN.STRONG.GPU",
+        "ATOMG.E.ADD",
+        "MUFU.EX2",
+        "HMMA.1688.F32.TF32",
+        "FMNMX",
+        "FFMA.RZ",
+    ):
+        assert forbidden_sass("reduce_sum", [Instruction(name, "R1, R2, R3", 0)])
