@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Sequence
 from functools import partial
@@ -47,8 +48,8 @@ class CudaEngine:
 class CudaPrepared:
     """A program whose memory on the device is taken.
 
-    memory_bytes: all that it holds there, with state, next state and slices of data. `close` gives it back; so does
-    whoever drops the object.
+    memory_bytes: all that it holds, on the device and not in the machine's memory: state, next state, slices of data,
+    outputs and block sums. `close` gives it back; so does whoever drops the object.
     """
 
     def __init__(self, device: Device, program: Program, choices: Choices) -> None:
@@ -58,6 +59,8 @@ class CudaPrepared:
         self._launches = _all_launches(program, self._layout, choices)
         self.memory_bytes = sum(self._layout.sizes.values())
         self._addresses: dict[Area, int] = {}
+        # The memory on the device is one.
+        self._busy = threading.Lock()
         self.close = weakref.finalize(self, _release, device, self._addresses)
         try:
             for area, size in self._layout.sizes.items():
@@ -86,12 +89,13 @@ class CudaPrepared:
         own = [tensor.shape for tensor in self._program.state]
         _check_arrays("state", state, own)
         _check_arrays("data", data, list(self._program.data))
-        for array, place in zip(state, self._layout.tensors, strict=False):
-            self._upload(place, array)
-        for number in range(first, first + count):
-            self._upload_slices(data, number)
-            self._take(number, on_output)
-        return [self._download(self._layout.tensors[at], shape) for at, shape in enumerate(own)]
+        with self._busy:
+            for array, place in zip(state, self._layout.tensors, strict=False):
+                self._upload(place, array)
+            for number in range(first, first + count):
+                self._upload_slices(data, number)
+                self._take(number, on_output)
+            return [self._download(self._layout.tensors[at], shape) for at, shape in enumerate(own)]
 
     def _take(self, step: int, on_output: OnOutput | None) -> None:
         """One step on the device."""

@@ -11,10 +11,13 @@ import pytest
 from gpubond.exact.cuda.build import Compiled, compile_kernels
 from gpubond.exact.cuda.device import Device, Gpu
 from gpubond.exact.refusal import Refused
+from gpubond.provider import devices
 
 from .simulated_gpu import SimulatedGpu, build_library, kernels_of
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+# Where there is no GPU, one test says so for all: test_cuda_device.py::test_the_gpu_took_part.
+DEVICES = ["simulated", *([pytest.param("gpu", marks=pytest.mark.gpu)] if devices.has_gpu() else [])]
 
 
 @cache
@@ -48,7 +51,7 @@ def gpu(tmp_path_factory: pytest.TempPathFactory) -> Gpu:
         pytest.skip(refused.reason)
 
 
-@pytest.fixture(scope="session", params=["simulated", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.fixture(scope="session", params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Device:
     """Each device in turn."""
     found: Device = request.getfixturevalue(request.param)

@@ -81,7 +81,7 @@ class SimulatedGpu:
     def launch(self, kernel: str, grid: tuple[int, int], threads: int, words: Sequence[int]) -> None:
         self.launched.append(kernel)
         assert getattr(self._library, f"parameters_{kernel}")() == len(words), kernel
-        assert all(0 < blocks for blocks in grid) and grid[0] < 2**31 and grid[1] < 2**16
+        assert all(blocks > 0 for blocks in grid) and grid[0] < 2**31 and grid[1] < 2**16
         held = (ctypes.c_uint64 * len(words))(*words)
         begin = ctypes.addressof(held)
         parameters = (ctypes.c_void_p * len(words))(*range(begin, begin + 8 * len(words), 8))

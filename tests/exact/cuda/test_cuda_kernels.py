@@ -193,8 +193,9 @@ def test_views(device: Device, held: Shape, shape: Shape, parameters: tuple[int,
 @pytest.mark.parametrize("axis", range(3))
 @pytest.mark.parametrize("lengths", [(1, 2), (0, 3), (40, 1)])
 def test_concatenations(device: Device, axis: int, lengths: tuple[int, int]) -> None:
-    left, right = ((5, 4, 3)[:axis] + (length,) + (5, 4, 3)[axis + 1 :] for length in lengths)
-    shape = left[:axis] + (sum(lengths),) + left[axis + 1 :]
+    left, right, shape = (
+        tuple(length if at == axis else dim for at, dim in enumerate((5, 4, 3))) for length in (*lengths, sum(lengths))
+    )
     op = Op(Opcode.CONCAT, (0, 1), (left, right), shape, (axis,))
     assert not differences(CudaEngine(device), NumpyEngine(), one_op(op, tensor(1, left), tensor(2, right)))
 
