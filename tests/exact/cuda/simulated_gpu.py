@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import platform
 import re
 import shutil
@@ -50,21 +51,26 @@ class SimulatedGpu:
     def __init__(self, library: Path) -> None:
         self.launched: list[str] = []
         self._library = ctypes.CDLL(str(library))
-        self._held: dict[int, ctypes.Array[ctypes.c_char]] = {}
+        self._held: dict[int, tuple[mmap.mmap, int]] = {}
 
     def allocate(self, size: int) -> int:
         assert size > 0
         if size > self.memory - self.held:
             raise MemoryError(f"{size} bytes")
+        room = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        piece = mmap.mmap(-1, room + mmap.PAGESIZE)
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(piece))
+        # Who reads beyond the end is ended, and with it the test's process.
+        assert self._library.mprotect(ctypes.c_void_p(begin + room), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+        address = begin + room - -(-size // 256) * 256
         # Filled with what no result may depend on: a NaN that is not the canonical one.
-        held = ctypes.create_string_buffer(b"\xff" * (size + 256), size + 256)
-        address = -(-ctypes.addressof(held) // 256) * 256
-        self._held[address] = held
+        ctypes.memset(address, 0xFF, size)
+        self._held[address] = (piece, size)
         return address
 
     @property
     def held(self) -> int:
-        return sum(len(piece) - 256 for piece in self._held.values())
+        return sum(size for _, size in self._held.values())
 
     def free(self, address: int) -> None:
         del self._held[address]

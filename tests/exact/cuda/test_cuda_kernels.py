@@ -18,7 +18,7 @@ from gpubond.exact.reference import ReferenceEngine, value
 from gpubond.exact.shapes import Shape, count
 from tests.exact.oracle import ORACLES, glibc_fma
 from tests.exact.programs import Case, differences, outputs
-from tests.exact.values import SPECIAL, operands, tensor
+from tests.exact.values import SPECIAL, canonical, operands, tensor
 
 ALWAYS, NEVER = 1 << 30, 1  # processors, for products to be split or not
 CHOICES = [Choices(processors, tile=tile) for processors in (ALWAYS, NEVER) for tile in (None, LARGE, MIDDLE, SKINNY)]
@@ -122,6 +122,18 @@ def test_products_of_many_matrices(device: Device, leading: Shape, m: int, n: in
         assert not differences(CudaEngine(device, choices), NumpyEngine(), case)
 
 
+@each_choice
+@pytest.mark.parametrize("k", [1, 2, 513])
+def test_products_of_special_values(device: Device, choices: Choices, k: int) -> None:
+    """All pairs as single terms; as the last of two; and as a block of their own, to be joined."""
+    bits = canonical(np.array(SPECIAL, dtype=np.uint32)).view(np.float32)
+    left, right = np.zeros((64, k), np.float32), np.ones((64, k), np.float32)
+    left[:, -1], right[:, -1] = bits, bits
+    left[:, 0] = bits[::-1]
+    case = one_op(product(left, right), left, right)
+    assert not differences(CudaEngine(device, choices), NumpyEngine(), case)
+
+
 def test_a_sum_that_is_minus_zero_stays_so(device: Device) -> None:
     """The least negative products round to -0, and what fills a tile up must not turn it into +0."""
     tiny = np.array([0x80000001], dtype=np.uint32).view(np.float32)[0]
@@ -163,6 +175,9 @@ def test_maxima_of_zeros_tell_their_signs(device: Device) -> None:
     zeros = np.array(list(itertools.product((0.0, -0.0, -1.0), repeat=4)), dtype=np.float32)
     case = one_op(Op(Opcode.ROWMAX, (0,), ((81, 4),), (81,)), zeros)
     assert not differences(CudaEngine(device), ReferenceEngine(), case)
+    blocks = np.array(list(itertools.product((0.0, -0.0, -1.0), repeat=3)), dtype=np.float32).repeat(512, axis=1)
+    case = one_op(Op(Opcode.ROWMAX, (0,), ((27, 1536),), (27,)), blocks)
+    assert not differences(CudaEngine(device), NumpyEngine(), case)
 
 
 VIEWS: list[tuple[Shape, Shape, tuple[int, ...]]] = [
