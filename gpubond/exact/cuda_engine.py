@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpubond.exact.cuda.device import Device, Gpu
+from gpubond.exact.cuda.device import Device, DeviceFailed, Gpu
 from gpubond.exact.cuda.launches import STEP, Choices, Launch, Word, launches, scratch_bytes
 from gpubond.exact.cuda.layout import Area, Layout, Place, plan
 from gpubond.exact.engine import Array, OnOutput
@@ -158,6 +159,8 @@ def _check_arrays(field: str, arrays: Sequence[Array], wanted: Sequence[Shape]) 
 
 
 def _release(device: Device, addresses: dict[Area, int]) -> None:
-    for address in addresses.values():
-        device.free(address)
+    # What failed has nothing to give back, and was told when it failed.
+    with contextlib.suppress(DeviceFailed):
+        for address in addresses.values():
+            device.free(address)
     addresses.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 
 from gpubond.exact.cuda import launches
 from gpubond.exact.cuda.device import Device
@@ -17,6 +17,7 @@ from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.program import Op, Opcode, Program, StateTensor
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import count
+from tests.exact.conftest import Counted
 from tests.exact.programs import Case, differences, every_operation, programs
 from tests.exact.values import tensor
 
@@ -49,11 +50,17 @@ def test_random_programs_with_work_divided_in_other_ways(device: Device, choices
 
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=SLOW)
-@given(case=programs(most_ops=20))
-def test_ten_thousand_random_programs(device: Device, case: Case) -> None:
-    assert not differences(CudaEngine(device), NUMPY, case, steps=2)
-    assert not differences(CudaEngine(device, Choices(1 << 30)), NUMPY, case, steps=1)
+def test_ten_thousand_random_programs(device: Device, counted: Counted) -> None:
+    counted(10_000, 7)
+
+    @seed(7)
+    @settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=SLOW)
+    @given(case=programs(most_ops=20))
+    def agree(case: Case) -> None:
+        assert not differences(CudaEngine(device), NUMPY, case, steps=2)
+        assert not differences(CudaEngine(device, Choices(1 << 30)), NUMPY, case, steps=1)
+
+    agree()
 
 
 def test_every_operation_in_one_program(device: Device) -> None:

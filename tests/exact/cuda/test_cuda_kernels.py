@@ -16,6 +16,7 @@ from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.program import ARITY, ELEMENTWISE, Op, Opcode, Program, StateTensor
 from gpubond.exact.reference import ReferenceEngine, value
 from gpubond.exact.shapes import Shape, count
+from tests.exact.conftest import Counted
 from tests.exact.oracle import ORACLES, glibc_fma
 from tests.exact.programs import Case, differences, outputs
 from tests.exact.values import SPECIAL, canonical, operands, tensor
@@ -82,7 +83,8 @@ def test_elementwise_over_random_values(device: Device, code: Opcode) -> None:
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("code", sorted(ELEMENTWISE), ids=lambda code: code.name)
-def test_elementwise_over_a_million_values(device: Device, code: Opcode) -> None:
+def test_elementwise_over_a_million_values(device: Device, code: Opcode, counted: Counted) -> None:
+    counted(1_000_000, 3)
     arrays = [column.view(np.float32) for column in operands(code.name.lower(), 1_000_000, 3)]
     each_operation(device, code, arrays)
     if code is Opcode.FMA:
@@ -243,7 +245,8 @@ def test_constants(device: Device, bits: int) -> None:
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
 @each_choice
-def test_products_of_every_size_up_to_several_tiles(device: Device, choices: Choices) -> None:
+def test_products_of_every_size_up_to_several_tiles(device: Device, choices: Choices, counted: Counted) -> None:
+    counted(40, 5)
     for number, (m, n, k) in enumerate(np.random.default_rng(5).integers(1, (270, 270, 1600), (40, 3)).tolist()):
         left, right = tensor(number, (m, k)), tensor(number + 99, (n, k))
         case = one_op(product(left, right), left, right)
