@@ -7,13 +7,14 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from gpubond.exact.cuda.device import Device, DeviceFailed, Gpu
-from gpubond.exact.cuda.launches import STEP, Choices, Launch, Word, launches, scratch_bytes
+from gpubond.exact.cuda.device import Device, DeviceFailed, Gpu, Parameters
+from gpubond.exact.cuda.launches import STEP, Choices, Launch, launches, scratch_bytes
 from gpubond.exact.cuda.layout import Area, Layout, Place, plan
 from gpubond.exact.engine import Array, OnOutput
 from gpubond.exact.program import Program
@@ -46,6 +47,17 @@ class CudaEngine:
         return CudaPrepared(self._device, program, self._choices)
 
 
+@dataclass(frozen=True)
+class _Bound:
+    """A launch with addresses in its parameters. steps: which of them are the number of the step."""
+
+    kernel: str
+    grid: tuple[int, int]
+    threads: int
+    parameters: Parameters
+    steps: tuple[int, ...]
+
+
 class CudaPrepared:
     """A program whose memory on the device is taken.
 
@@ -57,7 +69,6 @@ class CudaPrepared:
         self._device = device
         self._program = program
         self._layout = plan(program, partial(scratch_bytes, choices=choices))
-        self._launches = _all_launches(program, self._layout, choices)
         self.memory_bytes = sum(self._layout.sizes.values())
         self._addresses: dict[Area, int] = {}
         # The memory on the device is one.
@@ -71,6 +82,13 @@ class CudaPrepared:
             raise MemoryError(
                 f"the program needs {self.memory_bytes} bytes on {device.name}, which it has not free"
             ) from None
+        # Each launch with state and next state where they are now, and where they are when they have changed places.
+        made = _all_launches(program, self._layout, choices)
+        self._turned = 0
+        self._bound: list[list[list[_Bound]]] = []
+        for _ in (Area.STATE, Area.NEXT):
+            self._bound.append([[self._bind(launch) for launch in of_one] for of_one in made])
+            self._turn()
 
     def step(
         self, state: Sequence[Array], data: Sequence[Array], step: int, on_output: OnOutput | None = None
@@ -101,20 +119,26 @@ class CudaPrepared:
     def _take(self, step: int, on_output: OnOutput | None) -> None:
         """One step on the device."""
         first = self._program.first_output
-        for position, started in enumerate(self._launches):
+        for position, bound in enumerate(self._bound[self._turned]):
             if on_output is None and not self._layout.needed[position]:
                 continue
-            for launch in started:
-                words = [self._word(word, step) for word in launch.words]
-                self._device.launch(launch.kernel, launch.grid, launch.threads, words)
+            for launch in bound:
+                for at in launch.steps:
+                    launch.parameters.words[at] = step
+                self._device.launch(launch.kernel, launch.grid, launch.threads, launch.parameters)
             if on_output is not None:
                 shape = self._program.ops[position].shape
                 on_output(position, self._download(self._layout.tensors[first + position], shape))
         for source, target, size in self._layout.moves:
             if size:
                 self._device.copy(self._address(target), self._address(source), size)
+        self._turn()
+
+    def _turn(self) -> None:
+        """The next state becomes the state."""
         places = self._addresses
         places[Area.STATE], places[Area.NEXT] = places[Area.NEXT], places[Area.STATE]
+        self._turned = 1 - self._turned
 
     def _upload_slices(self, data: Sequence[Array], step: int) -> None:
         before = len(self._program.state)
@@ -131,10 +155,11 @@ class CudaPrepared:
             self._device.download(array, self._address(place))
         return array
 
-    def _word(self, word: Word, step: int) -> int:
-        if isinstance(word, Place):
-            return self._address(word)
-        return step if word == STEP else word
+    def _bind(self, launch: Launch) -> _Bound:
+        words = [self._address(word) if isinstance(word, Place) else word for word in launch.words]
+        steps = tuple(at for at, word in enumerate(words) if word == STEP)
+        parameters = Parameters([0 if isinstance(word, str) else word for word in words])
+        return _Bound(launch.kernel, launch.grid, launch.threads, parameters, steps)
 
     def _address(self, place: Place) -> int:
         return self._addresses[place.area] + place.offset

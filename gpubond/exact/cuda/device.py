@@ -17,6 +17,19 @@ class DeviceFailed(RuntimeError):
     """The device or its driver failed. What was computed since the last whole step is lost; nothing is wrong."""
 
 
+class Parameters:
+    """The parameters of a launch, 8 bytes each, as cuLaunchKernel takes them. words: may be changed between launches.
+
+    address: of an array of pointers to them.
+    """
+
+    def __init__(self, words: Sequence[int]) -> None:
+        self.words = (ctypes.c_uint64 * len(words))(*words)
+        begin = ctypes.addressof(self.words)
+        self._pointers = (ctypes.c_void_p * len(words))(*range(begin, begin + 8 * len(words), 8))
+        self.address = ctypes.addressof(self._pointers)
+
+
 class Device(Protocol):
     """Memory and kernels of one device. Calls are carried out in order; addresses are numbers.
 
@@ -46,8 +59,8 @@ class Device(Protocol):
         """Copies bytes on the device."""
         ...
 
-    def launch(self, kernel: str, grid: tuple[int, int], threads: int, words: Sequence[int]) -> None:
-        """Starts a kernel; its parameters are 8 bytes each."""
+    def launch(self, kernel: str, grid: tuple[int, int], threads: int, parameters: Parameters) -> None:
+        """Starts a kernel. The parameters are read before this returns."""
         ...
 
 
@@ -60,6 +73,7 @@ class Gpu:
 
     def __init__(self, cache: Path | None = None, ordinal: int = 0) -> None:
         self._driver = _driver()
+        self._success = self._driver.CUresult.CUDA_SUCCESS
         self._device = self._start(ordinal)
         name = self._check("cuDeviceGetName", self._driver.cuDeviceGetName(256, self._device))
         capability = 10 * self._attribute("COMPUTE_CAPABILITY_MAJOR") + self._attribute("COMPUTE_CAPABILITY_MINOR")
@@ -95,18 +109,15 @@ class Gpu:
         self._enter()
         self._check("cuMemcpyDtoD", self._driver.cuMemcpyDtoD(target, source, size))
 
-    def launch(self, kernel: str, grid: tuple[int, int], threads: int, words: Sequence[int]) -> None:
+    def launch(self, kernel: str, grid: tuple[int, int], threads: int, parameters: Parameters) -> None:
         self._enter()
-        if kernel not in self._functions:
+        function = self._functions.get(kernel)
+        if function is None:
             found = self._driver.cuModuleGetFunction(self._module, kernel.encode())
-            self._functions[kernel] = self._check(f"kernel {kernel}", found)
-        held = (ctypes.c_uint64 * len(words))(*words)
-        begin = ctypes.addressof(held)
-        parameters = (ctypes.c_void_p * len(words))(*range(begin, begin + 8 * len(words), 8))
-        answer = self._driver.cuLaunchKernel(
-            self._functions[kernel], *grid, 1, threads, 1, 1, 0, 0, ctypes.addressof(parameters), 0
-        )
-        self._check(f"launch of {kernel}", answer)
+            function = self._functions[kernel] = self._check(f"kernel {kernel}", found)
+        answer = self._driver.cuLaunchKernel(function, *grid, 1, threads, 1, 1, 0, 0, parameters.address, 0)
+        if answer[0] != self._success:
+            self._check(f"launch of {kernel}", answer)
 
     def _start(self, ordinal: int) -> Any:
         """The device. Here alone a failure means that there is none."""
@@ -114,20 +125,22 @@ class Gpu:
             (status,) = self._driver.cuInit(0)
         except RuntimeError as error:  # the driver's library is not there
             raise _no_gpu(str(error)) from error
-        if status != self._driver.CUresult.CUDA_SUCCESS:
+        if status != self._success:
             raise _no_gpu(f"cuInit: {status.name}")
         status, device = self._driver.cuDeviceGet(ordinal)
-        if status != self._driver.CUresult.CUDA_SUCCESS:
+        if status != self._success:
             raise _no_gpu(f"device {ordinal}: {status.name}")
         return device
 
     def _enter(self) -> None:
         # Whoever calls may be another thread each time.
-        self._check("cuCtxSetCurrent", self._driver.cuCtxSetCurrent(self._context))
+        answer = self._driver.cuCtxSetCurrent(self._context)
+        if answer[0] != self._success:
+            self._check("cuCtxSetCurrent", answer)
 
     def _load(self, cubin: bytes) -> Any:
         status, module = self._driver.cuModuleLoadData(cubin)
-        if status != self._driver.CUresult.CUDA_SUCCESS:
+        if status != self._success:
             raise Refused(
                 "engine",
                 "cuda",
@@ -143,7 +156,7 @@ class Gpu:
     def _check(self, what: str, answer: tuple[Any, ...]) -> Any:
         """The result of a driver call, if there is one. Raises DeviceFailed."""
         status, *values = answer
-        if status != self._driver.CUresult.CUDA_SUCCESS:
+        if status != self._success:
             _, text = self._driver.cuGetErrorString(status)
             raise DeviceFailed(f"{what}: {status.name}: {text.decode(errors='replace') if text else 'unknown error'}")
         return values[0] if values else None

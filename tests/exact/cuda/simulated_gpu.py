@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpubond.exact.cuda.build import sources
+from gpubond.exact.cuda.device import Parameters
 from gpubond.exact.engine import Array
 from gpubond.provider.runtimes import cuda_compile
 
@@ -84,11 +85,8 @@ class SimulatedGpu:
     def copy(self, target: int, source: int, size: int) -> None:
         ctypes.memmove(target, source, size)
 
-    def launch(self, kernel: str, grid: tuple[int, int], threads: int, words: Sequence[int]) -> None:
+    def launch(self, kernel: str, grid: tuple[int, int], threads: int, parameters: Parameters) -> None:
         self.launched.append(kernel)
-        assert getattr(self._library, f"parameters_{kernel}")() == len(words), kernel
+        assert getattr(self._library, f"parameters_{kernel}")() == len(parameters.words), kernel
         assert all(blocks > 0 for blocks in grid) and grid[0] < 2**31 and grid[1] < 2**16
-        held = (ctypes.c_uint64 * len(words))(*words)
-        begin = ctypes.addressof(held)
-        parameters = (ctypes.c_void_p * len(words))(*range(begin, begin + 8 * len(words), 8))
-        getattr(self._library, f"launch_{kernel}")(*grid, threads, parameters)
+        getattr(self._library, f"launch_{kernel}")(*grid, threads, ctypes.c_void_p(parameters.address))
