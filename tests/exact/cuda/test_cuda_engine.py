@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
@@ -17,6 +19,7 @@ from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.program import Op, Opcode, Program, StateTensor
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import count
+from tests.exact import example_programs
 from tests.exact.conftest import Counted
 from tests.exact.programs import Case, differences, every_operation, programs
 from tests.exact.values import tensor
@@ -67,6 +70,12 @@ def test_every_operation_in_one_program(device: Device) -> None:
     case = every_operation()
     assert {op.code for op in case.program.ops} == set(Opcode)
     assert not differences(CudaEngine(device), NUMPY, case, steps=4)
+
+
+@pytest.mark.parametrize("made", [example_programs.training, example_programs.emptiness], ids=["training", "emptiness"])
+@pytest.mark.parametrize("choices", [None, Choices(1 << 30)], ids=["whole", "split"])
+def test_small_real_programs(device: Device, made: Callable[[], Case], choices: Choices | None) -> None:
+    assert not differences(CudaEngine(device, choices), NUMPY, made(), steps=6)
 
 
 def test_many_steps_at_once_give_what_single_ones_give(device: Device) -> None:
