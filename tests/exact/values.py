@@ -59,7 +59,7 @@ def operands(name: str, count: int, seed: int) -> list[Bits]:
     generator = np.random.RandomState([seed, *name.encode()])  # its numbers are the same in every release
     arity = {"fma": 3, "select": 3, "sqrt": 1, "neg": 1, "exp": 1, "log": 1, "bf16": 1}.get(name, 2)
     kinds: list[Callable[[np.random.RandomState, int, int], list[Bits]]] = [_any, _special, _alike]
-    kinds += {1: [_squares], 2: [_quotients, _ties_of_sums, _low, _small_integers]}.get(arity, [])
+    kinds += {1: [_squares, _halves], 2: [_quotients, _ties_of_sums, _low, _small_integers]}.get(arity, [])
     kinds += [_cancelling, _ties, _subnormal, _overflowing, _small_integers] if arity == 3 else []
     share = -(-count // len(kinds))
     parts = [kind(generator, arity, share) for kind in kinds]
@@ -151,6 +151,12 @@ def _squares(generator: np.random.RandomState, arity: int, count: int) -> list[B
     roots = generator.randint(1, 1 << 12, count).astype(np.float64)
     squares = _nudged(generator, _single(np.ldexp(roots * roots, generator.randint(-120, 90, count))))
     return [np.where(generator.random_sample(count) < 0.3, squares & np.uint32(0x007FFFFF), squares)]
+
+
+def _halves(generator: np.random.RandomState, arity: int, count: int) -> list[Bits]:
+    """The lower 16 bits are about half of what they can be: ties of bf16."""
+    upper = _random_bits(generator, count) & np.uint32(0xFFFF0000)
+    return [_nudged(generator, upper | np.uint32(0x8000))]
 
 
 def _quotients(generator: np.random.RandomState, arity: int, count: int) -> list[Bits]:
