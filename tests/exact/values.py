@@ -60,7 +60,7 @@ def operands(name: str, count: int, seed: int) -> list[Bits]:
     arity = {"fma": 3, "select": 3, "sqrt": 1, "neg": 1, "exp": 1, "log": 1, "bf16": 1}.get(name, 2)
     kinds: list[Callable[[np.random.RandomState, int, int], list[Bits]]] = [_any, _special, _alike]
     kinds += {1: [_squares, _halves], 2: [_quotients, _ties_of_sums, _low, _small_integers]}.get(arity, [])
-    kinds += [_cancelling, _ties, _subnormal, _overflowing, _small_integers] if arity == 3 else []
+    kinds += [_cancelling, _ties, _almost_ties, _subnormal, _overflowing, _small_integers] if arity == 3 else []
     share = -(-count // len(kinds))
     parts = [kind(generator, arity, share) for kind in kinds]
     return [np.concatenate([part[place] for part in parts])[:count] for place in range(arity)]
@@ -124,6 +124,17 @@ def _ties(generator: np.random.RandomState, arity: int, count: int) -> list[Bits
     a, b = _single(odd) + exponent - np.uint32(127 << 23), _single(other)
     tiny = _around(generator, count, 1, 90)
     return [a, b, np.where(generator.random_sample(count) < 0.2, np.uint32(0), tiny)]
+
+
+def _almost_ties(generator: np.random.RandomState, arity: int, count: int) -> list[Bits]:
+    """a * b is half a unit of c but for less than 2^-33 of itself: rounded to float64, the sum is halfway."""
+    c = _around(generator, count, 0, 150)
+    c = np.where(generator.random_sample(count) < 0.5, c & np.uint32(0x807FFFFF), c)  # half of them are subnormal
+    unit = np.maximum((c >> np.uint32(23) & np.uint32(0xFF)).astype(np.int64), 1) - 150
+    split = generator.randint(-70, 20, count)
+    off = np.ldexp(1.0, -generator.randint(17, 24, count))
+    sign = generator.choice([-1.0, 1.0], count)
+    return [_single(np.ldexp(1 + off, split)), _single(np.ldexp(sign * (1 - off), unit - 1 - split)), c]
 
 
 def _subnormal(generator: np.random.RandomState, arity: int, count: int) -> list[Bits]:
