@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -366,6 +367,38 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", SANITIZED], cwd=ROOT, env=environment, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0 and done.stdout.strip() == "clean", done.stderr[-3000:]
+
+
+SAME_BITS = """
+from gpubond.exact.c_engine import CEngine
+from gpubond.exact.numpy_engine import NumpyEngine
+from tests.exact.c_cases import arithmetic, product, products
+from tests.exact.programs import differences, every_operation
+from tests.exact.values import tensor
+cases = [every_operation(), arithmetic([tensor(at, (3000,)) for at in range(3)]), products(14, 33, 20)]
+cases += [product((), 13, 33, 513, seed=1)]
+for name in CEngine(1).library.sets():
+    for case in cases:
+        found = differences(CEngine(2, name), NumpyEngine(), case)
+        assert not found, (name, found)
+"""
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+def test_whatever_compiles_it(compiler: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} here")
+    monkeypatch.setenv("CC", compiler)
+    library = c_library.build(tmp_path / "exact.so", (level,))
+    environment = os.environ | {"GPUBOND_EXACT_LIBRARY": str(library)}
+    subprocess.run([sys.executable, "-c", SAME_BITS], cwd=ROOT, env=environment, check=True)
+
+
+def test_the_environment_chooses_the_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SETS:
+        monkeypatch.setenv("GPUBOND_EXACT_SET", name)
+        assert CEngine(2).name == f"c ({name}, 2 threads)"
 
 
 def _sanitizer() -> str:
