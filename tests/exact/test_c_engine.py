@@ -24,7 +24,7 @@ from gpubond.exact.c_plan import live_bound
 from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.program import ELEMENTWISE, Opcode
 from gpubond.exact.refusal import Refused
-from tests.exact.c_cases import Builder, arithmetic, product, products
+from tests.exact.c_cases import Builder, arithmetic, ordinary, product, products
 from tests.exact.programs import Case, differences, every_operation, programs, same_bits
 from tests.exact.values import tensor
 
@@ -278,6 +278,58 @@ def test_a_process_that_was_forked_after_first_use() -> None:
             os._exit(0 if ok and os.waitpid(grandchild, 0)[1] == 0 else 1)
         assert os.waitpid(child, 0)[1] == 0
     assert all(map(same_bits, prepared.step(case.state, (), 0), wanted))
+
+
+def test_parent_and_child_of_a_fork_at_once() -> None:
+    """Each has an arena of its own, though the plan and its addresses are the same."""
+    build = Builder()
+    x = build.state(ordinary(1, (90, 90)))
+    for _ in range(6):
+        x = build.op(Opcode.MATMUL_NT, (x, 0), (90, 90))
+    build.keep(x)
+    case = build.case()
+    prepared = CEngine(2).prepare(case.program)
+    wanted = prepared.step(case.state, (), 0)
+    other = (case.state[0] * np.float32(0.5), case.state[1])
+    wanted_other = prepared.step(other, (), 0)
+    child = os.fork()
+    if child == 0:
+        same = [all(map(same_bits, prepared.step(other, (), 0), wanted_other)) for _ in range(300)]
+        os._exit(0 if all(same) else 1)
+    assert all(all(map(same_bits, prepared.step(case.state, (), 0), wanted)) for _ in range(300))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_that_was_forked_in_the_middle_of_a_step() -> None:
+    case = every_operation()
+    prepared = CEngine(2).prepare(case.program)
+    wanted = prepared.step(case.state, case.data, 1)
+    ended: list[int] = []
+
+    def fork(at: int, _: object) -> None:
+        if at != 3:
+            return
+        child = os.fork()
+        if child == 0:
+            found = prepared.step(case.state, case.data, 1, lambda *_: None)
+            os._exit(0 if all(map(same_bits, found, wanted)) else 1)
+        ended.append(os.waitpid(child, 0)[1])
+
+    assert all(map(same_bits, prepared.step(case.state, case.data, 1, fork), wanted))
+    assert ended == [0]
+
+
+def test_a_step_within_a_traced_step() -> None:
+    case = every_operation()
+    prepared = CEngine(2).prepare(case.program)
+    wanted = prepared.step(case.state, case.data, 1)
+    found: list[bool] = []
+
+    def again(_: int, __: object) -> None:
+        found.append(all(map(same_bits, prepared.step(case.state, case.data, 1), wanted)))
+
+    assert all(map(same_bits, prepared.step(case.state, case.data, 1, again), wanted))
+    assert found == [True] * len(case.program.ops)
 
 
 def test_changed_rounding_changes_nothing_and_is_left_as_it_was() -> None:

@@ -126,7 +126,8 @@ typedef struct {
   const Set *set;
   float **bases;
   exact_u64 step;
-  int threads;
+  // Threads that there are, and that the plan was made for, which may be more. Memory is laid out for the latter.
+  int threads, planned;
   // Of each thread: MAX_SLOTS tiles.
   float *tiles;
   // The part of the instruction that is next to be taken.
@@ -169,7 +170,8 @@ exact_i64 exact_run(const exact_i64 *plan, exact_i64 begin, exact_i64 end, float
   pthread_mutex_lock(&pool.busy);
   uint64_t state = float_state_enter();
   Run run = {.set = sets[set], .bases = bases, .step = step};
-  run.threads = pool_start(threads < 1 ? 1 : threads);
+  run.planned = threads < 1 ? 1 : threads;
+  run.threads = pool_start(run.planned);
   run.tiles = own_tiles(run.threads);
   if (run.tiles == NULL) wrong = -2;
   while (!wrong && begin < end) {
