@@ -38,7 +38,7 @@ def measure(threads: int, seconds: float) -> dict[str, Any]:
 
     engine = CEngine(threads)
     sizes = [(n, n, n) for n in SQUARE] + ([(m, WIDE, WIDE) for m in SKINNY] if threads == 1 else [])
-    found: dict[str, Any] = {"engine": engine.name, "load_before": os.getloadavg()[0], "sizes": {}}
+    found: dict[str, Any] = {"engine": engine.name, "peer": _peer(), "load_before": os.getloadavg()[0], "sizes": {}}
     for m, n, k in sizes:
         random = np.random.default_rng(m)
         a, b = (random.standard_normal((rows, k), dtype=np.float32) for rows in (m, n))
@@ -56,6 +56,16 @@ def measure(threads: int, seconds: float) -> dict[str, Any]:
         found["sizes"][f"{m}x{n}x{k}"] = _compare(sides, 2e-9 * m * n * k, seconds)
     found["load_after"] = os.getloadavg()[0]
     return found
+
+
+def _peer() -> dict[str, Any]:
+    """The BLAS that NumPy has loaded, as it tells itself; nothing without threadpoolctl, which scikit-learn brings."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return {}
+    names = ("internal_api", "version", "architecture", "num_threads")
+    return {name: pool[name] for pool in threadpool_info() if pool["user_api"] == "blas" for name in names}
 
 
 def _compare(sides: tuple[Callable[[], object], ...], gigaflop: float, seconds: float) -> dict[str, float]:
