@@ -79,9 +79,10 @@ class Retention:
 def check_room(folder: Path, needed: int) -> None:
     """Raises Refused if the disk has no room for the checkpoints."""
     free = shutil.disk_usage(folder).free
-    held = sum(path.stat().st_size for path in folder.glob(checkpoint_path(Path(), 0).name.replace("0" * 12, "*")))
+    held = sum(path.stat().st_size for path in folder.glob("checkpoint-*.safetensors"))
     if needed - held > free:
-        raise Refused("disk", needed, f"only {free} bytes are free", "make room, or give a smaller budget for checkpoints")
+        remedy = "make room, or give a smaller budget for checkpoints"
+        raise Refused("disk", needed, f"only {free} bytes are free", remedy)
 
 
 def keep(folder: Path, step: int, state: Sequence[Array]) -> None:

@@ -25,7 +25,7 @@ MOST_STEPS = 2**64 - 1
 def content(array: Array) -> memoryview:
     """The bytes of a tensor, little-endian and in order; a view where they lie so in memory."""
     flat = np.ascontiguousarray(array, dtype="<f4").reshape(-1)
-    return memoryview(flat.view(np.uint8))
+    return flat.view(np.uint8).data
 
 
 def tensor_of_root(shape: Shape, root: bytes) -> bytes:
@@ -93,12 +93,12 @@ class Statement:
     def hash(self) -> bytes:
         """Its 32 bytes."""
         counts = (VERSION, self.state_count, self.data_count, self.op_count, self.steps, self.interval)
-        return sha256(
-            _STATEMENT_TAG + struct.pack(">4I2Q", *counts) + self.program + self.initial + self.data
-        ).digest()
+        return sha256(_STATEMENT_TAG + struct.pack(">4I2Q", *counts) + self.program + self.initial + self.data).digest()
 
 
-def statement(what: Program, initial: Sequence[Array], payload: Sequence[Array], steps: int, interval: int) -> Statement:
+def statement(
+    what: Program, initial: Sequence[Array], payload: Sequence[Array], steps: int, interval: int
+) -> Statement:
     """The statement of a run; hashes initial state and data."""
     counts = (len(what.state), len(what.data), len(what.ops))
     # Before the hashing, so that a wrong number is told at once.

@@ -12,7 +12,7 @@ _ENDING = ".part"
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file beside its place, makes it durable, and puts it there. Raises OSError; then the place is as before."""
+    """Writes a file beside its place, makes it durable, and puts it there. Raises OSError: the place is as before."""
     beside = path.with_name(path.name + _ENDING)
     try:
         with beside.open("wb") as stream:

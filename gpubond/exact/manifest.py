@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves behind: its manifest, and the journal of its checkpoints while it goes on (docs/exact.md, section 5)."""
+"""A run's manifest, and the journal of its checkpoints while it goes on (docs/exact.md, section 5)."""
 
 from __future__ import annotations
 
@@ -84,10 +84,12 @@ class Manifest:
         if not isinstance(listed, list):
             raise Refused(f"{field}.checkpoints", type(listed).__name__, "must be a list")
         made = cls(
-            _hash(raw, "statement", field),
-            _count(raw, "steps", field),
-            _count(raw, "interval", field),
-            *(_hash(raw, name, field) for name in ("program", "initial", "data")),
+            statement=_hash(raw, "statement", field),
+            steps=_count(raw, "steps", field),
+            interval=_count(raw, "interval", field),
+            program=_hash(raw, "program", field),
+            initial=_hash(raw, "initial", field),
+            data=_hash(raw, "data", field),
             checkpoints=tuple(_checkpoint(item, f"{field}.checkpoints[{at}]") for at, item in enumerate(listed)),
             run=None if raw.get("run") is None else _hash(raw, "run", field),
         )
@@ -145,7 +147,7 @@ def begin_journal(folder: Path, manifest: Manifest) -> None:
 
 
 def read_journal(folder: Path) -> tuple[Manifest, int]:
-    """What the journal says, and how many of its bytes are whole lines: a line that was cut off counts as not written."""
+    """What the journal says, and how many of its bytes are whole lines: one that was cut off is as not written."""
     whole = (folder / JOURNAL).read_bytes()
     whole = whole[: whole.rfind(b"\n") + 1]
     lines = whole.splitlines()

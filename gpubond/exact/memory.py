@@ -63,6 +63,7 @@ def prepare(engine: Engine, program: Program, most: int | None = None) -> Prepar
     try:
         prepared = engine.prepare(program)
     except MemoryError as error:
-        raise Refused("memory", str(error), "the engine cannot have what the program needs", "use a larger machine") from None
+        reason = "the engine cannot have what the program needs"
+        raise Refused("memory", str(error), reason, "use a larger machine") from None
     plan_memory(program, prepared).check(most)
     return prepared

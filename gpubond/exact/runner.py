@@ -61,7 +61,7 @@ class Progress:
     note: str = ""
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     """The run was asked to stop, and did; called again it goes on from the newest checkpoint. step: steps taken."""
 
     def __init__(self, step: int) -> None:
@@ -69,7 +69,7 @@ class Stopped(Exception):  # noqa: N818
         self.step = step
 
 
-class Unsteady(Exception):  # noqa: N818
+class Unsteady(Exception):
     """This machine gave two results for one computation: memory or processor is faulty."""
 
 

@@ -34,12 +34,13 @@ _ALIGNMENT = 8
 _CHUNK = 1 << 18
 
 
-def read_state(path: Path, program: Program) -> list[Array]:
+def read_state(path: Path, program: Program, *, nans: bool = True) -> list[Array]:
     """A state of the program, mapped: pages come into memory as they are used. Read-only.
 
+    nans: whether NaNs that are not the canonical one are refused.
     Raises: Refused, naming tensor and element; OSError.
     """
-    return list(_read(path, STATE, [tensor.shape for tensor in program.state]))
+    return list(_read(path, STATE, [tensor.shape for tensor in program.state], nans))
 
 
 def read_data(path: Path | None, program: Program) -> list[Array]:
@@ -55,9 +56,18 @@ def read_data(path: Path | None, program: Program) -> list[Array]:
     return list(_read(path, DATA, program.data))
 
 
+def read_tensor(path: Path, name: str, shape: Shape) -> Array:
+    """One tensor of a file, mapped, whatever NaNs it holds. Raises Refused, OSError."""
+    tensors, begin = _layout(path)
+    if name not in tensors:
+        raise Refused(f"{path.name}.{name}", None, "is missing")
+    return _map(path, begin, f"{path.name}.{name}", tensors[name], shape)
+
+
 def write_tensors(path: Path, prefix: str, arrays: Sequence[Array], metadata: Mapping[str, str] | None = None) -> None:
     """Writes `prefix.0`, `prefix.1`, … whole or not at all, and durably. Raises OSError."""
-    write_whole(path, lambda stream: put_tensors(stream, {f"{prefix}.{at}": a for at, a in enumerate(arrays)}, metadata))
+    named = {f"{prefix}.{at}": array for at, array in enumerate(arrays)}
+    write_whole(path, lambda stream: put_tensors(stream, named, metadata))
 
 
 def put_tensors(stream: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
@@ -88,17 +98,21 @@ def check_nans(name: str, array: Array) -> None:
             )
 
 
-def _read(path: Path, prefix: str, wanted: Sequence[Shape]) -> Iterator[Array]:
+def _read(path: Path, prefix: str, wanted: Sequence[Shape], nans: bool = True) -> Iterator[Array]:
     tensors, begin = _layout(path)
     numbered = re.compile(rf"{prefix}\.\d+")
-    for name in tensors:
-        if numbered.fullmatch(name) and name not in {f"{prefix}.{at}" for at in range(len(wanted))}:
-            raise Refused(f"{path.name}.{name}", name, f"the program has {len(wanted)} {prefix} tensors, counted from 0")
-    for at, shape in enumerate(wanted):
-        name = f"{prefix}.{at}"
+    names = [f"{prefix}.{at}" for at in range(len(wanted))]
+    beyond = {name for name in tensors if numbered.fullmatch(name)} - set(names)
+    if beyond:
+        one = min(beyond)
+        raise Refused(f"{path.name}.{one}", one, f"the program's {prefix} has {len(wanted)} tensors, from 0")
+    for name, shape in zip(names, wanted, strict=True):
         if name not in tensors:
             raise Refused(f"{path.name}.{name}", None, "is missing", f"it must have the shape {shape}")
-        yield _map(path, begin, f"{path.name}.{name}", tensors[name], shape)
+        array = _map(path, begin, f"{path.name}.{name}", tensors[name], shape)
+        if nans:
+            check_nans(f"{path.name}.{name}", array)
+        yield array
 
 
 def _layout(path: Path) -> tuple[dict[str, Any], int]:
@@ -112,7 +126,7 @@ def _layout(path: Path) -> tuple[dict[str, Any], int]:
             raise Refused(f"{field}.header", length, f"is longer than the file, {size} bytes, or than may be")
         header = stream.read(length)
     try:
-        # Form, names once each, no holes, no overlaps, no bytes beyond the end: the library's business.
+        # Form, no holes, no overlaps, no bytes beyond the end: the library's business.
         with safe_open(path, framework="numpy"):
             pass
         entries = json.loads(header, object_pairs_hook=_once)
@@ -144,9 +158,7 @@ def _map(path: Path, begin: int, field: str, entry: Any, wanted: Shape) -> Array
     mapped = np.memmap(path, np.uint8, "r", begin + at, (4 * count,))
     plain = np.frombuffer(mapped, "<f4")
     # A foreign file may put them anywhere; a processor may not like it.
-    array = (plain if plain.flags.aligned else plain.copy()).reshape(wanted)
-    check_nans(field, array)
-    return array
+    return (plain if plain.flags.aligned else plain.copy()).reshape(wanted)
 
 
 def _header(tensors: Mapping[str, Array], metadata: Mapping[str, str] | None) -> bytes:
