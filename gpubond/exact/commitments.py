@@ -124,9 +124,11 @@ class Reveal:
             raise Refused("reveal.leaf", len(self.leaf), f"must be {LEAF_BYTES} bytes")
         elements = shapes.count(self.shape)
         leaves = -(-elements // LEAF_ELEMENTS)
+        if not 0 <= self.index < leaves:
+            raise Refused("reveal.index", self.index, f"there are {leaves} leaves")
         held = 4 * (elements - self.index * LEAF_ELEMENTS)
-        if any(self.leaf[max(held, 0) :]):
-            raise Refused("reveal.leaf", self.leaf[max(held, 0) :].hex(), "bytes beyond the elements must be zero")
+        if any(self.leaf[held:]):
+            raise Refused("reveal.leaf", self.leaf[held:].hex(), "bytes beyond the elements must be zero")
         hashed = merkle.hash_leaf(Kind.ELEMENTS, self.leaf)
         return tensor_of_root(self.shape, Opening(Kind.ELEMENTS, leaves, self.index, hashed, self.path).root())
 
