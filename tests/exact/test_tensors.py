@@ -16,7 +16,16 @@ from safetensors.numpy import load_file, save_file
 
 from gpubond.exact.program import Op, Opcode, Program, StateTensor
 from gpubond.exact.refusal import Refused
-from gpubond.exact.tensors import DATA, STATE, file_bytes, put_tensors, read_data, read_state, read_tensor, write_tensors
+from gpubond.exact.tensors import (
+    DATA,
+    STATE,
+    file_bytes,
+    put_tensors,
+    read_data,
+    read_state,
+    read_tensor,
+    write_tensors,
+)
 
 SHAPES = ((3, 5), (), (0, 4), (70,))
 PROGRAM = Program(
@@ -148,7 +157,13 @@ ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 @pytest.mark.parametrize(
     ("header", "content"),
     [
-        (b'{"output":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},' + b'"output":' + json.dumps(ONE).encode() + b"}", 8),
+        (
+            b'{"output":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+            + b'"output":'
+            + json.dumps(ONE).encode()
+            + b"}",
+            8,
+        ),
         ({"output": ONE | {"data_offsets": [8, 0]}}, 8),
         ({"output": ONE | {"data_offsets": [0, 1 << 62]}}, 8),
         ({"output": ONE | {"shape": [1 << 62, 4]}}, 8),
