@@ -152,7 +152,7 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(tmp_path: Pa
     steps, interval = 240, 4
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "tests.exact.walk", str(folder), str(steps), str(interval)]
-    chance = random.Random(3)
+    chance = random.Random(3)  # noqa: S311
     kills = 0
     for _ in range(6):
         before = lines_of(folder)
