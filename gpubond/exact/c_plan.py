@@ -337,4 +337,3 @@ class _Planner:
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
-

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from gpubond.exact import commitments, metrics
 from gpubond.exact.checkpoints import Retention, check_room, checkpoint_path, drop, keep, read_checkpoint
@@ -22,7 +23,6 @@ from gpubond.exact.engine import Array, Prepared
 from gpubond.exact.files import clear_parts
 from gpubond.exact.manifest import (
     JOURNAL,
-    MANIFEST,
     Checkpoint,
     Manifest,
     add_to_journal,
@@ -41,7 +41,10 @@ _LOCK = "lock"
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be computed. interval: steps from one checkpoint to the next."""
+    """What is to be computed.
+
+    interval: steps from one checkpoint to the next. every: metrics are taken each so-many steps, and after the last.
+    """
 
     program: Program
     initial: Sequence[Array]
@@ -49,6 +52,18 @@ class Task:
     steps: int
     interval: int
     metrics: Metrics = field(default_factory=Metrics)
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise Refused("every", self.every, "must be at least 1 step")
+
+
+@runtime_checkable
+class Strider(Protocol):
+    """A prepared program whose engine keeps the state where it is for several steps, as a GPU does."""
+
+    def steps(self, state: Sequence[Array], data: Sequence[Array], first: int, count: int) -> list[Array]: ...
 
 
 @dataclass(frozen=True)
@@ -126,30 +141,40 @@ class _Run:
 
     def go(self, stop: Callable[[], bool]) -> Manifest:
         task = self._task
-        begin, state = self._start()
-        metrics.cut(self._folder, begin)
-        self._tell(begin, {})
+        step, state = self._start()
+        metrics.cut(self._folder, step)
+        self._tell(step, {})
         lines: list[bytes] = []
         with ThreadPoolExecutor(1) as keeper:
             pending: Future[None] | None = None
-            for step in range(begin, task.steps):
+            while step < task.steps:
                 if stop():
                     _wait(pending)
                     raise Stopped(step)
-                state = self._prepared.step(state, task.data, step)
-                values = task.metrics.of(state)
+                state, step = self._advance(state, step)
+                values: dict[str, float] = {}
+                if step % task.every == 0 or step == task.steps:
+                    values = task.metrics.of(state)
                 if values:
-                    lines.append(metrics.line(step + 1, values))
-                if (step + 1) % task.interval == 0 or step + 1 == task.steps:
+                    lines.append(metrics.line(step, values))
+                if step % task.interval == 0 or step == task.steps:
                     # One at a time, so that no more states are held than were planned.
                     _wait(pending)
-                    pending = keeper.submit(self._keep, step // task.interval, state, b"".join(lines))
+                    pending = keeper.submit(self._keep, (step - 1) // task.interval, state, b"".join(lines))
                     lines = []
-                self._tell(step + 1, values)
+                self._tell(step, values)
             _wait(pending)
         ended = self._begun.ended(self._checkpoints)
         write_manifest(self._folder, ended)
         return ended
+
+    def _advance(self, state: Sequence[Array], step: int) -> tuple[Sequence[Array], int]:
+        """Takes a step; several at once where the engine is quicker so and nothing is to be done between."""
+        task = self._task
+        if not isinstance(self._prepared, Strider):
+            return self._prepared.step(state, task.data, step), step + 1
+        count = min(task.every - step % task.every, task.interval - step % task.interval, task.steps - step)
+        return self._prepared.steps(state, task.data, step, count), step + count
 
     def _start(self) -> tuple[int, Sequence[Array]]:
         """The newest state that is whole, and how many steps it took."""
@@ -216,8 +241,3 @@ def _locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise Refused("folder", str(folder), "another process is at work in it", "wait, or stop that one") from None
         yield
-
-
-def ended(folder: Path) -> bool:
-    """Whether the run in a folder has come to its end."""
-    return (folder / MANIFEST).exists()

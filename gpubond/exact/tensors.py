@@ -58,7 +58,7 @@ def read_data(path: Path | None, program: Program) -> list[Array]:
 
 def read_tensor(path: Path, name: str, shape: Shape) -> Array:
     """One tensor of a file, mapped, whatever NaNs it holds. Raises Refused, OSError."""
-    tensors, begin = _layout(path)
+    tensors, begin = layout(path)
     if name not in tensors:
         raise Refused(f"{path.name}.{name}", None, "is missing")
     return _map(path, begin, f"{path.name}.{name}", tensors[name], shape)
@@ -99,7 +99,7 @@ def check_nans(name: str, array: Array) -> None:
 
 
 def _read(path: Path, prefix: str, wanted: Sequence[Shape], nans: bool = True) -> Iterator[Array]:
-    tensors, begin = _layout(path)
+    tensors, begin = layout(path)
     numbered = re.compile(rf"{prefix}\.\d+")
     names = [f"{prefix}.{at}" for at in range(len(wanted))]
     beyond = {name for name in tensors if numbered.fullmatch(name)} - set(names)
@@ -115,8 +115,11 @@ def _read(path: Path, prefix: str, wanted: Sequence[Shape], nans: bool = True) -
         yield array
 
 
-def _layout(path: Path) -> tuple[dict[str, Any], int]:
-    """The header's entries and where the tensors' bytes begin."""
+def layout(path: Path) -> tuple[dict[str, Any], int]:
+    """A file's tensors by name, each with dtype, shape and data_offsets, and where their bytes begin.
+
+    Raises: Refused for what is no safetensors file; OSError.
+    """
     field = path.name
     size = path.stat().st_size
     with path.open("rb") as stream:
