@@ -337,3 +337,4 @@ class _Planner:
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
+
