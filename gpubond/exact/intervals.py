@@ -13,6 +13,8 @@ _SHARE = 0.01
 _HASHED_BYTES_A_SECOND = 150e6
 _PRODUCTS_A_SECOND = 60e9
 _ELEMENTS_A_SECOND = 2e9
+# What a step takes at least, however little it does.
+_LEAST_SECONDS = 100e-6
 
 
 def step_cost(program: Program) -> Cost:
@@ -26,7 +28,7 @@ def step_cost(program: Program) -> Cost:
 def default_interval(program: Program, steps: int) -> int:
     """Steps from one checkpoint to the next; the same on every machine."""
     cost = step_cost(program)
-    step = cost.products / _PRODUCTS_A_SECOND + (cost.terms + cost.elements) / _ELEMENTS_A_SECOND
+    step = _LEAST_SECONDS + cost.products / _PRODUCTS_A_SECOND + (cost.terms + cost.elements) / _ELEMENTS_A_SECOND
     hashing = state_bytes(program) / _HASHED_BYTES_A_SECOND
     if hashing >= _SHARE * step * steps:
         return steps

@@ -58,7 +58,7 @@ def verify(
     last = len(manifest.checkpoints) - 1 if last is None else last
     if not 0 <= first <= last < len(manifest.checkpoints):
         raise Refused("checkpoints", (first, last), f"the manifest has {len(manifest.checkpoints)}, from 0")
-    begin, state = _start(task, folder, manifest, first)
+    begin, state = kept_before(task, folder, manifest, first)
     check = _Check(prepared, task, folder, manifest, Trace.read(folder), watch)
     difference = None
     done = 0
@@ -71,9 +71,12 @@ def verify(
     return Verdict(manifest, at, end, done, manifest.run is not None, difference)
 
 
-def _start(task: Task, folder: Path, manifest: Manifest, first: int) -> tuple[int, Sequence[Array]]:
-    """The number of the first interval that is computed, and the state that it begins with."""
-    for number in range(first, 0, -1):
+def kept_before(task: Task, folder: Path, manifest: Manifest, first: int) -> tuple[int, Sequence[Array]]:
+    """The newest state that is kept, and fits its commitment, before the interval of checkpoint `first` ends.
+
+    Returns: the number of the interval that begins with it, and the state; that of the beginning if none is there.
+    """
+    for number in range(min(first, len(manifest.checkpoints)), 0, -1):
         try:
             state = read_checkpoint(folder, manifest.checkpoints[number - 1], task.program)
         except Refused:
