@@ -15,7 +15,7 @@ import click
 
 from gpubond.cli.command import Group, reporting
 from gpubond.cli.exact_inspect import inspect
-from gpubond.cli.exact_task import Files, in_words, load, prepare
+from gpubond.cli.exact_task import Files, in_words, load, prepare, size
 from gpubond.cli.output import facts, print_json, progress
 from gpubond.errors import Differs, Interrupted, JobFailed
 from gpubond.exact.checkpoints import checkpoint_path
@@ -102,7 +102,7 @@ def run_command(
         engine, prepared, plan = prepare(files, kind, threads, _bytes(memory_mib))
         task = load(files, steps, interval, every)
     if not as_json:
-        progress(f"{engine.name}; a checkpoint each {task.interval} steps; up to {plan.peak / _MIB:,.1f} MiB of memory")
+        progress(f"{engine.name}; a checkpoint each {task.interval} steps; up to {size(plan.peak)} of memory")
     began = time.perf_counter()
     show = _Lines(as_json)
     with _stopping() as stop, in_words():

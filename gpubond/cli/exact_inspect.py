@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gpubond.cli.command import reporting
-from gpubond.cli.exact_task import in_words, read_program
+from gpubond.cli.exact_task import in_words, read_program, size
 from gpubond.cli.output import facts, print_json, table
 from gpubond.errors import BadInput
 from gpubond.exact import commitments, shapes, tensors
@@ -21,8 +21,6 @@ from gpubond.exact.memory import data_bytes, state_bytes
 from gpubond.exact.program import Program
 from gpubond.exact.refusal import Refused
 from gpubond.exact.summary import Cost, live_bytes
-
-_MIB = 1 << 20
 
 
 @click.command()
@@ -112,7 +110,7 @@ def _show_program(path: Path, as_json: bool) -> None:
             ("FMAs a step", f"{document['fmas']:,}"),
             (
                 "memory",
-                f"state {_mib(state_bytes(program))}, data {_mib(data_bytes(program))}, live outputs {_mib(live)}",
+                f"state {size(state_bytes(program))}, data {size(data_bytes(program))}, live outputs {size(live)}",
             ),
         ]
     )
@@ -196,10 +194,6 @@ def _name(number: int, program: Program) -> str:
     if number < program.first_output:
         return f"data.{number - len(program.state)}"
     return f"op.{number - program.first_output}"
-
-
-def _mib(size: int) -> str:
-    return f"{size / _MIB:,.2f} MiB"
 
 
 def _shape(shape: Any) -> str:

@@ -60,6 +60,15 @@ def read_program(path: Path) -> Program:
     return Program.parse(path.read_bytes())
 
 
+def size(amount: float) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
+        amount /= 1024
+    return f"{amount:,.1f} GiB"
+
+
 def prepare(
     files: Files, kind: str, threads: int | None, memory_bytes: int | None
 ) -> tuple[Engine, Prepared, MemoryPlan]:

@@ -78,7 +78,8 @@ class Retention:
 
 def check_room(folder: Path, needed: int) -> None:
     """Raises Refused if the disk has no room for the checkpoints."""
-    free = shutil.disk_usage(folder).free
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
     held = sum(path.stat().st_size for path in folder.glob("checkpoint-*.safetensors"))
     if needed - held > free:
         remedy = "make room, or give a smaller budget for checkpoints"

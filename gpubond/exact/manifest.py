@@ -96,7 +96,7 @@ class Manifest:
         made._check_steps(field)
         return made
 
-    def check(self, said: Statement, field: str = "manifest") -> None:
+    def check(self, said: Statement, field: str = "manifest", remedy: str = "") -> None:
         """Raises Refused, naming the field, unless it is about this statement and agrees with itself.
 
         Whether the checkpoints' states are the right ones is another question.
@@ -104,7 +104,8 @@ class Manifest:
         for name in ("steps", "interval", "program", "initial", "data"):
             stated, wanted = getattr(self, name), getattr(said, name)
             if stated != wanted:
-                raise Refused(f"{field}.{name}", _shown(stated), f"the run that is asked about has {_shown(wanted)}")
+                reason = f"of the run that was asked for it is {_shown(wanted)}"
+                raise Refused(f"{field}.{name}", _shown(stated), reason, remedy)
         if self.statement != said.hash():
             raise Refused(f"{field}.statement", self.statement.hex(), f"its own fields give {said.hash().hex()}")
         if self.run is None:

@@ -111,12 +111,12 @@ def run(
     said = commitments.statement(task.program, task.initial, task.data, task.steps, task.interval)
     count = commitments.checkpoints(task.steps, task.interval)
     retention = Retention.plan(task.program, count, disk_bytes)
+    check_room(folder, retention.bytes_needed(task.program))
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         clear_parts(folder)
         begun = _journal(folder, Manifest.begin(said))
-        begun.check(said, "journal")
-        check_room(folder, retention.bytes_needed(task.program))
+        begun.check(said, "journal", "name another folder, or ask for the run that is in this one")
         return _Run(prepared, task, folder, retention, begun, watch).go(stop)
 
 

@@ -199,7 +199,8 @@ class World:
         (folder / "walk.gpx").write_bytes(task.program.encode())
         (folder / "cut.gpx").write_bytes(task.program.encode()[:-1])
         write_tensors(folder / "initial.safetensors", STATE, task.initial)
-        self.ok("newcomer", *"exact run walk/walk.gpx --steps 12 --interval 4 --to walk/run".split())
+        run = ("exact", "run", "walk/walk.gpx", "--steps", "12", "--interval", "4", "--to", "walk/run")
+        self.ok("newcomer", *run)
         shutil.copytree(folder / "run", folder / "copy")
         flip(checkpoint_path(folder / "copy", 8), -8)
 
@@ -318,6 +319,7 @@ class World:
             (r"committed, for \d+ s more", "committed, for 3590 s more"),
             (r"[\d,]+ MiB(?= are free|, [\d,]+ may be used)", "71,000 MiB"),
             (r"answers in \d+ ms, block \d+", "answers in 5 ms, block 100"),
+            (r"c \(\w+, \d+ threads?\);(.*) up to [\d.,]+ \w+ of", r"c (avx2, 8 threads);\1 up to 6.0 KiB of"),
             (r"needs none \(.*\)", "needs none (no NVIDIA driver is installed)"),
             (r"newest block is \d+ s old", "newest block is 1 s old"),
             (r"has \d{4,5}(\.\d+)? of the chain's coin", "has 10000 of the chain's coin"),
