@@ -35,8 +35,11 @@ class Metrics:
     def beside(cls, program_file: Path, program: Program) -> Metrics:
         """Those of the file beside the program; none if there is no such file. Raises Refused, OSError."""
         path = program_file.with_suffix(".json")
-        if not path.exists():
-            return cls()
+        return cls.read(path, program) if path.exists() else cls()
+
+    @classmethod
+    def read(cls, path: Path, program: Program) -> Metrics:
+        """Those that a file names. Raises Refused, OSError."""
         if path.stat().st_size > MOST_BYTES:
             raise Refused(path.name, path.stat().st_size, f"is larger than {MOST_BYTES} bytes")
         try:
