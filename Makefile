@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 CACHE := $(CURDIR)/.cache
 VENV := .venv
 CONTRACTS := $(shell find contracts -name '*.vy' -o -name '*.vyi')
-PYTHON_SOURCES := gpubond scripts tests examples demo benchmarks ape_console_extras.py
+PYTHON_SOURCES := setup.py gpubond scripts tests examples demo benchmarks ape_console_extras.py
 PRESENT = $(wildcard $(PYTHON_SOURCES))
 
 # Every tool keeps its files here, not in the user's home.
@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of tests/integration, those that need no worker: they are run beside the contracts' tests.
 DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py deploy.py verify_deployment.py)
 
-.PHONY: podman help setup demo test test-contracts test-programs test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour bench-gas bench-worker bench-sandbox lint format abis constraints clean system
+.PHONY: podman help setup demo test test-contracts test-programs test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults test-exact tour bench-exact bench-gas bench-worker bench-sandbox lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -64,7 +64,7 @@ test-market-2:
 	python -m pytest -p no:ape_test $(filter-out $(DEPLOYMENT_TESTS),$(wildcard tests/integration/test_[j-z]*.py))
 
 test-worker: system podman $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packages
-	python -m pytest -p no:ape_test tests/worker
+	python -m pytest -p no:ape_test tests/worker tests/exact
 
 test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 	ape test tests/unit
@@ -74,6 +74,9 @@ test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, and 
 
 test-integration: system podman $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
 	python -m pytest -p no:ape_test tests/integration $(DEPLOYMENT_TESTS:%=--ignore=%)
+
+test-exact: system $(VENV)/.dev ## exact programs: every engine against the others, a million operands an operation (minutes)
+	python -m pytest -p no:ape_test -m "extended or not extended" --durations 20 --hypothesis-show-statistics tests/exact
 
 test-deployment: system $(VENV)/.dev $(VENV)/.contracts ## tests of Ape's commands, the console and the gas benchmark
 	python -m pytest -p no:ape_test $(DEPLOYMENT_TESTS)
@@ -101,6 +104,9 @@ bench-worker: system $(VENV)/.dev $(VENV)/.contracts ## what the worker costs: w
 
 bench-sandbox: system $(VENV)/.dev ## what sandboxes cost: their start, and a job of 30 seconds in each
 	python benchmarks/sandbox.py
+
+bench-exact: system $(VENV)/.dev ## exact programs: products beside OpenBLAS, training steps beside torch
+	python benchmarks/exact.py
 
 bench-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of everything, beside the peers'
 	python benchmarks/gas.py
@@ -135,7 +141,7 @@ podman:
 	@tools/install_podman.sh
 
 # Two stages, so that the demo need not wait for the tools of developers.
-$(VENV)/.run: pyproject.toml constraints.txt tools/install_python.sh
+$(VENV)/.run: pyproject.toml setup.py constraints.txt tools/install_python.sh
 	@tools/install_python.sh contracts,cuda,examples
 	@touch $@
 

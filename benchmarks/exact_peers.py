@@ -1,11 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models of gpubond/exact/models.py written with torch, parameters in the same order: for comparisons only."""
+"""The models of gpubond/exact/models.py written with torch, parameters in the same order, and steps of them measured.
+
+For comparisons only, and run by whichever Python has torch: needs nothing else of this project.
+
+python exact_peers.py TASK.json        then, for each line of standard input, that many steps; answers in JSON
+
+A task: `model`, `sizes`, `threads`, `optimizer` (`name`, `rates` of each step, more), `file`: an .npz with the first
+parameters, `p0`, `p1`, …, and the data by name.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -78,3 +91,75 @@ class TorchTransformer(nn.Module):
         """Of [batch, places + 1] characters, as of character_step."""
         logits = self(text[:, :-1])
         return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), text[:, 1:].reshape(-1))
+
+
+class Peer:
+    """A model, its optimizer and its data."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        torch.set_num_threads(task["threads"])
+        with np.load(task["file"], allow_pickle=False) as held:
+            arrays = {name: torch.tensor(held[name]) for name in held.files}
+        self.model: Any
+        if task["model"] == "perceptron":
+            self.model = TorchPerceptron(tuple(task["sizes"]))
+            self.batches = list(zip(arrays["images"], arrays["labels"].long(), strict=True))
+        else:
+            self.model = TorchTransformer(**task["sizes"])
+            self.batches = [(text,) for text in arrays["text"].long()]
+        with torch.no_grad():
+            for at, parameter in enumerate(self.model.parameters()):
+                parameter.copy_(arrays[f"p{at}"])
+        chosen = task["optimizer"]
+        self.rates = chosen["rates"]
+        parameters = list(self.model.parameters())
+        if chosen["name"] == "sgd":
+            self.optimizer: Any = torch.optim.SGD(parameters, self.rates[0], momentum=chosen["momentum"], fused=True)
+        else:
+            groups = [
+                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": chosen["decay"]},
+                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ]
+            self.optimizer = torch.optim.AdamW(groups, self.rates[0], betas=tuple(chosen["betas"]), fused=True)
+        self.steps = 0
+
+    def step(self) -> float:
+        """One training step; the loss before it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[self.steps % len(self.rates)]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.model.loss(*self.batches[self.steps % len(self.batches)])
+        loss.backward()
+        self.optimizer.step()
+        self.steps += 1
+        return float(loss.detach())
+
+    def profile(self) -> list[dict[str, Any]]:
+        """Where the time of a step goes, by torch's own operations, greatest first."""
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            self.step()
+        found = [
+            {"operation": event.key, "times": event.count, "ms": round(event.self_cpu_time_total / 1000, 3)}
+            for event in profile.key_averages()
+        ]
+        return sorted(found, key=lambda row: -row["ms"])[:16]
+
+
+def main() -> None:
+    peer = Peer(json.loads(Path(sys.argv[1]).read_text()))
+    print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
+    for line in sys.stdin:
+        if line.strip() == "profile":
+            print(json.dumps({"operations": peer.profile()}), flush=True)
+            continue
+        seconds, processor, losses = [], [], []
+        for _ in range(int(line)):
+            begin, used = time.perf_counter(), time.process_time()
+            losses.append(peer.step())
+            processor.append(time.process_time() - used)
+            seconds.append(time.perf_counter() - begin)
+        print(json.dumps({"seconds": seconds, "processor": processor, "losses": losses}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gpubond.exact.graph import Tensor
 from gpubond.exact.shapes import Shape, count
-from gpubond.exact.strides import View
+from gpubond.exact.views import View
 
 # Windows that overlap are taken apart into as many additions as they have places; more are refused.
 MOST_WINDOWS = 1024

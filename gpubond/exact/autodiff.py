@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gpubond.exact.adjoint import adjoint
-from gpubond.exact.graph import Graph, Kind, Node, Tensor
+from gpubond.exact.graph import Graph, Tensor
+from gpubond.exact.nodes import Kind, Node
 from gpubond.exact.program import Opcode
-from gpubond.exact.strides import View
+from gpubond.exact.views import View
 
 # Node, inputs, output, gradient of the output -> gradients of the inputs (None: there is none).
 _Rule = Callable[[Node, Sequence[Tensor], Tensor, Tensor], Sequence[Tensor | None]]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpubond.exact.engine import Array
-from gpubond.exact.graph import Graph, Kind
+from gpubond.exact.graph import Graph
+from gpubond.exact.nodes import Kind
 from gpubond.exact.program import Op, Opcode, Program, StateTensor
 from gpubond.exact.refusal import Refused
 

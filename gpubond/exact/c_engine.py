@@ -7,7 +7,8 @@ import ctypes
 import mmap
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -59,6 +60,8 @@ class CPrepared:
         # The arena is one.
         self._busy = threading.Lock()
         self.memory_bytes = self._steps.bytes
+        # The most that one product's packed panels take of it.
+        self.work_floats = self._steps.plan.work
 
     def step(
         self, state: Sequence[Array], data: Sequence[Array], step: int, on_output: OnOutput | None = None
@@ -82,6 +85,22 @@ class CPrepared:
                     on_output(at, memory.output(at + self._program.first_output, self._program.ops[at].shape))
             self._run(memory, begin, len(memory.plan.words), bases, step)
         return outputs
+
+    def instructions(
+        self, state: Sequence[Array], data: Sequence[Array], step: int
+    ) -> Iterator[tuple[list[int], Callable[[], None]]]:
+        """For measurements: the instructions of a step, as native/plan.h lays them out, and what carries them out."""
+        shapes = [tensor.shape for tensor in self._program.state]
+        inputs = [*_checked("state", state, shapes), *_slices(_checked("data", data, self._program.data), step)]
+        outputs = [np.empty(shape, dtype=np.float32) for shape in shapes]
+        memory, words = self._steps, self._steps.plan.words.tolist()
+        addresses = [memory.address, *map(_address, inputs), *map(_address, outputs)]
+        bases = (ctypes.c_void_p * len(addresses))(*addresses)
+        begin = 0
+        while begin < len(words):
+            end = begin + words[begin + 1]
+            yield words[begin:end], partial(self._run, memory, begin, end, bases, step)
+            begin = end
 
     def _run(self, memory: _Memory, begin: int, end: int, bases: ctypes.Array[ctypes.c_void_p], step: int) -> None:
         if begin == end:
@@ -137,4 +156,6 @@ def _checked(name: str, arrays: Sequence[Array], shapes: Sequence[Shape]) -> lis
 
 
 def _slices(data: Sequence[Array], step: int) -> list[Array]:
-    return [whole[step % len(whole)] for whole in data]
+    # Of a range, since one element of a vector would be a copy.
+    chosen = ((whole, step % len(whole)) for whole in data)
+    return [whole[at : at + 1].reshape(whole.shape[1:]) for whole, at in chosen]

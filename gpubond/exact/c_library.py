@@ -97,7 +97,8 @@ def available() -> bool:
 def _warn(why: str) -> None:
     warnings.warn(
         f"no C engine for exact programs: {why}. NumPy computes the same bits about a thousand times slower "
-        "(0.1 instead of 100 GFLOP/s a core). Install gcc (Debian, Ubuntu: apt-get install gcc libc6-dev) and start again.",
+        "(0.1 instead of 100 GFLOP/s a core). Install gcc, on Debian and Ubuntu by `apt-get install gcc libc6-dev`, "
+        "and start again.",
         RuntimeWarning,
         stacklevel=3,
     )

@@ -37,6 +37,7 @@ class Plan:
     """words: what exact_run reads. ends: behind each operation's words, for tracing; the rest copies to the next state.
 
     places: of the operations' outputs that are in memory. peak: the most floats alive at once. arena: floats.
+    work: the most floats that one instruction has for itself.
     """
 
     words: npt.NDArray[np.int64]
@@ -44,6 +45,7 @@ class Plan:
     places: dict[int, Place]
     arena: int
     peak: int
+    work: int
 
 
 @dataclass
@@ -57,12 +59,13 @@ class _Instruction:
 
 def plan(program: Program, work: Work) -> Plan:
     """The plan of steps that nobody looks into."""
-    found = None
-    for window in WINDOWS:
-        found = _Planner(program, work, window, trace=False).plan()
-        if found.arena <= 1.1 * found.peak or found.arena <= live_bound(program):
-            return found
-    assert found is not None
+    bound = live_bound(program)
+    found = _Planner(program, work, WINDOWS[0], trace=False).plan()
+    for window in WINDOWS[1:]:
+        if found.arena <= 1.05 * bound:
+            break
+        narrow = _Planner(program, work, window, trace=False).plan()
+        found = narrow if narrow.arena < found.arena else found
     return found
 
 
@@ -128,7 +131,14 @@ class _Planner:
         stored = self._stored(instructions)
         places, arena, peak = self._arrange(instructions, stored)
         words, ends = self._encode(instructions, places, arena)
-        return Plan(np.array(words, dtype=np.int64), ends, places[0], arena, peak)
+        return Plan(
+            np.array(words, dtype=np.int64),
+            ends,
+            places[0],
+            arena,
+            peak,
+            max(each.work for each in instructions) if instructions else 0,
+        )
 
     # ---- Where operands stand ----
 
@@ -162,8 +172,7 @@ class _Planner:
                 number = op.inputs[0]
                 self._copied.add(number - self._first)
                 self._refs[number] = Ref.whole(number, op.input_shapes[0])
-                found = self._refs[number].view(op.input_shapes[0], op.shape, op.parameters)
-            assert found is not None
+                return Ref(number, op.parameters[0], op.parameters[1 : 1 + len(op.shape)])
             return found
         return Ref.whole(self._first + at, op.shape)
 
@@ -239,7 +248,7 @@ class _Planner:
         ops = self._program.ops
         shape = ops[instruction.ops[0]].shape
         inside = {self._first + instruction.ops[0]}
-        operands = {ref for ref in self._operands(instruction.ops[0])}
+        operands = set(self._operands(instruction.ops[0]))
         at = instruction.ops[0] + 1
         end = at + self._window
         while at < min(end, len(ops)) and len(instruction.ops) < MAX_MICROS:
@@ -337,4 +346,3 @@ class _Planner:
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
-

@@ -47,14 +47,14 @@ class Writer:
         constant = isinstance(self._refs[self._first + ops[0]], Constant)
         if constant or op.code in ELEMENTWISE or op.code in (Opcode.UNIFORM, Opcode.CONST):
             return _Pass(self._program, self._refs, self._places, op.shape).words(ops)
-        to = self._places[self._first + ops[0]]
+        return self._one(op, self._places[self._first + ops[0]], work)
+
+    def _one(self, op: Op, to: Place, work: Place) -> list[int]:
         if op.code == Opcode.VIEW:
-            source = self._ref(op, 0)
-            own, shape = op.input_shapes[0], op.shape
-            ref = source.view(own, shape, op.parameters)
+            ref = self._ref(op, 0).view(op.input_shapes[0], op.shape, op.parameters)
             if ref is None:
                 raise AssertionError("a VIEW of a VIEW that is not carried out")
-            return self._copy(ref, to, shape, row_major(shape))
+            return self._copy(ref, to, op.shape, row_major(op.shape))
         if op.code == Opcode.CONCAT:
             return self._concat(op, to)
         if op.code == Opcode.GATHER:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from gpubond.exact.autodiff import identity
-from gpubond.exact.graph import Tensor
-from gpubond.exact.strides import View
+from gpubond.exact.graph import Graph, Tensor
+from gpubond.exact.views import View
 
 _ROOT = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
@@ -130,19 +130,17 @@ def one_hot(index: Tensor, classes: int) -> Tensor:
     return index.graph.gather(identity(index.graph, classes), index)
 
 
-def count_up(like: Tensor, size: int) -> Tensor:
+def count_up(graph: Graph, size: int) -> Tensor:
     """0, 1, 2, … : row i of a triangle of ones has i of them."""
-    graph = like.graph
     if size == 0:
         return graph.constant(0.0, (0,))
     edge = graph.concat(graph.constant(0.0, (size,)), graph.constant(1.0, (size - 1,)))
     return graph.view(edge, View.of(0, (size, size), (1, 1))).sum(-1)
 
 
-def causal_mask(like: Tensor, size: int) -> Tensor:
+def causal_mask(graph: Graph, size: int) -> Tensor:
     """[size, size]: -∞ above the diagonal, where a position would see what comes after it, else 0."""
-    graph = like.graph
-    places = count_up(like, size)
+    places = count_up(graph, size)
     later = graph.greater(places.reshape(1, size), places.reshape(size, 1))
     return graph.select(later, -math.inf, 0.0)
 
@@ -152,5 +150,5 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True) -> Tensor
     graph = q.graph
     scores = graph.matmul_nt(q, k)
     scale = 1 / math.sqrt(max(1, q.shape[-1]))
-    scores = graph.fma(scores, scale, causal_mask(q, q.shape[-2])) if causal else scores * scale
+    scores = graph.fma(scores, scale, causal_mask(graph, q.shape[-2])) if causal else scores * scale
     return graph.matmul_nt(softmax(scores), v.transpose())

@@ -11,64 +11,19 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum
+from typing import ClassVar
 
 import numpy as np
 
 from gpubond.exact import shapes
 from gpubond.exact.engine import Array
 from gpubond.exact.initial import Initial, zeros
+from gpubond.exact.nodes import DataEntry, Kind, Node, Rule, StateEntry
 from gpubond.exact.program import CANONICAL_NAN, Op, Opcode
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import MAX_RANK, Shape, count
-from gpubond.exact.strides import View, compose, row_major
-
-# Of an output's gradient, the gradients of the inputs that were named with the rule (None: there is none).
-Rule = Callable[["Tensor"], Sequence["Tensor | None"]]
-
-
-class Kind(Enum):
-    """What a node stands for. An ALIAS is its input, with its own rule for the gradient; it becomes no operation."""
-
-    STATE = "state"
-    DATA = "data"
-    OPERATION = "operation"
-    ALIAS = "alias"
-
-
-@dataclass(frozen=True)
-class Node:
-    """One tensor of a step. inputs: nodes. path: the layer that made it. sources: what the rule gives gradients of."""
-
-    kind: Kind
-    shape: Shape
-    path: str
-    code: Opcode | None = None
-    inputs: tuple[int, ...] = ()
-    parameters: tuple[int, ...] = ()
-    rule: Rule | None = None
-    sources: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class StateEntry:
-    """A tensor of the state. trained: an optimizer changes it. metric: it is there to be read."""
-
-    node: int
-    name: str
-    initial: Initial
-    trained: bool
-    metric: bool
-
-
-@dataclass(frozen=True)
-class DataEntry:
-    """A data tensor. values: what it holds, where the graph knows it, as an optimizer's schedule."""
-
-    node: int
-    name: str
-    slices: int
-    values: Array | None
+from gpubond.exact.strided import row_major
+from gpubond.exact.views import View, compose
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +32,8 @@ class Tensor:
 
     graph: Graph
     node: int
+    # NumPy's numbers are constants too, and leave it to us what comes out.
+    __array_ufunc__: ClassVar[None] = None
 
     @property
     def shape(self) -> Shape:
@@ -340,7 +297,7 @@ class Graph:
             wanted[wanted.index(-1)] = count(x.shape) // rest if rest else 0
         if any(n < 0 for n in wanted) or count(tuple(wanted)) != count(x.shape):
             raise self.refuse("reshape", [x.shape, tuple(shape)], "the number of elements must stay")
-        return self.view(x, View.of(0, wanted, row_major(wanted)))
+        return self.view(x, View.of(0, wanted, row_major(tuple(wanted))))
 
     def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor:
         """Dimension d of the result is dimension axes[d]."""
@@ -375,7 +332,7 @@ class Graph:
     def with_gradient(self, x: Tensor, sources: Sequence[Tensor], rule: Rule) -> Tensor:
         """x, whose gradient goes to `sources` as the rule says and not by the operations that made x."""
         node = self.nodes[x.node]
-        alias = Node(Kind.ALIAS, node.shape, self.path, None, (x.node,), (), rule, tuple(s.node for s in sources))
+        alias = Node(Kind.ALIAS, node.shape, self.path, None, (x.node,), (), rule, tuple(self._own(s) for s in sources))
         return self._add(alias)
 
     def stop_gradient(self, x: Tensor) -> Tensor:

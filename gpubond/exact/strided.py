@@ -35,7 +35,9 @@ class Ref:
         """Whether the elements follow one another in order."""
         if count(shape) == 0:
             return True
-        return all(dim == 1 or mine == its for dim, mine, its in zip(shape, self.strides, row_major(shape), strict=True))
+        return all(
+            dim == 1 or mine == its for dim, mine, its in zip(shape, self.strides, row_major(shape), strict=True)
+        )
 
     def view(self, own: Shape, shape: Shape, parameters: Sequence[int]) -> Ref | None:
         """A VIEW of these elements, whose shape is `own`; None if strides cannot say it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gpubond.exact.build import Built
 from gpubond.exact.program import ELEMENTWISE, Op, Opcode, Program
 from gpubond.exact.shapes import count
-from gpubond.exact.strides import View
+from gpubond.exact.views import View
 
 _VALUE_BYTES = 4
 

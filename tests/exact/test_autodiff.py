@@ -18,7 +18,7 @@ from gpubond.exact.graph import Graph, Tensor
 from gpubond.exact.layers import Attention, Embedding, LayerNorm, Linear, RMSNorm
 from gpubond.exact.program import Opcode
 from gpubond.exact.refusal import Refused
-from gpubond.exact.strides import View
+from gpubond.exact.views import View
 from tests.exact.evaluate import step, values, watch
 
 Make = Callable[..., Tensor]
@@ -29,7 +29,7 @@ def weighted(graph: Graph, y: Tensor) -> Tensor:
     if not y.shape:
         return y * y
     places = np.prod(y.shape)
-    weights = functions.count_up(y, int(places)).reshape(*y.shape) * 0.1 + 0.3
+    weights = functions.count_up(graph, int(places)).reshape(*y.shape) * 0.1 + 0.3
     return (y * weights + y * y * 0.5).sum()
 
 
@@ -159,8 +159,7 @@ def test_cross_entropy_has_the_gradient_of_its_logits() -> None:
 @pytest.mark.parametrize("size", [0, 1, 2, 5])
 def test_identity_matrix_and_counting(size: int) -> None:
     graph = Graph()
-    x = graph.state("x", (1,))
-    found = values([identity(graph, size), functions.count_up(x, size)], [np.zeros(1)])
+    found = values([identity(graph, size), functions.count_up(graph, size)], [])
     np.testing.assert_array_equal(found[0], np.eye(size))
     np.testing.assert_array_equal(found[1], np.arange(size))
 
@@ -296,3 +295,34 @@ def test_gradients_add_no_operation_that_a_program_does_not_need() -> None:
     graph.becomes(w, slope)
     found = [op.code for op in build(graph).program.ops]
     assert found.count(Opcode.MATMUL_NT) == 1 and Opcode.SUM not in found
+
+
+# Each takes two tensors of (3, 3) and gives one; none has a kink.
+STEPS: tuple[Make, ...] = (
+    lambda a, b: a + b,
+    lambda a, b: a - b * 0.5,
+    lambda a, b: a * b,
+    lambda a, b: a / (b * b + 1.0),
+    lambda a, b: a.graph.fma(a, b, a) * 0.5,
+    lambda a, b: a.graph.matmul_nt(a, b) * 0.3,
+    lambda a, b: a.transpose() + b.sum(0),
+    lambda a, b: a.graph.concat(a.slice(1, 1, 3), b.slice(1, 0, 1), 1),
+    lambda a, b: a.reshape(9).slice(0, 1, 9, 3).reshape(3, 1) * b,
+    lambda a, b: functions.tanh(a) + b.mean(-1, keep=True),
+    lambda a, b: functions.softmax(a) * b,
+    lambda a, b: functions.normalise(a, 0.1) + b,
+    lambda a, b: a.graph.log(a.graph.exp(a * 0.5) + 1.0) - a.graph.sqrt(b * b + 0.5),
+    lambda a, b: a.graph.select(a.graph.constant(1.0, (3, 3)), a.graph.bf16(b), a),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 13), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=8))
+def test_gradients_of_random_expressions_agree_with_central_differences(plan: list[tuple[int, int, int]]) -> None:
+    def make(*inputs: Tensor) -> Tensor:
+        made = list(inputs)
+        for code, left, right in plan:
+            made.append(STEPS[code](made[left % len(made)], made[right % len(made)]))
+        return functions.tanh(made[-1] * 0.1)
+
+    check(make, values_of(3, 3, low=-1, high=1), values_of(3, 3, low=-1, high=1, seed=6), tolerance=1e-4)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,8 +17,9 @@ from gpubond.exact.layers import Attention, Linear
 from gpubond.exact.models import Transformer, character_step, perceptron_step
 from gpubond.exact.program import CANONICAL_NAN, Opcode, Program
 from gpubond.exact.refusal import Refused
-from gpubond.exact.strides import View, compose, row_major
-from gpubond.exact.summary import summarise
+from gpubond.exact.strided import row_major
+from gpubond.exact.summary import live_bytes, summarise
+from gpubond.exact.views import View, compose
 from tests.exact.evaluate import values
 
 RANDOM = np.random.default_rng(3)
@@ -55,6 +59,7 @@ def test_operands_broadcast_as_in_numpy(left: tuple[int, ...], right: tuple[int,
         (a / b, x / y),
         (2.0 - a, 2 - x),
         (3.0 / b, 3 / y),
+        (np.float64(0.5) * a, x * 0.5),
         (-a, -x),
         (graph.maximum(a, b), np.maximum(x, y)),
         (graph.greater(a, b), (x > y) * 1.0),
@@ -303,3 +308,35 @@ def test_programs_have_few_operations_and_no_transposed_weight_on_the_way_forwar
     transformer = build(character_step(vocabulary=65, slices=2, steps=2)).program
     assert codes(transformer).count("MATMUL_NT") == 3 + 4 * (6 + 2) * 3 + 1
     assert len(transformer.ops) < 1_600
+
+
+def test_the_example_in_the_docs_makes_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "exact-models.md").read_text()
+    (source,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, object] = {}
+    exec(compile(source, "docs/exact-models.md", "exec"), found)  # noqa: S102 - our own page
+    program = Program.parse((tmp_path / "net.gpx").read_bytes())
+    assert Names.parse((tmp_path / "net.json").read_text()).data == ("images", "labels", "adamw.schedule")
+    state = found["state"]
+    assert isinstance(state, list) and len(state) == len(program.state)
+    refused = re.search(r"^    (transformer\S+) = '(.*)': (.*)$", page, re.MULTILINE)
+    assert refused is not None
+    graph = Graph()
+    with graph.scope("transformer.block[2]"):
+        attention = Attention(graph, "attention", 8, 2)
+    with pytest.raises(Refused, match=re.escape(refused[0].strip())):
+        attention(graph.data("x", (2, 5, 6), 1))
+
+
+def test_the_live_memory_of_a_chain_is_two_of_its_tensors() -> None:
+    graph = Graph()
+    x = graph.state("x", (10, 10))
+    y = graph.exp(x)
+    for _ in range(5):
+        y = graph.sqrt(y.reshape(100)).reshape(10, 10)
+    graph.becomes(x, y)
+    assert live_bytes(build(graph).program) == 2 * 400
+    # What a branch still needs lives on; a stretch of a tensor is that tensor.
+    graph.becomes(x, y + graph.exp(x) + graph.constant(1.0, (10, 10)))
+    assert live_bytes(build(graph).program) == 3 * 400

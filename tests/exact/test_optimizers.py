@@ -13,13 +13,16 @@ from pydoc_data.topics import topics
 import numpy as np
 import pytest
 
+from gpubond.exact import c_library
 from gpubond.exact.build import Built, Names, build, data_tensors, initial_state
+from gpubond.exact.c_engine import CEngine
 from gpubond.exact.engine import Array
 from gpubond.exact.graph import Graph
-from gpubond.exact.models import character_step
+from gpubond.exact.models import character_step, perceptron_step
 from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.optimizers import SGD, AdamW, Optimizer, train
 from gpubond.exact.program import Program
+from gpubond.exact.reference import ReferenceEngine
 from tests.exact.evaluate import step as evaluate
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "exact-digits"
@@ -141,15 +144,11 @@ def test_optimizers_agree_with_torch() -> None:
 
 def taken(program: Program, state: list[Array], data: list[Array], steps: int) -> tuple[list[Array], list[float]]:
     """The last state and the loss of each step: with the C engine if it was built, else by plain NumPy."""
-    try:
-        from gpubond.exact.c_engine import CEngine
 
-        take = CEngine(1).prepare(program).step
-    except (ImportError, OSError):
+    def plain(state: list[Array], data: list[Array], number: int) -> list[Array]:
+        return evaluate(program, state, data, number, np.float32)
 
-        def take(state: list[Array], data: list[Array], number: int) -> list[Array]:
-            return evaluate(program, state, data, number, np.float32)
-
+    take = CEngine(1).prepare(program).step if c_library.available() else plain
     losses = []
     for number in range(steps):
         state = take(state, data, number)
@@ -220,6 +219,33 @@ def test_a_character_transformer_learns() -> None:
     # At first all characters are alike; at last it knows more than how often each comes.
     assert losses[0] == pytest.approx(np.log(len(counts)), abs=0.3)
     assert np.mean(losses[-20:]) < -(shares * np.log(shares)).sum()
+
+
+def test_the_c_engine_trains_to_the_same_bits() -> None:
+    if not c_library.available():
+        pytest.skip("neither library nor compiler is here")
+    built, state, data = small_transformer(dropout=0.1)
+    engines = [NumpyEngine(), CEngine(1), CEngine(2)]
+    results = []
+    for engine in engines:
+        prepared, at = engine.prepare(built.program), state
+        for number in range(3):
+            at = prepared.step(at, data, number)
+        results.append([x.tobytes() for x in at])
+    assert results[0] == results[1] == results[2]
+
+
+def test_the_reference_trains_to_the_same_bits() -> None:
+    graph = perceptron_step((5, 4, 3), 3, slices=2, optimizer=AdamW(0.01), steps=2)
+    program, state = build(graph).program, initial_state(graph, 2)
+    given = {"images": RANDOM.random((2, 3, 5), np.float32), "labels": np.array([[0, 1, 2], [2, 2, 9]], np.float32)}
+    results = []
+    for engine in (ReferenceEngine(), NumpyEngine()):
+        prepared, at = engine.prepare(program), state
+        for number in range(2):
+            at = prepared.step(at, data_tensors(graph, given), number)
+        results.append([x.tobytes() for x in at])
+    assert results[0] == results[1]
 
 
 def test_the_engine_that_is_exact_takes_the_same_steps() -> None:

@@ -41,8 +41,12 @@ typedef void Elementwise(float *to, const float *a, const float *b, const float 
 #define NAME(x) JOIN(x, SET)
 
 #if defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")
+#endif
 #define SET avx512
 #define EXACT_AVX512
 #include "vectors.h"
@@ -52,10 +56,14 @@ typedef void Elementwise(float *to, const float *a, const float *b, const float 
 #include "set.h"
 #undef EXACT_AVX512
 #undef SET
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
 #pragma GCC pop_options
-
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
+#endif
 #define SET avx2
 #define EXACT_AVX2
 #include "vectors.h"
@@ -65,7 +73,11 @@ typedef void Elementwise(float *to, const float *a, const float *b, const float 
 #include "set.h"
 #undef EXACT_AVX2
 #undef SET
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 #endif
 
 #define SET portable

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpubond.exact.shapes import MAX_RANK, Shape, count
+from gpubond.exact.strided import row_major
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,12 @@ class View:
         return self.shape == shape and self.offset == 0 and self.contiguous
 
 
-def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """The strides of a tensor."""
-    found, stride = [], 1
-    for size in reversed(shape):
-        found.append(stride)
-        stride *= size
-    return tuple(reversed(found))
-
-
 def compose(inner: View, outer: View) -> View | None:
     """`outer` of what `inner` shows, as one view; None where no single view shows that."""
     if count(outer.shape) == 0:
         return View.of(0, outer.shape, outer.strides)
     sizes, strides = _merged(inner)
-    steps = row_major(sizes)
+    steps = row_major(tuple(sizes))
     reach = _coordinates(outer.offset, steps)
     offset = inner.offset + sum(at * stride for at, stride in zip(reach, strides, strict=True))
     found = []
