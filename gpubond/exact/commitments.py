@@ -143,7 +143,6 @@ class Reveal:
 def reveal(array: Array, index: int) -> Reveal:
     """A leaf of a tensor with its path; holds the tree, a quarter of the tensor, meanwhile."""
     bytes_of = content(array)
-    whole = merkle.leaf_content(bytes_of, 0, len(bytes_of))
-    tree = merkle.Tree(Kind.ELEMENTS, merkle.hash_leaves(Kind.ELEMENTS, whole, LEAF_BYTES))
-    leaf = whole[index * LEAF_BYTES : (index + 1) * LEAF_BYTES]
-    return Reveal(array.shape, index, leaf, tree.path(index))
+    tree = merkle.Tree(Kind.ELEMENTS, merkle.hash_leaves(Kind.ELEMENTS, bytes_of, LEAF_BYTES))
+    leaf = bytes(bytes_of[index * LEAF_BYTES : (index + 1) * LEAF_BYTES])
+    return Reveal(array.shape, index, leaf.ljust(LEAF_BYTES, b"\0"), tree.path(index))

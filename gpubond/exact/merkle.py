@@ -12,6 +12,7 @@ from enum import IntEnum
 from functools import cache
 from hashlib import sha256
 
+from gpubond.exact import c_library
 from gpubond.exact.refusal import Refused
 
 HASH_BYTES = 32
@@ -67,15 +68,22 @@ def hash_node(kind: Kind, left: bytes, right: bytes) -> bytes:
 
 
 def hash_leaves(kind: Kind, content: bytes | memoryview, leaf_bytes: int) -> bytes:
-    """The hashes, one after another, of the leaves in a buffer, which holds whole leaves."""
-    tag, whole = kind.leaf_tag, bytes(content)
-    return b"".join([sha256(tag + whole[at : at + leaf_bytes]).digest() for at in range(0, len(whole), leaf_bytes)])
+    """The hashes, one after another, of the leaves in a buffer; the last one is filled up with zeros."""
+    return _hash_pieces(content, leaf_bytes, kind.leaf_tag)
 
 
 def hash_nodes(kind: Kind, level: bytes) -> bytes:
     """The hashes, one after another, above an even number of hashes."""
-    tag, pair = kind.node_tag, 2 * HASH_BYTES
-    return b"".join([sha256(tag + level[at : at + pair]).digest() for at in range(0, len(level), pair)])
+    return _hash_pieces(level, 2 * HASH_BYTES, kind.node_tag)
+
+
+def _hash_pieces(content: bytes | memoryview, piece: int, tag: bytes) -> bytes:
+    # Only a library that is loaded already, as an engine: hashing is no reason to start a compiler.
+    if c_library.load.cache_info().currsize:
+        return c_library.load().hash_pieces(content, piece, tag[0])
+    whole = bytes(content)
+    whole += bytes(-len(whole) % piece)
+    return b"".join([sha256(tag + whole[at : at + piece]).digest() for at in range(0, len(whole), piece)])
 
 
 def climb(kind: Kind, level: bytes, height: int, top: int) -> bytes:
@@ -100,16 +108,10 @@ def elements_root(content: memoryview) -> bytes:
     top = depth(leaves)
     low = min(top, _CHUNK_HEIGHT)
     parts = [
-        climb(kind, hash_leaves(kind, leaf_content(content, begin), LEAF_BYTES), 0, low)
+        climb(kind, hash_leaves(kind, content[begin : begin + _CHUNK_BYTES], LEAF_BYTES), 0, low)
         for begin in range(0, len(content), _CHUNK_BYTES)
     ]
     return climb(kind, b"".join(parts), low, top)
-
-
-def leaf_content(content: memoryview, begin: int, size: int = _CHUNK_BYTES) -> bytes:
-    """A piece of a tensor's bytes as whole leaves: the last one is filled up with zeros."""
-    piece = bytes(content[begin : begin + size])
-    return piece + bytes(-len(piece) % LEAF_BYTES)
 
 
 class Growing:

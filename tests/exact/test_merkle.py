@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import functools
 from hashlib import sha256
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpubond.exact import merkle
+from gpubond.exact import c_library, merkle
 from gpubond.exact.merkle import Growing, Kind, Opening, Tree
 from gpubond.exact.refusal import Refused
 
@@ -50,6 +51,7 @@ def test_three_ways_to_a_root_are_the_definition(kind: Kind, count: int) -> None
     assert Tree(kind, merkle.hash_leaves(kind, b"".join(leaves), 32)).root == wanted
 
 
+@settings(deadline=None)
 @given(st.integers(1, 600), st.data())
 def test_every_path_leads_to_the_root(count: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, count - 1))
@@ -108,3 +110,28 @@ def test_an_opening_of_another_form_is_refused(change: dict[str, object], field:
     with pytest.raises(Refused) as refused:
         Opening(**fields).root()  # type: ignore[arg-type]
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("portable", [False, True])
+@settings(deadline=None)
+@given(content=st.binary(max_size=2000), piece=st.integers(1, 256), tag=st.integers(0, 255))
+def test_pieces_in_c_are_hashed_as_by_hashlib(portable: bool, content: bytes, piece: int, tag: int) -> None:
+    whole = content + bytes(-len(content) % piece)
+    wanted = b"".join(sha256(bytes([tag]) + whole[at : at + piece]).digest() for at in range(0, len(whole), piece))
+    assert c_library.load().hash_pieces(memoryview(content), piece, tag, portable=portable) == wanted
+
+
+@pytest.mark.parametrize("piece", [257, 1 << 20])
+def test_longer_pieces_are_not_hashed_in_c(piece: int) -> None:
+    with pytest.raises(ValueError, match="too long"):
+        c_library.load().hash_pieces(bytes(300), piece, 1)
+
+
+def test_without_a_library_the_roots_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = memoryview(np.arange(70_001, dtype="<f4").tobytes())
+    c_library.load()
+    with_library = merkle.elements_root(content)
+    fresh = functools.cache(c_library.load.__wrapped__)
+    monkeypatch.setattr(c_library, "load", fresh)
+    assert not c_library.load.cache_info().currsize
+    assert merkle.elements_root(content) == with_library

@@ -244,6 +244,46 @@ class Trembling:
         return found
 
 
+class Striding:
+    """An engine that takes several steps at once, as a GPU does."""
+
+    def __init__(self, inner: Prepared) -> None:
+        self.memory_bytes = inner.memory_bytes
+        self._inner = inner
+        self.strides: list[int] = []
+
+    def step(self, state: Any, data: Any, step: int, on_output: OnOutput | None = None) -> list[Array]:
+        return self._inner.step(state, data, step, on_output)
+
+    def steps(self, state: Any, data: Any, first: int, count: int) -> list[Array]:
+        self.strides.append(count)
+        for step in range(first, first + count):
+            state = self._inner.step(state, data, step)
+        return list(state)
+
+
+@pytest.mark.parametrize(("every", "strides"), [(1, [1] * 11), (2, [2, 1, 1, 2, 2, 1, 1, 1]), (100, [3, 3, 3, 2])])
+def test_steps_are_taken_together_up_to_the_next_checkpoint_or_metrics(
+    every: int, strides: list[int], task: Task, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    seldom = Task(**(dict(vars(task)) | {"every": every}))
+    engine = Striding(ready(task))
+    run(engine, seldom, tmp_path / "run")
+    assert engine.strides == strides
+    found = left(tmp_path / "run")
+    told = [json.loads(line)["step"] for line in found.pop(METRICS).splitlines()]
+    assert told == [step for step in range(1, 12) if step % every == 0 or step == 11]
+    assert found == {name: content for name, content in whole.items() if name != METRICS}
+    run(ready(task), seldom, tmp_path / "stepwise")
+    assert left(tmp_path / "stepwise").pop(METRICS) == (tmp_path / "run" / METRICS).read_bytes()
+
+
+def test_metrics_each_no_step_are_refused(task: Task) -> None:
+    with pytest.raises(Refused) as refused:
+        Task(**(dict(vars(task)) | {"every": 0}))
+    assert refused.value.field == "every"
+
+
 def test_a_machine_that_computes_one_thing_in_two_ways_is_told(task: Task, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     interrupted(folder, task)
