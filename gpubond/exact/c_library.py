@@ -19,6 +19,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from gpubond.exact import c_sources
 from gpubond.exact.c_words import PLAN_VERSION
 
@@ -39,6 +41,7 @@ class Library:
             self._library = ctypes.CDLL(str(path))
             self._library.exact_fingerprint.restype = ctypes.c_char_p
             self.fingerprint = self._library.exact_fingerprint().decode()
+            self._hash_pieces = self._library.exact_hash_pieces
         except (OSError, AttributeError) as error:
             raise Unavailable(f"{path} cannot be loaded: {error}") from error
         if self._library.exact_plan_version() != PLAN_VERSION:
@@ -56,6 +59,20 @@ class Library:
             ctypes.c_int,
             ctypes.c_int,
         ]
+
+    def hash_pieces(self, content: bytes | memoryview, piece: int, tag: int, *, portable: bool = False) -> bytes:
+        """SHA-256 of the tag's byte and each piece of a buffer, the last one filled up with zeros; one after another.
+
+        Other Python threads go on meanwhile. piece: bytes, at most 256.
+        """
+        count = -(-len(content) // piece)
+        hashes = np.empty(32 * count, np.uint8)
+        if count:
+            address = np.frombuffer(content, np.uint8).ctypes.data
+            arguments = (ctypes.c_int64(len(content)), piece, tag, ctypes.c_void_p(hashes.ctypes.data), int(portable))
+            if self._hash_pieces(ctypes.c_void_p(address), *arguments):
+                raise ValueError(f"pieces of {piece} bytes are too long")
+        return hashes.tobytes()
 
     def sets(self) -> Sequence[str]:
         """The instruction sets that this processor has, the best last."""

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "pool.h"
+#include "sha256.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
