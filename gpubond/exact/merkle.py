@@ -114,6 +114,23 @@ def elements_root(content: memoryview) -> bytes:
     return climb(kind, b"".join(parts), low, top)
 
 
+def constant_root(element: bytes, count: int) -> bytes:
+    """The root over `count` elements that are all equal, in as many hashes as the tree is deep."""
+    kind = Kind.ELEMENTS
+    nodes = -(-count // LEAF_ELEMENTS)
+    if nodes == 0:
+        return zero(kind, 0)
+    inner = hash_leaf(kind, element * LEAF_ELEMENTS)
+    held = count - (nodes - 1) * LEAF_ELEMENTS
+    last = hash_leaf(kind, (element * held).ljust(LEAF_BYTES, b"\0"))
+    for height in range(depth(nodes)):
+        # All nodes of a level are equal but the last.
+        last = hash_node(kind, last, zero(kind, height)) if nodes % 2 else hash_node(kind, inner, last)
+        inner = hash_node(kind, inner, inner)
+        nodes = -(-nodes // 2)
+    return last
+
+
 class Growing:
     """A tree whose leaves come one by one and are not kept, as those of a trace."""
 

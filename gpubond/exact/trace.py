@@ -22,8 +22,8 @@ import numpy as np
 from gpubond.exact import commitments, reference, shapes
 from gpubond.exact.engine import Array, Prepared
 from gpubond.exact.files import write_whole
-from gpubond.exact.merkle import Growing, Kind
-from gpubond.exact.program import Op, Program
+from gpubond.exact.merkle import Growing, Kind, constant_root, elements_root
+from gpubond.exact.program import Op, Opcode, Program
 from gpubond.exact.refusal import Refused
 from gpubond.exact.tensors import put_tensors, read_tensor
 
@@ -53,11 +53,37 @@ def interval_root(prepared: Prepared, data: Sequence[Array], state: Sequence[Arr
     return tree.root()
 
 
-def step_root(prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int) -> bytes:
+def step_root(program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int) -> bytes:
     """The root over the outputs of all operations of one step."""
     tree = Growing(Kind.STEP)
-    prepared.step(state, data, step, lambda index, array: tree.add(commitments.tensor(array)))
+    # Of the elements of each output.
+    roots: list[bytes] = []
+
+    def add(index: int, array: Array) -> None:
+        op = program.ops[index]
+        source = _reshaped(op) - program.first_output
+        if op.code is Opcode.CONST:
+            root = constant_root(op.parameters[0].to_bytes(4, "little"), array.size)
+        else:
+            root = roots[source] if source >= 0 else elements_root(commitments.content(array))
+        roots.append(root)
+        tree.add(commitments.tensor_of_root(op.shape, root))
+
+    prepared.step(state, data, step, add)
     return tree.root()
+
+
+def _reshaped(op: Op) -> int:
+    """The number of the tensor whose elements the output has, all and in order; -1 if there is none."""
+    if op.code is not Opcode.VIEW or shapes.count(op.shape) != shapes.count(op.input_shapes[0]):
+        return -1
+    strides = op.parameters[1:]
+    wanted = 1
+    for dim, stride in reversed(list(zip(op.shape, strides, strict=False))):
+        if dim != 1 and stride != wanted:
+            return -1
+        wanted *= dim
+    return op.inputs[0] if op.parameters[0] == 0 else -1
 
 
 def outputs_of(

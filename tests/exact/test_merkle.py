@@ -75,6 +75,12 @@ def test_elements_of_a_tensor_across_the_pieces_that_are_hashed_together(element
         assert merkle.elements_root(memoryview(content)) == plain_root(1, leaves)
 
 
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 127, 128, 129, 64 * 3, 64 * 5 + 1, 64 * 8, 10_001])
+def test_equal_elements_need_few_hashes(count: int) -> None:
+    content = np.full(count, 1.5, "<f4").tobytes()
+    assert merkle.constant_root(np.float32(1.5).tobytes(), count) == merkle.elements_root(memoryview(content))
+
+
 def opening_of_last_of_five() -> Opening:
     hashes = merkle.hash_leaves(Kind.STATE, b"".join(leaves_of(5)), 32)
     return Opening(Kind.STATE, 5, 4, hashes[-32:], Tree(Kind.STATE, hashes).path(4))

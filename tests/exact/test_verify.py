@@ -16,6 +16,7 @@ from gpubond.exact import commitments, trace
 from gpubond.exact.checkpoints import checkpoint_path
 from gpubond.exact.difference import Difference
 from gpubond.exact.engine import Array, OnOutput
+from gpubond.exact.engines import best
 from gpubond.exact.manifest import MANIFEST
 from gpubond.exact.merkle import Kind, root
 from gpubond.exact.program import Op, Opcode, Program, StateTensor
@@ -326,7 +327,28 @@ def test_roots_of_what_lies_between_are_those_of_the_page(task: Task, states: li
     assert trace.interval_root(prepared, task.data, states[0], 0, 1) == bytes(32)
     outputs = trace.outputs_of(prepared, task.data, states[1], 1, range(8))
     hashed = [commitments.tensor(outputs[at]) for at in range(8)]
-    assert trace.step_root(prepared, task.data, states[1], 1) == root(Kind.STEP, hashed)
+    assert trace.step_root(task.program, prepared, task.data, states[1], 1) == root(Kind.STEP, hashed)
+
+
+def test_outputs_that_are_reshaped_or_constant_are_hashed_as_others() -> None:
+    shape = (4, 50)
+    ops = (
+        Op(Opcode.CONST, (), (), shape, (0x3FC00000,)),
+        Op(Opcode.ADD, (0, 1), (shape, shape), shape),
+        Op(Opcode.VIEW, (2,), (shape,), (2, 1, 100), (0, 100, 7, 1, 0)),
+        Op(Opcode.VIEW, (2,), (shape,), (50, 4), (0, 1, 50, 0, 0)),
+        Op(Opcode.VIEW, (2,), (shape,), (150,), (50, 1, 0, 0, 0)),
+        Op(Opcode.VIEW, (0,), (shape,), (200,), (0, 1, 0, 0, 0)),
+        Op(Opcode.VIEW, (4,), ((50, 4),), (200,), (0, 1, 0, 0, 0)),
+        Op(Opcode.VIEW, (2,), (shape,), (2, 100), (0, 0, 1, 0, 0)),
+    )
+    program = Program((StateTensor(shape, 2),), (), ops)
+    prepared = best(1, "numpy").prepare(program)
+    state = [np.arange(200, dtype=np.float32).reshape(shape)]
+    hashed: list[bytes] = []
+    prepared.step(state, [], 0, lambda index, array: hashed.append(commitments.tensor(array)))
+    assert len(set(hashed)) == 8
+    assert trace.step_root(program, prepared, [], state, 0) == root(Kind.STEP, hashed)
 
 
 @pytest.mark.parametrize("element", [-1, 6])
