@@ -54,6 +54,7 @@ typedef void Elementwise(float *to, const float *a, const float *b, const float 
 #include "matmul.h"
 #include "elementwise.h"
 #include "reduce.h"
+#include "sha256_wide.h"
 #include "set.h"
 #undef EXACT_AVX512
 #undef SET
@@ -106,6 +107,14 @@ int exact_best_set(void) {
     return 2;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
+  return 0;
+}
+
+static exact_i64 sha_sixteens(const uint8_t *content, exact_i64 size, int piece, int tag, uint8_t *hashes) {
+#if defined(__x86_64__)
+  if (exact_best_set() == 2) return sha_sixteens_avx512(content, size, piece, tag, hashes);
+#endif
+  (void)content, (void)size, (void)piece, (void)tag, (void)hashes;
   return 0;
 }
 
