@@ -51,21 +51,52 @@ static void NAME(sha_wide)(const uint8_t *messages, exact_i64 stride, int blocks
   for (int i = 0; i < 8; i++) _mm512_storeu_si512(words[i], state[i]);
 }
 
-// As many pieces as fill sixteens, as in exact_hash_pieces. Returns how many that were.
+// Pieces seen lately, by a few of their bytes, and pieces that wait for the hash of an equal one.
+#define SHA_SEEN 1024
+#define SHA_LATER 256
+
+// All whole pieces, if they are not few, as in exact_hash_pieces. Returns how many that were. Equal pieces, of which
+// broadcast tensors are full, are hashed once as long as they are remembered.
 static exact_i64 NAME(sha_sixteens)(const uint8_t *content, exact_i64 size, int piece, int tag, uint8_t *hashes) {
   uint8_t messages[SHA_WIDE][SHA_MOST_BYTES];
   uint32_t words[8][SHA_WIDE];
-  // A last one that is filled up is left to others.
-  exact_i64 count = size / piece / SHA_WIDE * SHA_WIDE;
-  for (exact_i64 at = 0; at < count; at += SHA_WIDE) {
-    int blocks = 0;
-    for (int j = 0; j < SHA_WIDE; j++) blocks = sha_message(messages[j], tag, content + (at + j) * piece, piece, piece);
-    NAME(sha_wide)(messages[0], SHA_MOST_BYTES, blocks, words);
-    for (int j = 0; j < SHA_WIDE; j++)
-      for (int i = 0; i < 8; i++) {
-        uint32_t word = __builtin_bswap32(words[i][j]);
-        memcpy(hashes + 32 * (at + j) + 4 * i, &word, sizeof word);
+  exact_i64 seen[SHA_SEEN], waiting[SHA_WIDE], later[SHA_LATER][2];
+  int wait = 0, put_off = 0, blocks = 0;
+  exact_i64 count = size / piece;
+  if (count < SHA_WIDE / 2 || piece < 64) return 0;
+  memset(messages, 0, sizeof messages);
+  memset(seen, 0xff, sizeof seen);
+  for (exact_i64 at = 0; at <= count; at++) {
+    if (at < count) {
+      const uint8_t *here = content + at * piece;
+      uint64_t parts[4];
+      for (int i = 0; i < 4; i++) memcpy(parts + i, here + (piece - 8) / 3 * i, 8);
+      uint64_t mixed = (parts[0] * 0x9e3779b97f4a7c15ull ^ parts[1]) * 0xc2b2ae3d27d4eb4full;
+      mixed = (mixed ^ parts[2] * 0x165667b19e3779f9ull ^ parts[3]) * 0x9e3779b97f4a7c15ull;
+      exact_i64 *slot = seen + (mixed >> 54), other = *slot;
+      if (other >= 0 && memcmp(here, content + other * piece, (size_t)piece) == 0) {
+        if (wait == 0 || other < waiting[0]) {
+          memcpy(hashes + 32 * at, hashes + 32 * other, 32);
+        } else {
+          later[put_off][0] = at;
+          later[put_off++][1] = other;
+        }
+      } else {
+        *slot = at;
+        blocks = sha_message(messages[wait], tag, here, piece, piece);
+        waiting[wait++] = at;
       }
+    }
+    if (wait > 0 && (wait == SHA_WIDE || put_off == SHA_LATER || at == count)) {
+      NAME(sha_wide)(messages[0], SHA_MOST_BYTES, blocks, words);
+      for (int j = 0; j < wait; j++)
+        for (int i = 0; i < 8; i++) {
+          uint32_t word = __builtin_bswap32(words[i][j]);
+          memcpy(hashes + 32 * waiting[j] + 4 * i, &word, sizeof word);
+        }
+      for (int j = 0; j < put_off; j++) memcpy(hashes + 32 * later[j][0], hashes + 32 * later[j][1], 32);
+      wait = put_off = 0;
+    }
   }
   return count;
 }
