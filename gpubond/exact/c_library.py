@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from gpubond.exact import c_sources
 from gpubond.exact.c_words import PLAN_VERSION
@@ -42,12 +43,16 @@ class Library:
             self._library.exact_fingerprint.restype = ctypes.c_char_p
             self.fingerprint = self._library.exact_fingerprint().decode()
             self._hash_pieces = self._library.exact_hash_pieces
+            self._hash_tree = self._library.exact_hash_tree
         except (OSError, AttributeError) as error:
             raise Unavailable(f"{path} cannot be loaded: {error}") from error
         if self._library.exact_plan_version() != PLAN_VERSION:
             raise Unavailable(f"{path} carries out plans of another version")
         self._library.exact_matmul_work.restype = ctypes.c_int64
         self._library.exact_matmul_work.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_int] * 2
+        place, number = ctypes.c_void_p, ctypes.c_int
+        self._hash_pieces.argtypes = [place, ctypes.c_int64, number, number, place, number]
+        self._hash_tree.argtypes = [place, ctypes.c_int64, number, number, number, place, number]
         self.run = self._library.exact_run
         self.run.restype = ctypes.c_int64
         self.run.argtypes = [
@@ -65,14 +70,25 @@ class Library:
 
         Other Python threads go on meanwhile. piece: bytes, at most 256.
         """
-        count = -(-len(content) // piece)
-        hashes = np.empty(32 * count, np.uint8)
-        if count:
-            address = np.frombuffer(content, np.uint8).ctypes.data
-            arguments = (ctypes.c_int64(len(content)), piece, tag, ctypes.c_void_p(hashes.ctypes.data), int(portable))
-            if self._hash_pieces(ctypes.c_void_p(address), *arguments):
-                raise ValueError(f"pieces of {piece} bytes are too long")
+        hashes = np.empty(32 * -(-len(content) // piece), np.uint8)
+        if len(content) and self._hash_pieces(_of(content), len(content), piece, tag, _address(hashes), int(portable)):
+            raise ValueError(f"pieces of {piece} bytes are too long")
         return hashes.tobytes()
+
+    def hash_tree(
+        self, content: bytes | memoryview, piece: int, tag: int, height: int, *, portable: bool = False
+    ) -> bytes:
+        """The node of a tree so many levels above the leaves in a buffer: at least one, and not more than fit below it.
+
+        piece: bytes of a leaf, at most 256. tag: of leaves; nodes have the next one.
+        """
+        count = -(-len(content) // piece)
+        if not 0 < count <= 1 << height:
+            raise ValueError(f"{count} leaves do not fit below height {height}")
+        hashes = np.empty(32 * (count + 1), np.uint8)
+        if self._hash_tree(_of(content), len(content), piece, tag, height, _address(hashes), int(portable)):
+            raise ValueError(f"pieces of {piece} bytes are too long")
+        return hashes[:32].tobytes()
 
     def sets(self) -> Sequence[str]:
         """The instruction sets that this processor has, the best last."""
@@ -81,6 +97,14 @@ class Library:
     def matmul_work(self, sizes: tuple[int, int, int, int], threads: int, number: int) -> int:
         """Floats that a product of batch, m, n and k needs to work in."""
         return int(self._library.exact_matmul_work(*sizes, threads, number))
+
+
+def _of(content: bytes | memoryview) -> int:
+    return _address(np.frombuffer(content, np.uint8))
+
+
+def _address(array: npt.NDArray[np.uint8]) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 @functools.cache

@@ -108,8 +108,7 @@ def elements_root(content: memoryview) -> bytes:
     top = depth(leaves)
     low = min(top, _CHUNK_HEIGHT)
     parts = [
-        climb(kind, hash_leaves(kind, content[begin : begin + _CHUNK_BYTES], LEAF_BYTES), 0, low)
-        for begin in range(0, len(content), _CHUNK_BYTES)
+        _subtree(kind, content[begin : begin + _CHUNK_BYTES], low) for begin in range(0, len(content), _CHUNK_BYTES)
     ]
     return climb(kind, b"".join(parts), low, top)
 
@@ -129,6 +128,13 @@ def constant_root(element: bytes, count: int) -> bytes:
         inner = hash_node(kind, inner, inner)
         nodes = -(-nodes // 2)
     return last
+
+
+def _subtree(kind: Kind, content: memoryview, height: int) -> bytes:
+    """The node so high above leaves of elements, which are at least one."""
+    if c_library.load.cache_info().currsize:
+        return c_library.load().hash_tree(content, LEAF_BYTES, kind.leaf_tag[0], height)
+    return climb(kind, hash_leaves(kind, content, LEAF_BYTES), 0, height)
 
 
 class Growing:

@@ -127,6 +127,25 @@ def test_pieces_in_c_are_hashed_as_by_hashlib(portable: bool, content: bytes, pi
     assert c_library.load().hash_pieces(memoryview(content), piece, tag, portable=portable) == wanted
 
 
+@pytest.mark.parametrize("portable", [False, True])
+@settings(deadline=None)
+@given(content=st.binary(min_size=1, max_size=4000), piece=st.integers(1, 256), higher=st.integers(0, 3))
+def test_trees_in_c_are_those_of_the_definition(portable: bool, content: bytes, piece: int, higher: int) -> None:
+    kind = Kind.INTERVAL
+    height = merkle.depth(-(-len(content) // piece)) + higher
+    whole = content + bytes(-len(content) % piece)
+    leaves = b"".join(sha256(kind.leaf_tag + whole[at : at + piece]).digest() for at in range(0, len(whole), piece))
+    wanted = merkle.climb(kind, leaves, 0, height)
+    found = c_library.load().hash_tree(memoryview(content), piece, kind.leaf_tag[0], height, portable=portable)
+    assert found == wanted
+
+
+@pytest.mark.parametrize(("size", "height"), [(0, 0), (0, 3), (513, 1), (257, 0)])
+def test_leaves_that_do_not_fit_below_a_node(size: int, height: int) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        c_library.load().hash_tree(bytes(size), 256, 2, height)
+
+
 @pytest.mark.parametrize("piece", [257, 1 << 20])
 def test_longer_pieces_are_not_hashed_in_c(piece: int) -> None:
     with pytest.raises(ValueError, match="too long"):
