@@ -64,7 +64,7 @@ test-market-2:
 	python -m pytest -p no:ape_test $(filter-out $(DEPLOYMENT_TESTS),$(wildcard tests/integration/test_[j-z]*.py))
 
 test-worker: system podman $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packages
-	python -m pytest -p no:ape_test tests/worker
+	python -m pytest -p no:ape_test tests/worker tests/exact
 
 test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 	ape test tests/unit
@@ -76,7 +76,7 @@ test-integration: system podman $(VENV)/.dev $(VENV)/.contracts ## tests against
 	python -m pytest -p no:ape_test tests/integration $(DEPLOYMENT_TESTS:%=--ignore=%)
 
 test-exact: system $(VENV)/.dev ## exact programs: every engine against the others, a million operands an operation (minutes)
-	python -m pytest -p no:ape_test -m "" --durations 20 --hypothesis-show-statistics tests/exact
+	python -m pytest -p no:ape_test -m "extended or not extended" --durations 20 --hypothesis-show-statistics tests/exact
 
 test-deployment: system $(VENV)/.dev $(VENV)/.contracts ## tests of Ape's commands, the console and the gas benchmark
 	python -m pytest -p no:ape_test $(DEPLOYMENT_TESTS)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C engine of exact programs as an optional part of the package; everything else is in pyproject.toml.
 
-Where it cannot be compiled, installing goes on without it: gpubond then looks for a compiler when it needs one, and says
-what it costs if there is none. The library is no Python module; ctypes loads it, so one file serves every version.
+Where it cannot be compiled, installing goes on without it: gpubond then looks for a compiler when it needs one, and
+says what it costs if there is none. The library is no Python module; ctypes loads it, so one file serves all versions.
 """
 
 import importlib.util

@@ -37,6 +37,7 @@ class Plan:
     """words: what exact_run reads. ends: behind each operation's words, for tracing; the rest copies to the next state.
 
     places: of the operations' outputs that are in memory. peak: the most floats alive at once. arena: floats.
+    work: the most floats that one instruction has for itself.
     """
 
     words: npt.NDArray[np.int64]
@@ -44,6 +45,7 @@ class Plan:
     places: dict[int, Place]
     arena: int
     peak: int
+    work: int
 
 
 @dataclass
@@ -129,7 +131,14 @@ class _Planner:
         stored = self._stored(instructions)
         places, arena, peak = self._arrange(instructions, stored)
         words, ends = self._encode(instructions, places, arena)
-        return Plan(np.array(words, dtype=np.int64), ends, places[0], arena, peak)
+        return Plan(
+            np.array(words, dtype=np.int64),
+            ends,
+            places[0],
+            arena,
+            peak,
+            max(each.work for each in instructions) if instructions else 0,
+        )
 
     # ---- Where operands stand ----
 

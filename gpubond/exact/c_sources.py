@@ -12,6 +12,7 @@ SOURCE = DIRECTORY / "exact.c"
 FLAGS = (
     "-std=gnu11",
     "-O3",
+    "-g0",
     "-ffp-contract=off",
     "-fno-math-errno",
     "-fno-trapping-math",

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations element by element, for one instruction set: loops that the compiler vectorises.
 
-#define IVDEP _Pragma("GCC ivdep")
 // Inputs and output are the same places, or do not meet.
+#if defined(__clang__)
+#define IVDEP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define IVDEP _Pragma("GCC ivdep")
+#endif
 #define LOOP(name, expression)                                                                                    \
   static void NAME(name)(float *to, const float *a, const float *b, const float *c, exact_i64 count) {            \
     (void)a, (void)b, (void)c;                                                                                    \

@@ -48,9 +48,13 @@ EXACT_FN float exact_float(exact_u32 u) {
 #endif
 }
 
-EXACT_FN int exact_is_nan(float a) { return a != a; }
+// By integers: a compiler may hold one NaN for as good as another, and drop what only chooses between them.
+EXACT_FN int exact_is_nan(float a) { return (exact_i32)(exact_bits(a) & 0x7fffffffu) > 0x7f800000; }
 
-EXACT_FN float exact_canonical(float a) { return a != a ? exact_float(EXACT_NAN_BITS) : a; }
+EXACT_FN float exact_canonical(float a) {
+  exact_u32 u = exact_bits(a);
+  return exact_float((exact_i32)(u & 0x7fffffffu) > 0x7f800000 ? EXACT_NAN_BITS : u);
+}
 
 // ---- The processor's arithmetic, rounded once ----
 
@@ -116,8 +120,8 @@ EXACT_FN float exact_neg(float a) { return exact_canonical(exact_float(exact_bit
 EXACT_FN float exact_gt(float a, float b) { return a > b ? 1.0f : 0.0f; }
 
 EXACT_FN float exact_max(float a, float b) {
-  float most = a > b ? a : b;
-  return a != a || b != b ? exact_float(EXACT_NAN_BITS) : most;
+  exact_u32 most = exact_bits(a > b ? a : b);
+  return exact_float(exact_is_nan(a) | exact_is_nan(b) ? EXACT_NAN_BITS : most);
 }
 
 EXACT_FN float exact_select(float c, float a, float b) { return (exact_bits(c) & 0x7fffffffu) != 0 ? a : b; }
@@ -125,7 +129,7 @@ EXACT_FN float exact_select(float c, float a, float b) { return (exact_bits(c) &
 EXACT_FN float exact_bf16(float a) {
   exact_u32 u = exact_bits(a);
   exact_u32 rounded = (u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u;
-  return exact_float((u & 0x7fffffffu) > 0x7f800000u ? EXACT_NAN_BITS : rounded);
+  return exact_float((exact_i32)(u & 0x7fffffffu) > 0x7f800000 ? EXACT_NAN_BITS : rounded);
 }
 
 EXACT_FN float exact_exp(float x) {
@@ -135,7 +139,7 @@ EXACT_FN float exact_exp(float x) {
   float t, n, r, p, y;
   exact_i32 k, h;
   inside = inside > 89.0f ? 89.0f : inside;
-  inside = x != x ? 0.0f : inside;
+  inside = exact_is_nan(x) ? 0.0f : inside;
   t = exact_fma_raw(inside, exact_float(0x3fb8aa3bu), magic);
   n = exact_sub_raw(t, magic);
   r = exact_fma_raw(n, exact_float(0xbf318000u), inside);
@@ -154,7 +158,7 @@ EXACT_FN float exact_exp(float x) {
   y = exact_mul_raw(y, exact_float((exact_u32)(k - h + 127) << 23));
   y = x < -104.0f ? 0.0f : y;
   y = x > 89.0f ? exact_float(0x7f800000u) : y;
-  return x != x ? exact_float(EXACT_NAN_BITS) : y;
+  return exact_float(exact_is_nan(x) ? EXACT_NAN_BITS : exact_bits(y));
 }
 
 EXACT_FN float exact_log(float x) {
@@ -184,7 +188,8 @@ EXACT_FN float exact_log(float x) {
   y = exact_fma_raw(e, exact_float(0x3f318000u), y);
   y = u == 0x7f800000u ? x : y;
   y = (u & 0x7fffffffu) == 0 ? exact_float(0xff800000u) : y;
-  return x != x || x < 0.0f ? exact_float(EXACT_NAN_BITS) : y;
+  // Less than -0, or NaN of either sign.
+  return exact_float(u > 0x7f800000u && u != 0x80000000u ? EXACT_NAN_BITS : exact_bits(y));
 }
 
 // ---- Indices and random numbers ----

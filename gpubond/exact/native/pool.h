@@ -56,17 +56,22 @@ static inline void float_state_leave(uint64_t old) {
 
 typedef void Work(void *context, int thread);
 
+// The gate: from the lowest bit 16 for how many joined, 1 for open, 15 for the number of threads called (the caller
+// included), 32 for the turn. Who is late and finds it shut is not missed: the others take all parts.
+#define GATE_OPEN (1ull << 16)
+#define GATE_JOINED(gate) ((gate) & 0xffff)
+#define GATE_CALLED(gate) ((int)((gate) >> 17 & 0x7fff))
+#define GATE_TURN(gate) ((gate) >> 32)
+
 static struct {
   pthread_mutex_t busy;  // held for a whole step
   pthread_mutex_t door;  // guards sleeping
   pthread_cond_t called;
-  int started;            // threads that exist beside the callers
-  int registered;         // whether the handler of forks is
-  _Atomic uint64_t turn;  // goes up with each piece of work
+  int started;     // threads that exist beside the callers
+  int registered;  // whether the handler of forks is
+  _Atomic uint64_t gate;
   _Atomic int sleeping;
-  _Atomic int unfinished;
-  uint64_t begin[MAX_THREADS];  // the turn that each thread starts after
-  int wanted;  // threads that the present work is for, the caller's included
+  _Atomic uint64_t left;  // of those that joined, how many are done
   Work *work;
   void *context;
 } pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .door = PTHREAD_MUTEX_INITIALIZER, .called = PTHREAD_COND_INITIALIZER};
@@ -76,33 +81,42 @@ static void pool_after_fork(void) {
   pthread_mutex_init(&pool.door, NULL);
   pthread_cond_init(&pool.called, NULL);
   pool.started = 0;
-  atomic_store(&pool.turn, 0);
+  atomic_store(&pool.gate, 0);
   atomic_store(&pool.sleeping, 0);
-  atomic_store(&pool.unfinished, 0);
+  atomic_store(&pool.left, 0);
+}
+
+// Whether a gate calls this thread to a turn that it has not taken.
+static int pool_calls(uint64_t gate, int thread, uint64_t seen) {
+  return (gate & GATE_OPEN) && thread < GATE_CALLED(gate) && GATE_TURN(gate) != seen;
 }
 
 static void *pool_thread(void *number) {
   int thread = (int)(intptr_t)number;
-  uint64_t seen = pool.begin[thread];
+  uint64_t seen = 0;
   for (;;) {
-    uint64_t turn = seen;
-    for (int spin = 0; spin < SPINS && (turn = atomic_load_explicit(&pool.turn, memory_order_acquire)) == seen; spin++)
+    uint64_t gate = 0;
+    for (int spin = 0; spin < SPINS; spin++) {
+      gate = atomic_load_explicit(&pool.gate, memory_order_acquire);
+      if (pool_calls(gate, thread, seen)) break;
       pool_pause();
-    if (turn == seen) {
+    }
+    if (!pool_calls(gate, thread, seen)) {
       pthread_mutex_lock(&pool.door);
       atomic_fetch_add(&pool.sleeping, 1);
-      while ((turn = atomic_load(&pool.turn)) == seen) pthread_cond_wait(&pool.called, &pool.door);
+      while (!pool_calls(gate = atomic_load(&pool.gate), thread, seen)) pthread_cond_wait(&pool.called, &pool.door);
       atomic_fetch_sub(&pool.sleeping, 1);
       pthread_mutex_unlock(&pool.door);
     }
-    seen = turn;
-    // Every thread answers every call, those that are not wanted too: so nobody can sleep through two of them.
-    if (thread < pool.wanted) {
-      uint64_t state = float_state_enter();
-      pool.work(pool.context, thread);
-      float_state_leave(state);
-    }
-    atomic_fetch_sub_explicit(&pool.unfinished, 1, memory_order_release);
+    while (pool_calls(gate, thread, seen))
+      if (atomic_compare_exchange_weak(&pool.gate, &gate, gate + 1)) {
+        seen = GATE_TURN(gate);
+        uint64_t state = float_state_enter();
+        pool.work(pool.context, thread);
+        float_state_leave(state);
+        atomic_fetch_add_explicit(&pool.left, 1, memory_order_release);
+        break;
+      }
   }
   return NULL;
 }
@@ -122,7 +136,6 @@ static int pool_start(int threads) {
     pthread_sigmask(SIG_SETMASK, &all, &old);
     while (pool.started < threads - 1) {
       pthread_t made;
-      pool.begin[pool.started + 1] = atomic_load(&pool.turn);
       if (pthread_create(&made, NULL, pool_thread, (void *)(intptr_t)(pool.started + 1)) != 0) break;
       pthread_detach(made);
       pool.started++;
@@ -132,7 +145,8 @@ static int pool_start(int threads) {
   return pool.started + 1 < threads ? pool.started + 1 : threads;
 }
 
-// Does work(context, 0 .. threads - 1), the first one here. The caller holds the lock and has set the float state.
+// Has work(context, thread) done by this thread and by those of the others that come in time; each must go on until
+// nothing is left to do. The caller holds the lock and has set the float state.
 static void pool_run(int threads, Work *work, void *context) {
   if (threads <= 1) {
     work(context, 0);
@@ -140,16 +154,18 @@ static void pool_run(int threads, Work *work, void *context) {
   }
   pool.work = work;
   pool.context = context;
-  pool.wanted = threads;
-  atomic_store_explicit(&pool.unfinished, pool.started, memory_order_relaxed);
-  atomic_fetch_add(&pool.turn, 1);
+  atomic_store(&pool.left, 0);
+  // Turns begin at 1: a new thread has seen turn 0.
+  uint64_t turn = (GATE_TURN(atomic_load(&pool.gate)) + 1) & 0xffffffff;
+  atomic_store(&pool.gate, turn << 32 | (uint64_t)threads << 17 | GATE_OPEN);
   if (atomic_load(&pool.sleeping) > 0) {
     pthread_mutex_lock(&pool.door);
     pthread_cond_broadcast(&pool.called);
     pthread_mutex_unlock(&pool.door);
   }
   work(context, 0);
-  for (int spin = 0; atomic_load_explicit(&pool.unfinished, memory_order_acquire) > 0; spin++)
+  uint64_t joined = GATE_JOINED(atomic_fetch_and(&pool.gate, ~GATE_OPEN));
+  for (int spin = 0; atomic_load_explicit(&pool.left, memory_order_acquire) < joined; spin++)
     if (spin < SPINS)
       pool_pause();
     else

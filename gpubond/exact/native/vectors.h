@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Vectors of one instruction set under common names; included once for each set, with NAME(x) defined.
-// V: a vector of VL floats. ROWS x (2 * VL) is the tile of C that the matrix kernel keeps in registers.
+// V: a vector of VL floats. NaNs are told by integers, see exact_core.h. ROWS x (2 * VL) is the tile of C that the matrix kernel keeps in registers.
 
 #if defined(EXACT_AVX512)
 #define V __m512
@@ -13,8 +13,12 @@
 #define v_zero() _mm512_setzero_ps()
 #define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define v_add(a, b) _mm512_add_ps(a, b)
-#define v_canonical(a) \
-  _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), _mm512_castsi512_ps(_mm512_set1_epi32(EXACT_NAN_BITS)))
+#define v_canonical(a)                                                                                            \
+  _mm512_castsi512_ps(_mm512_mask_mov_epi32(                                                                      \
+      _mm512_castps_si512(a),                                                                                     \
+      _mm512_cmpgt_epi32_mask(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff)),            \
+                              _mm512_set1_epi32(0x7f800000)),                                                     \
+      _mm512_set1_epi32(EXACT_NAN_BITS)))
 #elif defined(EXACT_AVX2)
 #define V __m256
 #define VL 8
@@ -27,8 +31,11 @@
 #define v_zero() _mm256_setzero_ps()
 #define v_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define v_add(a, b) _mm256_add_ps(a, b)
-#define v_canonical(a) \
-  _mm256_blendv_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(EXACT_NAN_BITS)), _mm256_cmp_ps(a, a, _CMP_UNORD_Q))
+#define v_canonical(a)                                                                                            \
+  _mm256_castsi256_ps(_mm256_blendv_epi8(                                                                         \
+      _mm256_castps_si256(a), _mm256_set1_epi32(EXACT_NAN_BITS),                                                  \
+      _mm256_cmpgt_epi32(_mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff)),                 \
+                         _mm256_set1_epi32(0x7f800000))))
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #define V float32x4_t
 #define VL 4
@@ -45,7 +52,9 @@ static inline V NAME(load_some)(const float *p, int n) {
 #define v_zero() vdupq_n_f32(0.0f)
 #define v_fma(a, b, c) vfmaq_f32(c, a, b)
 #define v_add(a, b) vaddq_f32(a, b)
-#define v_canonical(a) vbslq_f32(vceqq_f32(a, a), a, vreinterpretq_f32_u32(vdupq_n_u32(EXACT_NAN_BITS)))
+#define v_canonical(a)                                                                                            \
+  vbslq_f32(vcgtq_u32(vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7fffffff)), vdupq_n_u32(0x7f800000)),     \
+            vreinterpretq_f32_u32(vdupq_n_u32(EXACT_NAN_BITS)), a)
 #else
 #define V float
 #define VL 1
