@@ -114,7 +114,9 @@ class ProviderSettings(_Section):
     """The policy of a worker."""
 
     address: Address = Field(description="the owner's address, which is the provider")
-    runtimes: tuple[Literal["python", "cuda", "container"], ...] = Field(default=("python", "cuda"), min_length=1)
+    runtimes: tuple[Literal["python", "cuda", "container", "exact"], ...] = Field(
+        default=("python", "cuda", "exact"), min_length=1
+    )
     container_engine: Literal["podman", "docker"] | None = Field(
         default=None, description="what runs containers; None: podman, or docker where that is what works"
     )

@@ -118,6 +118,8 @@ def reductions() -> Content:
         "minus_zero": np.full((2, longest), -0.0, dtype=np.float32),
     }
     tensors["minus_zero"][1] = 1
+    tensors["zeros"] = np.ones((2, longest), dtype=np.float32)
+    tensors["zeros"][0] = [0.0 if at // 512 % 2 == 0 else -0.0 for at in range(longest)]
     cases = []
     for name, (a, b) in tensors.items():
         for reduction, code in REDUCTIONS.items():
@@ -128,7 +130,7 @@ def reductions() -> Content:
                 found = blocks(op, inputs, 0)
                 result = value(op, inputs, 0, 0, 0)
                 cases.append([name, reduction, terms, hexed(found.sums), hexed(found.totals), hexed([result])])
-    kept = {name: pair for name, pair in tensors.items() if name != "minus_zero"}
+    kept = {name: pair for name, pair in tensors.items() if "zero" not in name}
     return {
         "version": 1,
         "tensors": [[name, elements(a), elements(b)] for name, (a, b) in kept.items()],

@@ -36,6 +36,7 @@ from gpubond.chain.market import Status
 from gpubond.chain.session import Progress, Session, open_session
 from gpubond.errors import BadInput, NotEnough, Refused
 from gpubond.jobs.cuda_check import precheck_job
+from gpubond.jobs.exact_check import precheck_exact
 from gpubond.jobs.manifest import Manifest
 from gpubond.jobs.packages import Software
 from gpubond.jobs.spec import JobSpec, load_job_file
@@ -415,6 +416,8 @@ class Buyer(Demanding):
             self._session.on_progress(f"compiling {spec.cuda.source} to check it")
         if not precheck_job(spec, files):
             yield "the CUDA source was not checked here: install gpubond[cuda] to find errors before you pay"
+        if not precheck_exact(spec, files):
+            yield "program and tensors were not checked here: the provider fetches some of them"
 
     def _require_funds(self, most: int) -> None:
         address = self._session.address

@@ -19,6 +19,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from gpubond.exact import c_sources
 from gpubond.exact.c_words import PLAN_VERSION
 
@@ -39,12 +42,17 @@ class Library:
             self._library = ctypes.CDLL(str(path))
             self._library.exact_fingerprint.restype = ctypes.c_char_p
             self.fingerprint = self._library.exact_fingerprint().decode()
+            self._hash_pieces = self._library.exact_hash_pieces
+            self._hash_tree = self._library.exact_hash_tree
         except (OSError, AttributeError) as error:
             raise Unavailable(f"{path} cannot be loaded: {error}") from error
         if self._library.exact_plan_version() != PLAN_VERSION:
             raise Unavailable(f"{path} carries out plans of another version")
         self._library.exact_matmul_work.restype = ctypes.c_int64
         self._library.exact_matmul_work.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_int] * 2
+        place, number = ctypes.c_void_p, ctypes.c_int
+        self._hash_pieces.argtypes = [place, ctypes.c_int64, number, number, place, number]
+        self._hash_tree.argtypes = [place, ctypes.c_int64, number, number, number, place, number]
         self.run = self._library.exact_run
         self.run.restype = ctypes.c_int64
         self.run.argtypes = [
@@ -57,6 +65,31 @@ class Library:
             ctypes.c_int,
         ]
 
+    def hash_pieces(self, content: bytes | memoryview, piece: int, tag: int, *, portable: bool = False) -> bytes:
+        """SHA-256 of the tag's byte and each piece of a buffer, the last one filled up with zeros; one after another.
+
+        Other Python threads go on meanwhile. piece: bytes, at most 256.
+        """
+        hashes = np.empty(32 * -(-len(content) // piece), np.uint8)
+        if len(content) and self._hash_pieces(_of(content), len(content), piece, tag, _address(hashes), int(portable)):
+            raise ValueError(f"pieces of {piece} bytes are too long")
+        return hashes.tobytes()
+
+    def hash_tree(
+        self, content: bytes | memoryview, piece: int, tag: int, height: int, *, portable: bool = False
+    ) -> bytes:
+        """The node of a tree so many levels above the leaves in a buffer: at least one, and not more than fit below it.
+
+        piece: bytes of a leaf, at most 256. tag: of leaves; nodes have the next one.
+        """
+        count = -(-len(content) // piece)
+        if not 0 < count <= 1 << height:
+            raise ValueError(f"{count} leaves do not fit below height {height}")
+        hashes = np.empty(32 * (count + 1), np.uint8)
+        if self._hash_tree(_of(content), len(content), piece, tag, height, _address(hashes), int(portable)):
+            raise ValueError(f"pieces of {piece} bytes are too long")
+        return hashes[:32].tobytes()
+
     def sets(self) -> Sequence[str]:
         """The instruction sets that this processor has, the best last."""
         return _SETS[: self._library.exact_best_set() + 1]
@@ -64,6 +97,14 @@ class Library:
     def matmul_work(self, sizes: tuple[int, int, int, int], threads: int, number: int) -> int:
         """Floats that a product of batch, m, n and k needs to work in."""
         return int(self._library.exact_matmul_work(*sizes, threads, number))
+
+
+def _of(content: bytes | memoryview) -> int:
+    return _address(np.frombuffer(content, np.uint8))
+
+
+def _address(array: npt.NDArray[np.uint8]) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 @functools.cache

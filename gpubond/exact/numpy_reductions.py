@@ -66,7 +66,7 @@ class _Tile:
 
     def block(self, a: Array, b: Array) -> Array:
         """The sums of one block; NaN may be any. The array is only good until the next call."""
-        may_be_small = _least_unit(a) * _least_unit(b) < LEAST_NORMAL
+        may_be_small = _least(a) * _least(b) < LEAST_NORMAL
         left = np.ascontiguousarray(a.T).astype(np.float64)[:, :, None]
         right = np.ascontiguousarray(b.T).astype(np.float64)[:, None, :]
         wide, products, totals = self._wide, self._products, self._totals
@@ -90,15 +90,15 @@ class _Tile:
         return self._doubtful
 
 
-def _least_unit(values: Array) -> float:
-    """A power of two that every finite value is a multiple of.
+def _least(values: Array) -> float:
+    """The smallest magnitude that is not zero; 1 if there is none.
 
-    Sums of products are multiples of the product of two such, and so not small unless they are zero.
+    A sum below LEAST_NORMAL is only inexact in float64 if the product has bits below 2^-179; then, with its 48 bits, it
+    is below 2^-131 as a whole. So products that are not small leave no doubt about small sums.
     """
     pattern = values.view(np.uint32) & np.uint32(0x7FFFFFFF)
     magnitudes = pattern[pattern != 0]
-    exponent = max(int(magnitudes.min()) >> 23, 1) if magnitudes.size else 0xFF
-    return float(2.0 ** (exponent - 150))
+    return float(value(int(magnitudes.min()))) if magnitudes.size else 1.0
 
 
 def sums(values: Array) -> Array:

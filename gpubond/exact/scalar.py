@@ -82,8 +82,8 @@ def fma(a: int, b: int, c: int) -> int:
     exponent = min(e_a + e_b, e_c)
     total = (m_a * m_b << e_a + e_b - exponent) + (m_c << e_c - exponent)
     if total == 0:
-        # Two zeros, or two that cancel: only two negative zeros give -0.
-        return sign & c & _SIGN if _is_zero(c) else 0
+        # Two zeros, or two that cancel, and these have unequal signs: only two negative zeros give -0.
+        return sign & c
     return _rounded(_SIGN if total < 0 else 0, abs(total), exponent)
 
 

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from gpubond.errors import BadInput
 from gpubond.jobs.container_section import ContainerSection
 from gpubond.jobs.cuda_section import SAFETENSORS, CudaSection
+from gpubond.jobs.exact_section import ExactSection
 from gpubond.jobs.model import Model, bad_input, each_bad_input, read_json
 from gpubond.jobs.packages import Requires
 from gpubond.jobs.paths import JobPath, find_clash
@@ -90,17 +91,18 @@ class JobSpec(Model):
 
     version: Version
     name: JobName
-    runtime: Literal["python", "cuda", "container"]
+    runtime: Literal["python", "cuda", "container", "exact"]
     inputs: Annotated[tuple[InputFile, ...], Field(max_length=1024)]
     outputs: Annotated[tuple[JobPath, ...], Field(min_length=1, max_length=1024)]
     limits: Limits = Field(default_factory=Limits)
     python: PythonSection | None = None
     cuda: CudaSection | None = None
     container: ContainerSection | None = None
+    exact: ExactSection | None = None
 
     @model_validator(mode="after")
     def _sections_agree(self) -> JobSpec:
-        sections = {"python": self.python, "cuda": self.cuda, "container": self.container}
+        sections = {"python": self.python, "cuda": self.cuda, "container": self.container, "exact": self.exact}
         if sections[self.runtime] is None:
             raise ValueError(f"runtime is {self.runtime!r}, so the section {self.runtime!r} is needed")
         for name, section in sections.items():
@@ -125,7 +127,17 @@ class JobSpec(Model):
             raise ValueError(f"python.script {self.python.script!r} is not among the inputs")
         if self.cuda is not None:
             self._check_cuda_paths(self.cuda, inputs)
+        if self.exact is not None:
+            self._check_exact_paths(self.exact, inputs)
         return self
+
+    def _check_exact_paths(self, exact: ExactSection, inputs: set[str]) -> None:
+        for field, path in exact.read.items():
+            if path not in inputs:
+                raise ValueError(f"exact.{field} {path!r} is not among the inputs")
+        if sorted(exact.written.values()) != sorted(self.outputs):
+            named = ", ".join(f"{field} {path!r}" for field, path in exact.written.items())
+            raise ValueError(f"the outputs must be those of the section 'exact': {named}")
 
     def _check_cuda_paths(self, cuda: CudaSection, inputs: set[str]) -> None:
         if cuda.source not in inputs:

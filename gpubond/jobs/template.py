@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from gpubond.errors import BadInput
+from gpubond.exact.program import Op, Opcode, Program, StateTensor
+from gpubond.exact.tensors import DATA, STATE, write_tensors
 from gpubond.jobs.container_section import parse_image
 
 _PYTHON = """\
@@ -61,6 +63,7 @@ extern "C" __global__ void square_reversed(const float *numbers, float *squares,
 """
 
 _COUNT = 1024
+_POINTS = 64
 _LIMITS = {"seconds": 60, "memory_mib": 512, "disk_mib": 16}
 
 
@@ -126,8 +129,58 @@ def _numbers(path: Path) -> None:
 class Template:
     """A job to begin with. files: name -> text or what writes it; job: the content of its job.json."""
 
-    files: Mapping[str, str | Callable[[Path], None]]
+    files: Mapping[str, str | Callable[[Path], object]]
     job: Mapping[str, Any]
+
+
+def _line() -> Program:
+    """A line is fitted to points: each step goes down the gradient of the squared errors' sum, which is the loss."""
+    points, weights, errors = (_POINTS, 2), (1, 2), (_POINTS, 1)
+    ops = (
+        Op(Opcode.MATMUL_NT, (2, 0), (points, weights), errors),
+        Op(Opcode.SUB, (4, 3), (errors, errors), errors),
+        Op(Opcode.MUL, (5, 5), (errors, errors), errors),
+        Op(Opcode.VIEW, (6,), (errors,), (_POINTS,), (0, 1, 0, 0, 0)),
+        Op(Opcode.SUM, (7,), ((_POINTS,),), ()),
+        Op(Opcode.VIEW, (5,), (errors,), (1, _POINTS), (0, _POINTS, 1, 0, 0)),
+        Op(Opcode.VIEW, (2,), (points,), (2, _POINTS), (0, 1, 2, 0, 0)),
+        Op(Opcode.MATMUL_NT, (9, 10), ((1, _POINTS), (2, _POINTS)), weights),
+        Op(Opcode.CONST, (), (), weights, (0xBC23D70A,)),  # -0.01
+        Op(Opcode.FMA, (11, 12, 0), (weights, weights, weights), weights),
+    )
+    return Program((StateTensor(weights, 13), StateTensor((), 8)), ((1, *points), (1, *errors)), ops)
+
+
+def _line_state(path: Path) -> None:
+    write_tensors(path, STATE, [np.zeros((1, 2), np.float32), np.zeros((), np.float32)])
+
+
+def _line_data(path: Path) -> None:
+    x = np.arange(_POINTS, dtype=np.float32) / _POINTS
+    points = np.stack([x, np.ones_like(x)], axis=1)
+    write_tensors(path, DATA, [points[None], (3 * x - 1)[None, :, None]])
+
+
+_EXACT_JOB = {
+    "version": 1,
+    "name": "line",
+    "runtime": "exact",
+    "inputs": [{"path": name} for name in ("line.gpx", "line.json", "initial.safetensors", "data.safetensors")],
+    "outputs": ["final.safetensors", "manifest.json", "metrics.jsonl"],
+    "limits": _LIMITS,
+    "exact": {
+        "program": "line.gpx",
+        "names": "line.json",
+        "initial": "initial.safetensors",
+        "data": "data.safetensors",
+        "steps": 500,
+        "interval": 100,
+        "every": 50,
+        "final": "final.safetensors",
+        "manifest": "manifest.json",
+        "metrics": "metrics.jsonl",
+    },
+}
 
 
 _TEMPLATES = {
@@ -145,6 +198,15 @@ _TEMPLATES = {
     ),
     "cuda": Template(
         {"square.cu": _CUDA, "numbers.npy": _numbers}, _job("cuda", "square.cu", "squares.npy", _cuda_section())
+    ),
+    "exact": Template(
+        {
+            "line.gpx": lambda path: path.write_bytes(_line().encode()),
+            "line.json": '{"metrics": {"loss": "state.1"}}\n',
+            "initial.safetensors": _line_state,
+            "data.safetensors": _line_data,
+        },
+        _EXACT_JOB,
     ),
 }
 # Those whose job needs nothing that is not written along with it, and all.

@@ -9,9 +9,11 @@ from typing import Any
 
 from gpubond.errors import BadInput
 from gpubond.jobs.cuda_check import precheck_job
+from gpubond.jobs.exact_check import precheck_exact
 from gpubond.jobs.spec import JobSpec, load_job_file
 
 NOT_COMPILED = "the CUDA source was not compiled here: install gpubond[cuda] to find its errors before you pay"
+NOT_HERE = "program and tensors were not checked here: the provider fetches some of them"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def validate_job_file(path: Path) -> Report:
         try:
             if not precheck_job(spec, files):
                 notes.append(NOT_COMPILED)
+            if not precheck_exact(spec, files):
+                notes.append(NOT_HERE)
         except BadInput as error:
             problems.append(error)
     return Report(tuple(problems), tuple(notes), None if problems else spec)

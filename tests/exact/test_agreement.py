@@ -14,7 +14,7 @@ from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.program import Op, Opcode, Program, StateTensor
 from gpubond.exact.reference import ReferenceEngine
 from tests.exact.programs import Case, differences, every_operation, outputs, programs
-from tests.exact.values import tensor
+from tests.exact.values import canonical, operands, tensor
 
 BOTH = (NumpyEngine(), ReferenceEngine())
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -89,6 +89,15 @@ def test_products_of_small_and_of_large_numbers(scale: int) -> None:
     left, right = (generator.integers(-9, 10, (8, 40)).astype(np.float64) * 2.0**scale for _ in range(2))
     arrays = [array.astype(np.float32) for array in (left, right)]
     assert not differences(*BOTH, one_op(Op(Opcode.MATMUL_NT, (0, 1), ((8, 40), (8, 40)), (8, 8)), *arrays))
+
+
+def test_products_with_the_operands_of_fma() -> None:
+    """Dots of two terms, c * 1 and then a * b: what goes wrong in an fma goes wrong in a product."""
+    a, b, c = (canonical(place).view(np.float32) for place in operands("fma", 3_000, 5))
+    left, right = np.stack([c, a], 1), np.stack([np.ones_like(b), b], 1)
+    shape, wanted = (3_000, 1, 2), (3_000, 1, 1)
+    op = Op(Opcode.MATMUL_NT, (0, 1), (shape, shape), wanted)
+    assert not differences(*BOTH, one_op(op, left.reshape(shape), right.reshape(shape)))
 
 
 def test_maxima_of_zeros_tell_their_signs() -> None:

@@ -344,17 +344,17 @@ def test_programs_with_bits_turned(case: Case, data: st.DataObject) -> None:
 
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
-@settings(max_examples=100_000, deadline=None)
+@settings(max_examples=50_000, deadline=None)
 @given(st.one_of(st.binary(max_size=2048), st.binary(min_size=512, max_size=512)))
-def test_any_bytes_a_hundred_thousand_times(file: bytes) -> None:
+def test_any_bytes_fifty_thousand_times(file: bytes) -> None:
     refused_or_read_again(struct.pack(">5I", 1, 1, 1, 1, max(len(file) // 128 - 2, 0)) + bytes(108) + file)
 
 
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
-@settings(max_examples=30_000, deadline=None)
+@settings(max_examples=10_000, deadline=None)
 @given(programs(), st.data())
-def test_programs_with_bits_turned_thirty_thousand_times(case: Case, data: st.DataObject) -> None:
+def test_programs_with_bits_turned_ten_thousand_times(case: Case, data: st.DataObject) -> None:
     file = bytearray(case.program.encode())
     bit = data.draw(st.integers(0, 8 * len(file) - 1))
     file[bit // 8] ^= 1 << bit % 8

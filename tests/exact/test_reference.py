@@ -29,7 +29,7 @@ from gpubond.exact.reference import (
 from gpubond.exact.shapes import Shape
 from tests.exact import oracle
 from tests.exact.programs import Case, every_operation, programs
-from tests.exact.values import tensor
+from tests.exact.values import around_zero, tensor
 
 NAN = float("nan")
 
@@ -118,6 +118,12 @@ def test_reductions_of_nothing_are_the_identity() -> None:
     assert blocks(op(Opcode.SUM, (2,), empty), [empty], 1).totals == ()
 
 
+def test_of_two_zeros_a_join_takes_the_later() -> None:
+    for early, late in ((0.0, -0.0), (-0.0, 0.0)):
+        zeros = floats(*[early] * BLOCK, late)
+        assert output(op(Opcode.ROWMAX, (), zeros), zeros) == bits(floats(late))
+
+
 def test_sums_start_at_plus_zero_and_maxima_at_minus_infinity() -> None:
     zeros = floats(-0.0, -0.0)
     assert output(op(Opcode.SUM, (), zeros), zeros) == [0]
@@ -169,7 +175,8 @@ def test_elementwise_operations_are_the_scalar_ones(code: Opcode) -> None:
 
 def test_micro_steps_of_a_long_dot() -> None:
     count = 2 * BLOCK + 3
-    left, right = tensor(1, (1, count)), tensor(2, (2, count))
+    generator = np.random.RandomState(1)
+    left, right = (around_zero(generator, rows, count).astype(np.float32) for rows in (1, 2))
     made = op(Opcode.MATMUL_NT, (1, 2), left, right)
     steps = list(chain(made, [left, right], 1, 0, 0))
     assert len(steps) == micro_steps(made) == count + 2 and terms(made) == count

@@ -119,6 +119,7 @@ def test_reductions(engine: Engine) -> None:
     content = read("reductions.json")
     tensors = {name: (numbers(a), numbers(b)) for name, a, b in content["tensors"]}
     tensors["minus_zero"] = ([0x80000000] * 1025, [0x3F800000] * 1025)
+    tensors["zeros"] = ([at // 512 % 2 * 0x80000000 for at in range(1025)], [0x3F800000] * 1025)
     codes = {"dot": Opcode.MATMUL_NT, "sum": Opcode.SUM, "maximum": Opcode.ROWMAX}
     for name, reduction, terms, sums, totals, result in content["cases"]:
         inputs = [

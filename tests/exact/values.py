@@ -59,8 +59,8 @@ def operands(name: str, count: int, seed: int) -> list[Bits]:
     generator = np.random.RandomState([seed, *name.encode()])  # its numbers are the same in every release
     arity = {"fma": 3, "select": 3, "sqrt": 1, "neg": 1, "exp": 1, "log": 1, "bf16": 1}.get(name, 2)
     kinds: list[Callable[[np.random.RandomState, int, int], list[Bits]]] = [_any, _special, _alike]
-    kinds += {1: [_squares], 2: [_quotients, _ties_of_sums, _low, _small_integers]}.get(arity, [])
-    kinds += [_cancelling, _ties, _subnormal, _overflowing, _small_integers] if arity == 3 else []
+    kinds += {1: [_squares, _halves], 2: [_quotients, _ties_of_sums, _low, _small_integers]}.get(arity, [])
+    kinds += [_cancelling, _ties, _almost_ties, _subnormal, _overflowing, _small_integers] if arity == 3 else []
     share = -(-count // len(kinds))
     parts = [kind(generator, arity, share) for kind in kinds]
     return [np.concatenate([part[place] for part in parts])[:count] for place in range(arity)]
@@ -126,6 +126,17 @@ def _ties(generator: np.random.RandomState, arity: int, count: int) -> list[Bits
     return [a, b, np.where(generator.random_sample(count) < 0.2, np.uint32(0), tiny)]
 
 
+def _almost_ties(generator: np.random.RandomState, arity: int, count: int) -> list[Bits]:
+    """a * b is half a unit of c but for less than 2^-33 of itself: rounded to float64, the sum is halfway."""
+    c = _around(generator, count, 0, 150)
+    c = np.where(generator.random_sample(count) < 0.5, c & np.uint32(0x807FFFFF), c)  # half of them are subnormal
+    unit = np.maximum((c >> np.uint32(23) & np.uint32(0xFF)).astype(np.int64), 1) - 150
+    split = generator.randint(-70, 20, count)
+    off = np.ldexp(1.0, -generator.randint(17, 24, count))
+    sign = generator.choice([-1.0, 1.0], count)
+    return [_single(np.ldexp(1 + off, split)), _single(np.ldexp(sign * (1 - off), unit - 1 - split)), c]
+
+
 def _subnormal(generator: np.random.RandomState, arity: int, count: int) -> list[Bits]:
     """The product is about the least normal value or far below, and so is c."""
     a = _around(generator, count, 30, 100)
@@ -151,6 +162,12 @@ def _squares(generator: np.random.RandomState, arity: int, count: int) -> list[B
     roots = generator.randint(1, 1 << 12, count).astype(np.float64)
     squares = _nudged(generator, _single(np.ldexp(roots * roots, generator.randint(-120, 90, count))))
     return [np.where(generator.random_sample(count) < 0.3, squares & np.uint32(0x007FFFFF), squares)]
+
+
+def _halves(generator: np.random.RandomState, arity: int, count: int) -> list[Bits]:
+    """The lower 16 bits are about half of what they can be: ties of bf16."""
+    upper = _random_bits(generator, count) & np.uint32(0xFFFF0000)
+    return [_nudged(generator, upper | np.uint32(0x8000))]
 
 
 def _quotients(generator: np.random.RandomState, arity: int, count: int) -> list[Bits]:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,10 @@ from gpubond.cli.failures import example_of
 from gpubond.cli.main import main
 from gpubond.cli.output import shortened
 from gpubond.devnet import Devnet, find_anvil, free_port
+from gpubond.exact.checkpoints import checkpoint_path
+from gpubond.exact.tensors import STATE, write_tensors
 
+from ..exact.small import flip, walker_task
 from .doctor_visit import Visit, visit
 from .marketplace import Marketplace
 
@@ -101,6 +105,17 @@ USES: dict[str, Use] = {
     "gpubond provider withdraw": Use("provider withdraw 100 --yes", "more than was earned", "provider"),
     "gpubond provider backup": Use("provider backup backup.sqlite", "a file that is there already", "provider"),
     "gpubond provider leave": Use("provider leave", "nobody who could say yes", "provider"),
+    "gpubond exact": Use("exact rum walk/walk.gpx", "a misspelt command", "newcomer"),
+    "gpubond exact run": Use(
+        "exact run walk/walk.gpx --steps 20 --interval 4 --to walk/run", "a folder that holds another run", "newcomer"
+    ),
+    "gpubond exact verify": Use(
+        "exact verify walk/copy --program walk/walk.gpx", "one flipped bit in a checkpoint", "newcomer"
+    ),
+    "gpubond exact trace": Use(
+        "exact trace walk/run --program walk/walk.gpx --step 12", "a step that there is not", "newcomer"
+    ),
+    "gpubond exact inspect": Use("exact inspect walk/cut.gpx", "a program that was cut off", "newcomer"),
     "gpubond devnet": Use("devnet start", "a command that there is not", "newcomer"),
     "gpubond devnet up": Use("devnet up", "a folder that is no clone of the project", "newcomer"),
     "gpubond devnet down": Use("devnet down --port 8545x", "something that is no port", "newcomer"),
@@ -171,10 +186,23 @@ class World:
         self.job = json.loads(self.ok("buyer", *submit).stdout)["job"]
         self.market.stop_worker(worker)
         self.ok("provider", "provider", "backup", "backup.sqlite")
+        self._walk(self.directory / "walk")
         (self.directory / "mine").mkdir()
         (self.directory / "mine" / "squares.npy").write_text("of mine")
         # The gateway must answer where a job is fetched, and it sends nothing any more.
         self.market.start_worker(self.home("provider"))
+
+    def _walk(self, folder: Path) -> None:
+        """An exact program, a run of it, and a copy with one wrong bit."""
+        folder.mkdir()
+        task = walker_task(12, 4)
+        (folder / "walk.gpx").write_bytes(task.program.encode())
+        (folder / "cut.gpx").write_bytes(task.program.encode()[:-1])
+        write_tensors(folder / "initial.safetensors", STATE, task.initial)
+        run = ("exact", "run", "walk/walk.gpx", "--steps", "12", "--interval", "4", "--to", "walk/run")
+        self.ok("newcomer", *run)
+        shutil.copytree(folder / "run", folder / "copy")
+        flip(checkpoint_path(folder / "copy", 8), -8)
 
     def home(self, role: str) -> Path:
         """Settings and store of somebody."""
@@ -291,6 +319,7 @@ class World:
             (r"committed, for \d+ s more", "committed, for 3590 s more"),
             (r"[\d,]+ MiB(?= are free|, [\d,]+ may be used)", "71,000 MiB"),
             (r"answers in \d+ ms, block \d+", "answers in 5 ms, block 100"),
+            (r"c \(\w+, \d+ threads?\);(.*) up to [\d.,]+ \w+ of", r"c (avx2, 8 threads);\1 up to 6.0 KiB of"),
             (r"needs none \(.*\)", "needs none (no NVIDIA driver is installed)"),
             (r"newest block is \d+ s old", "newest block is 1 s old"),
             (r"has \d{4,5}(\.\d+)? of the chain's coin", "has 10000 of the chain's coin"),
@@ -370,7 +399,7 @@ def units_missing(command: click.Command) -> list[str]:
     ]
 
 
-UNITS = r"seconds|tokens|jobs|chunk|times|port|chain's id|keys|of them"
+UNITS = r"seconds|tokens|jobs|chunk|times|port|chain's id|keys|of them|of the steps|steps|threads|MiB|checkpoint"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "store": set(),
     "exact": set(),
     "chain": {"store"},
-    "jobs": {"chain", "store"},
+    "jobs": {"exact", "chain", "store"},
     "disputes": {"exact", "jobs", "chain", "store"},
     "provider": {"exact", "jobs", "chain", "store"},
     "buyer": {"jobs", "chain", "store"},

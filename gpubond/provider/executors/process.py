@@ -182,6 +182,9 @@ class ProcessExecutor(Workplace):
                 if failed is not None:
                     return attempt_of(log, failed, plan.device, {})
                 seconds = max(0.0, seconds - (time.monotonic() - begin))
+            library = runtimes.exact_library() if spec.exact is not None else None
+            if library is not None:
+                shutil.copyfile(library, directory / BUILD)
             sandbox = _sandbox(directory, spec, plan, inputs, bare=self._bare)
             share.equip(sandbox)
             share.start()
@@ -249,7 +252,7 @@ def _sandbox(directory: Path, spec: JobSpec, plan: runtimes.Plan, inputs: dict[s
         rlimits=rlimits,
         tmp_bytes=limits.memory_mib * _MIB // 4,
         spec_file=directory / "spec.json",
-        build_file=directory / BUILD if spec.cuda is not None else None,
+        build_file=directory / BUILD if (directory / BUILD).exists() else None,
         bare=bare,
         environment=plan.environment,
     )

@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
+from gpubond.exact import c_library
 from gpubond.jobs.causes import reason_of_signal
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
@@ -55,7 +57,7 @@ def plan_for(
     """How to run `spec` on this machine; the paths are those inside the sandbox.
 
     Args:
-        build_file: of a `cuda` job, made by `compile_plan`.
+        build_file: of a `cuda` job, made by `compile_plan`; of an `exact` job the library of `exact_library`.
         gpu_sold: whether who hires this machine has hired a GPU, so that a `python` job gets one.
     """
     threads = str(cpu_count())
@@ -71,6 +73,11 @@ def plan_for(
         if gpu_sold:
             return Plan(command, environment, devices.device_name(), True, overhead, None)
         return Plan(command, environment, "cpu", False, overhead, address_space)
+    if spec.exact is not None:
+        runner = f"{package_parent}/gpubond/provider/runtimes/exact_main.py"
+        if exact_library() is not None:
+            environment |= {"GPUBOND_EXACT_LIBRARY": build_file}
+        return Plan([sys.executable, "-I", "-u", runner, spec_file], environment, "cpu", False, overhead, address_space)
     gpu = devices.has_gpu()
     if not gpu:
         # What would be the device's memory is this machine's.
@@ -79,6 +86,11 @@ def plan_for(
     runner = f"{package_parent}/gpubond/provider/runtimes/cuda_main.py"
     command = [sys.executable, "-I", "-u", runner, spec_file, build_file]
     return Plan(command, environment, devices.device_name(), gpu, overhead, None if gpu else address_space)
+
+
+def exact_library() -> Path | None:
+    """The C library for exact programs, built outside of the sandbox; None if there is neither it nor a compiler."""
+    return c_library.load().path if c_library.available() else None
 
 
 def compile_target() -> list[str]:
@@ -121,7 +133,7 @@ def reason_of_exit(spec: JobSpec, code: int, *, gpu: bool, log_tail: bytes) -> R
         return Reason.OUT_OF_MEMORY if b"MemoryError" in last.split(b":")[0] else Reason.NONZERO_EXIT
     if code in _CUDA_REASONS:
         return _CUDA_REASONS[code]
-    # On a GPU nothing of the job's runs in this process; without one its code does, and may exit as it likes.
-    if gpu:
+    # On a GPU, and by an exact program, nothing of the job's runs in this process; else it may exit as it likes.
+    if gpu or spec.runtime == "exact":
         return Reason.INTERNAL
     return Reason.LAUNCH_ERROR if code >= 128 else Reason.NONZERO_EXIT

@@ -56,7 +56,7 @@ def test_a_written_job_is_valid_and_nothing_is_replaced(template: str, tmp_path:
     assert written.returncode == 0, written
     assert "Next: `gpubond job validate new/job/job.json`" in written.stdout
     before = {path: path.read_bytes() for path in (tmp_path / "new" / "job").iterdir()}
-    assert len(before) == 3
+    assert len(before) == (5 if template == "exact" else 3)
     again = run(tmp_path, "init", "new/job", "--json")
     assert again.returncode == 2
     error = json.loads(again.stdout)["error"]

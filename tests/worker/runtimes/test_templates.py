@@ -39,6 +39,16 @@ def test_cuda(bench: Bench, tmp_path: Path) -> None:
     assert np.array_equal(squares, (NUMBERS.reshape(4, 256)[:, ::-1] ** 2).ravel())
 
 
+def test_exact(bench: Bench, tmp_path: Path) -> None:
+    """Its outputs are judged in test_exact.py."""
+    spec, files = load_job_file(write_job(tmp_path / "exact", "exact"))
+    for path in files.values():
+        bench.blobs.put_file(path)
+    attempt = bench.executor.run("t1", spec, bench.blobs, cancel=bench.cancel)
+    assert attempt.reason is Reason.OK, log_of(attempt)
+    assert set(attempt.outputs) == set(spec.outputs)
+
+
 def test_torch(bench: Bench, tmp_path: Path) -> None:
     if importlib.util.find_spec("torch") is None:
         pytest.skip("PyTorch is not installed here: `make torch`")
