@@ -9,7 +9,7 @@ from gpubond.exact.refusal import Refused
 
 Shape = tuple[int, ...]
 MAX_RANK = 4
-# Of a dimension, and of a tensor's elements.
+# Of a dimension, and of the product of all that are not 0: so that no library's product of them overflows.
 MOST = 2**31 - 1
 
 
@@ -25,5 +25,5 @@ def check(field: str, shape: Shape) -> None:
     for at, dim in enumerate(shape):
         if not 0 <= dim <= MOST:
             raise Refused(f"{field}.dimension[{at}]", dim, f"must be from 0 to {MOST}")
-    if count(shape) > MOST:
-        raise Refused(f"{field}.shape", shape, f"has more than {MOST} elements")
+    if math.prod(dim or 1 for dim in shape) > MOST:
+        raise Refused(f"{field}.shape", shape, f"the product of dimensions, zeros left out, must be at most {MOST}")
