@@ -115,6 +115,13 @@ class KeyInUse(GpuBondError):
     code = "key_in_use"
 
 
+class Differs(GpuBondError):
+    """A computation gives other bits than is said of it: the message names the first place that differs."""
+
+    exit_code = 10
+    code = "differs"
+
+
 class Interrupted(GpuBondError):
     """Ended by Ctrl-C, and nothing is lost: `gpubond job resume` goes on with a job; look before you repeat others."""
 

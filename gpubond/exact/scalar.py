@@ -20,8 +20,8 @@ _MAGNITUDE = 0x7FFFFFFF
 _LEAST_EXPONENT = -149  # of the unit of subnormals
 _PRECISION = 24
 
-_EXP_POLYNOMIAL = (0x39506967, 0x3AB743CE, 0x3C088908, 0x3D2AA9C1, 0x3E2AAAAA, 0x3F000000)
-_LOG_POLYNOMIAL = (
+EXP_POLYNOMIAL = (0x39506967, 0x3AB743CE, 0x3C088908, 0x3D2AA9C1, 0x3E2AAAAA, 0x3F000000)
+LOG_POLYNOMIAL = (
     0x3D9021BB,
     0xBDEBD1B8,
     0x3DEF251A,
@@ -32,7 +32,7 @@ _LOG_POLYNOMIAL = (
     0xBE7FFFFC,
     0x3EAAAAAA,
 )
-_LOG_BASE = 0x3F3504F3  # the square root of one half
+LOG_BASE = 0x3F3504F3  # the square root of one half
 
 
 def is_nan(a: int) -> bool:
@@ -201,8 +201,8 @@ def exp(x: int) -> int:
         return 0
     n = sub(fma(x, 0x3FB8AA3B, 0x4B400000), 0x4B400000)
     r = fma(n, 0x395E8083, fma(n, 0xBF318000, x))
-    p = _EXP_POLYNOMIAL[0]
-    for coefficient in _EXP_POLYNOMIAL[1:]:
+    p = EXP_POLYNOMIAL[0]
+    for coefficient in EXP_POLYNOMIAL[1:]:
         p = fma(p, r, coefficient)
     y = add(fma(p, mul(r, r), r), ONE)
     k = whole(n)
@@ -223,13 +223,13 @@ def log(x: int) -> int:
     d = 0
     if x < 1 << 23:
         x, d = mul(x, power_of_two(23)), 23
-    i = x - _LOG_BASE
+    i = x - LOG_BASE
     e = from_int((i >> 23) - d)
-    m = (i & 0x7FFFFF) + _LOG_BASE
+    m = (i & 0x7FFFFF) + LOG_BASE
     f = sub(m, ONE)
     z = mul(f, f)
-    p = _LOG_POLYNOMIAL[0]
-    for coefficient in _LOG_POLYNOMIAL[1:]:
+    p = LOG_POLYNOMIAL[0]
+    for coefficient in LOG_POLYNOMIAL[1:]:
         p = fma(p, f, coefficient)
     y = mul(p, mul(f, z))
     y = fma(e, 0xB95E8083, y)

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans for the C engine: which operations run together, over which memory. None of that changes a bit.
+
+A VIEW whose elements a consumer can read where they are is not carried out; neighbouring operations element by element
+become one pass over tiles; what nothing needs is left out; memory is given by lifetimes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from gpubond.exact import c_words
+from gpubond.exact.arena import Lifetime, arrange
+from gpubond.exact.c_words import Constant, Place
+from gpubond.exact.program import ELEMENTWISE, Op, Opcode, Program
+from gpubond.exact.shapes import count
+from gpubond.exact.strided import Ref, collapse
+
+# Floats that a product of (batch, m, n, k) needs to work in.
+Work = Callable[[int, int, int, int], int]
+# Operations looked through for one that can join a pass. Looking far means fewer passes, and longer lives of tensors.
+WINDOWS = (48, 8, 0)
+# Of one pass; MAX_SLOTS of native/plan.h is above their sum.
+MAX_MICROS, MAX_OPERANDS = 30, 28
+# Cache lines of 64 bytes.
+ALIGNMENT = 16
+_TILED = ELEMENTWISE | {Opcode.UNIFORM}
+_REDUCTIONS = (Opcode.SUM, Opcode.ROWMAX)
+
+
+@dataclass
+class Plan:
+    """words: what exact_run reads. ends: behind each operation's words, for tracing; the rest copies to the next state.
+
+    places: of the operations' outputs that are in memory. peak: the most floats alive at once. arena: floats.
+    """
+
+    words: npt.NDArray[np.int64]
+    ends: list[int]
+    places: dict[int, Place]
+    arena: int
+    peak: int
+
+
+@dataclass
+class _Instruction:
+    """ops: positions of the operations that it carries out. work: floats of its own."""
+
+    ops: list[int]
+    reads: set[int] = field(default_factory=set)
+    work: int = 0
+
+
+def plan(program: Program, work: Work) -> Plan:
+    """The plan of steps that nobody looks into."""
+    found = None
+    for window in WINDOWS:
+        found = _Planner(program, work, window, trace=False).plan()
+        if found.arena <= 1.1 * found.peak or found.arena <= live_bound(program):
+            return found
+    assert found is not None
+    return found
+
+
+def plan_trace(program: Program, work: Work) -> Plan:
+    """The plan of steps in which every operation is carried out by itself."""
+    return _Planner(program, work, 0, trace=True).plan()
+
+
+def live_bound(program: Program) -> int:
+    """Floats of the outputs alive at once if operations are carried out one by one, those that matter, in order."""
+    needed = _needed(program)
+    last = {number: at for at, op in enumerate(program.ops) if at in needed for number in op.inputs}
+    last |= {tensor.next: len(program.ops) for tensor in program.state}
+    lives = [
+        Lifetime(at, last[program.first_output + at], count(op.shape))
+        for at, op in enumerate(program.ops)
+        if at in needed
+    ]
+    return most_alive(lives)
+
+
+def most_alive(lives: Iterable[Lifetime]) -> int:
+    """The largest sum of sizes at one time."""
+    changes: dict[int, int] = {}
+    for life in lives:
+        changes[life.begin] = changes.get(life.begin, 0) + life.size
+        changes[life.end + 1] = changes.get(life.end + 1, 0) - life.size
+    alive = most = 0
+    for time in sorted(changes):
+        alive += changes[time]
+        most = max(most, alive)
+    return most
+
+
+def _needed(program: Program) -> set[int]:
+    """Positions of the operations that the next state depends on."""
+    first, found = program.first_output, set()
+    wanted = {tensor.next for tensor in program.state}
+    for at in range(len(program.ops) - 1, -1, -1):
+        if first + at in wanted:
+            found.add(at)
+            wanted.update(program.ops[at].inputs)
+    return found
+
+
+class _Planner:
+    def __init__(self, program: Program, work: Work, window: int, *, trace: bool) -> None:
+        self._program = program
+        self._first = program.first_output
+        self._shapes = program.shapes
+        self._work = work
+        self._window = window
+        self._trace = trace
+        self._live = set(range(len(program.ops))) if trace else _needed(program)
+        # VIEWs that are carried out.
+        self._copied = {at for at, op in enumerate(program.ops) if trace and op.code == Opcode.VIEW}
+        self._refs: list[Ref | Constant] = []
+        self._resolve()
+        self._constants = self._constants_in_memory()
+
+    def plan(self) -> Plan:
+        instructions = self._schedule()
+        stored = self._stored(instructions)
+        places, arena, peak = self._arrange(instructions, stored)
+        words, ends = self._encode(instructions, places, arena)
+        return Plan(np.array(words, dtype=np.int64), ends, places[0], arena, peak)
+
+    # ---- Where operands stand ----
+
+    def _resolve(self) -> None:
+        """Follows VIEWs to what they show; those that a consumer cannot follow are carried out."""
+        while True:
+            self._refs = [Ref.whole(number, self._shapes[number]) for number in range(self._first)]
+            for at, op in enumerate(self._program.ops):
+                self._refs.append(self._reference(at, op))
+            refused = {
+                number - self._first
+                for at, op in enumerate(self._program.ops)
+                if at in self._live and not self._followed(at)
+                for place, number in enumerate(op.inputs)
+                if self._is_followed_view(number) and not self._readable(op, place, self._refs[number])
+            }
+            if not refused:
+                return
+            self._copied |= refused
+
+    def _reference(self, at: int, op: Op) -> Ref | Constant:
+        if op.code == Opcode.CONST and not self._trace:
+            return Constant(op.parameters[0])
+        if op.code == Opcode.VIEW and at not in self._copied:
+            source = self._refs[op.inputs[0]]
+            if isinstance(source, Constant):
+                return source
+            found = source.view(op.input_shapes[0], op.shape, op.parameters)
+            if found is None:
+                # What it looks at has to stand in memory.
+                number = op.inputs[0]
+                self._copied.add(number - self._first)
+                self._refs[number] = Ref.whole(number, op.input_shapes[0])
+                found = self._refs[number].view(op.input_shapes[0], op.shape, op.parameters)
+            assert found is not None
+            return found
+        return Ref.whole(self._first + at, op.shape)
+
+    def _followed(self, at: int) -> bool:
+        """Whether consumers look through this operation."""
+        ref = self._refs[self._first + at]
+        return isinstance(ref, Constant) or ref.root != self._first + at
+
+    def _is_followed_view(self, number: int) -> bool:
+        at = number - self._first
+        return at >= 0 and self._program.ops[at].code == Opcode.VIEW and self._followed(at)
+
+    def _readable(self, op: Op, place: int, ref: Ref | Constant) -> bool:
+        shape = op.input_shapes[place]
+        if isinstance(ref, Constant) or count(shape) == 0 or ref.dense(shape):
+            return True
+        if op.code in ELEMENTWISE:
+            _, (strides,) = collapse(shape, [ref.strides])
+            return strides[-1] in (0, 1)
+        if op.code == Opcode.MATMUL_NT:
+            return 1 in (ref.strides[-1], ref.strides[-2])
+        if op.code in _REDUCTIONS:
+            return ref.strides[-1] == 1 or (len(shape) > 1 and ref.strides[-2] == 1)
+        return op.code == Opcode.CONCAT
+
+    # ---- Order ----
+
+    def _schedule(self) -> list[_Instruction]:
+        done = set(range(self._first))
+        taken: set[int] = set()
+        found = []
+        for at, op in enumerate(self._program.ops):
+            if at not in self._live or at in taken or (self._followed(at) and self._first + at not in self._constants):
+                continue
+            instruction = _Instruction([at])
+            if op.code in _TILED:
+                self._fill_pass(instruction, done, taken)
+            elif op.code == Opcode.MATMUL_NT and count(op.shape):
+                *batch, m, k = op.input_shapes[0]
+                instruction.work = self._work(count(tuple(batch)), m, op.shape[-1], k)
+            own = {self._first + each for each in instruction.ops}
+            for each in instruction.ops:
+                instruction.reads |= {root for root in self._roots(each) if root not in own}
+            done |= own
+            taken.update(instruction.ops)
+            found.append(instruction)
+        return found
+
+    def _constants_in_memory(self) -> set[int]:
+        """Constants, and VIEWs of them, that are read by what is not done element by element."""
+        return {
+            number
+            for at, op in enumerate(self._program.ops)
+            if at in self._live and not self._followed(at) and op.code not in ELEMENTWISE
+            for number in op.inputs
+            if isinstance(self._refs[number], Constant)
+        }
+
+    def _roots(self, at: int) -> list[int]:
+        """The tensors in memory that an operation reads."""
+        found = []
+        op = self._program.ops[at]
+        for number in op.inputs:
+            ref = self._refs[number]
+            if isinstance(ref, Ref):
+                found.append(ref.root)
+            elif op.code not in ELEMENTWISE:
+                found.append(number)
+        return found
+
+    def _fill_pass(self, instruction: _Instruction, done: set[int], taken: set[int]) -> None:
+        """Adds the operations of one shape that can be done in the same pass."""
+        ops = self._program.ops
+        shape = ops[instruction.ops[0]].shape
+        inside = {self._first + instruction.ops[0]}
+        operands = {ref for ref in self._operands(instruction.ops[0])}
+        at = instruction.ops[0] + 1
+        end = at + self._window
+        while at < min(end, len(ops)) and len(instruction.ops) < MAX_MICROS:
+            if at in self._live and at not in taken and ops[at].code in _TILED and ops[at].shape == shape:
+                more = self._operands(at)
+                outside = {ref for ref in more if isinstance(ref, Constant) or ref.root not in inside}
+                if (
+                    all(
+                        isinstance(ref, Constant)
+                        or ref.root in done
+                        or (ref.root in inside and ref == Ref.whole(ref.root, shape))
+                        for ref in more
+                    )
+                    and len(operands | outside) + len(instruction.ops) < MAX_OPERANDS
+                ):
+                    operands |= outside
+                    inside.add(self._first + at)
+                    instruction.ops.append(at)
+                    end = at + 1 + self._window
+            at += 1
+
+    def _operands(self, at: int) -> list[Ref | Constant]:
+        return [self._refs[number] for number in self._program.ops[at].inputs]
+
+    # ---- Memory ----
+
+    def _stored(self, instructions: Sequence[_Instruction]) -> set[int]:
+        """The outputs that have to be in memory: read by another instruction, or of the next state."""
+        read = {number for instruction in instructions for number in instruction.reads}
+        for tensor in self._program.state:
+            ref = self._refs[tensor.next]
+            read |= {ref.root} if isinstance(ref, Ref) else set()
+        if self._trace:
+            read |= {self._first + at for at in range(len(self._program.ops))}
+        return {number for number in read if number >= self._first}
+
+    def _arrange(
+        self, instructions: Sequence[_Instruction], stored: set[int]
+    ) -> tuple[tuple[dict[int, Place], dict[int, int]], int, int]:
+        """Places of tensors, offsets of the instructions' own memory, the arena's size, and the most alive at once."""
+        own_output = {} if self._trace else self._direct(stored)
+        places = {number: Place(number + 1, 0) for number in range(self._first)}
+        places |= {number: Place(1 + self._first + at, 0) for number, at in own_output.items()}
+        made: dict[int, int] = {}
+        last: dict[int, int] = {}
+        lives: list[Lifetime] = []
+        works = []
+        for time, instruction in enumerate(instructions):
+            for at in instruction.ops:
+                made[self._first + at] = last[self._first + at] = time
+            for number in instruction.reads:
+                last[number] = time
+            if instruction.work:
+                works.append(time)
+                lives.append(Lifetime(time, time, _aligned(instruction.work)))
+        for tensor in self._program.state:
+            ref = self._refs[tensor.next]
+            if isinstance(ref, Ref):
+                last[ref.root] = len(instructions)
+        kept = sorted(number for number in stored if number in made and number not in own_output)
+        lives += [Lifetime(made[number], last[number], _aligned(count(self._shapes[number]))) for number in kept]
+        offsets = arrange(lives)
+        places |= {number: Place(0, offset) for number, offset in zip(kept, offsets[len(works) :], strict=True)}
+        arena = max((offset + life.size for offset, life in zip(offsets, lives, strict=True)), default=0)
+        return (places, dict(zip(works, offsets, strict=False))), arena, most_alive(lives)
+
+    def _direct(self, stored: set[int]) -> dict[int, int]:
+        """Outputs that are written where the next state wants them, and which of its tensors that is."""
+        found: dict[int, int] = {}
+        for at, tensor in enumerate(self._program.state):
+            if tensor.next in stored and tensor.next not in found and self._is_own(tensor.next):
+                found[tensor.next] = at
+        return found
+
+    def _is_own(self, number: int) -> bool:
+        ref = self._refs[number]
+        return isinstance(ref, Ref) and ref == Ref.whole(number, self._shapes[number])
+
+    # ---- Words ----
+
+    def _encode(
+        self, instructions: Sequence[_Instruction], memory: tuple[dict[int, Place], dict[int, int]], arena: int
+    ) -> tuple[list[int], list[int]]:
+        places, works = memory
+        writer = c_words.Writer(self._program, self._refs, places)
+        words: list[int] = []
+        ends = []
+        for time, instruction in enumerate(instructions):
+            words += writer.instruction(instruction.ops, Place(0, works.get(time, 0)))
+            ends.append(len(words))
+        for at, tensor in enumerate(self._program.state):
+            words += writer.to_next(tensor.next, Place(1 + self._first + at, 0))
+        return words, ends
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

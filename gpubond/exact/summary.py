@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program costs: parameters, arithmetic of a step, memory; as numbers and as a table to print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gpubond.exact.build import Built
+from gpubond.exact.program import ELEMENTWISE, Op, Opcode, Program
+from gpubond.exact.shapes import count
+from gpubond.exact.strides import View
+
+_VALUE_BYTES = 4
+
+
+@dataclass
+class Cost:
+    """Of some operations of a step. products: fused multiply-adds of matrix products; terms: of sums and maxima."""
+
+    operations: int = 0
+    products: int = 0
+    terms: int = 0
+    elements: int = 0
+
+    def take(self, op: Op) -> None:
+        """Adds one operation."""
+        self.operations += 1
+        if op.code == Opcode.MATMUL_NT:
+            self.products += count(op.shape) * op.input_shapes[0][-1]
+        elif op.code in (Opcode.SUM, Opcode.ROWMAX):
+            self.terms += count(op.input_shapes[0])
+        elif op.code in ELEMENTWISE:
+            self.elements += count(op.shape)
+
+
+@dataclass
+class Summary:
+    """parameters: trained values. state_bytes, data_bytes: of the tensors that enter, data whole.
+
+    live_bytes: the most that outputs of operations take at once if each is kept from its making to its last use, in the
+    program's order; outputs that are a stretch of another tensor, and constants, take nothing. by_layer: cost by path.
+    """
+
+    parameters: int
+    state_bytes: int
+    data_bytes: int
+    live_bytes: int
+    whole: Cost
+    by_layer: dict[str, Cost] = field(default_factory=dict)
+    by_code: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> list[str]:
+        """To print: a line for each layer, then the totals."""
+        rows = [("layer", "operations", "FMAs", "sums", "elementwise")]
+        rows += [(name or "(step)", *_cells(cost)) for name, cost in self.by_layer.items()]
+        rows += [("all", *_cells(self.whole))]
+        widths = [max(len(row[at]) for row in rows) for at in range(5)]
+        table = [
+            "  ".join(cell.rjust(w) if at else cell.ljust(w) for at, (cell, w) in _cut(row, widths)) for row in rows
+        ]
+        return [
+            *table,
+            "",
+            f"parameters   {self.parameters:,}",
+            f"FMAs a step  {self.whole.products + self.whole.terms + self.whole.elements:,}",
+            f"memory       state {_size(self.state_bytes)}, data {_size(self.data_bytes)}, "
+            f"live tensors at the peak of a step {_size(self.live_bytes)}",
+        ]
+
+
+def summarise(built: Built) -> Summary:
+    """The summary of a program, by layer."""
+    program, names = built.program, built.names
+    found = Summary(
+        parameters=sum(count(program.state[at].shape) for at in names.trained),
+        state_bytes=_VALUE_BYTES * sum(count(tensor.shape) for tensor in program.state),
+        data_bytes=_VALUE_BYTES * sum(count(shape) for shape in program.data),
+        live_bytes=live_bytes(program),
+        whole=Cost(),
+    )
+    for op, path in zip(program.ops, names.operations, strict=True):
+        found.whole.take(op)
+        found.by_layer.setdefault(path, Cost()).take(op)
+        found.by_code[op.code.name] += 1
+    return found
+
+
+def live_bytes(program: Program) -> int:
+    """See Summary.live_bytes."""
+    first = program.first_output
+    # Each output -> the tensor whose memory holds it.
+    home = list(range(first))
+    last = [0] * (first + len(program.ops))
+    for at, op in enumerate(program.ops):
+        alias = op.code == Opcode.VIEW and View.parse(op.shape, op.parameters).contiguous
+        home.append(home[op.inputs[0]] if alias else first + at)
+        for number in op.inputs:
+            last[home[number]] = at
+    for tensor in program.state:
+        last[home[tensor.next]] = len(program.ops)
+    ending: dict[int, list[int]] = {}
+    live = peak = 0
+    for at, op in enumerate(program.ops):
+        number = first + at
+        if home[number] == number and op.code != Opcode.CONST:
+            live += _VALUE_BYTES * count(op.shape)
+            ending.setdefault(max(last[number], at), []).append(_VALUE_BYTES * count(op.shape))
+        peak = max(peak, live)
+        live -= sum(ending.pop(at, []))
+    return peak
+
+
+def _cells(cost: Cost) -> tuple[str, str, str, str]:
+    return f"{cost.operations:,}", f"{cost.products:,}", f"{cost.terms:,}", f"{cost.elements:,}"
+
+
+def _cut(row: tuple[str, ...], widths: list[int]) -> list[tuple[int, tuple[str, int]]]:
+    return list(enumerate(zip(row, widths, strict=True)))
+
+
+def _size(amount: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
+        amount /= 1024
+    return f"{amount:,.1f} GiB"

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trees against the definition, written down once more as plainly as it can be."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpubond.exact import merkle
+from gpubond.exact.merkle import Growing, Kind, Opening, Tree
+from gpubond.exact.refusal import Refused
+
+
+def plain_root(kind: int, leaves: list[bytes]) -> bytes:
+    """docs/exact.md, section 4, word by word."""
+    depth = 0
+    while 1 << depth < len(leaves):
+        depth += 1
+
+    def at(height: int, index: int) -> bytes:
+        if index << height >= max(len(leaves), 1) or not leaves:
+            zero = bytes(32)
+            for _ in range(height):
+                zero = sha256(bytes([2 * kind + 1]) + zero + zero).digest()
+            return zero
+        if height == 0:
+            return sha256(bytes([2 * kind]) + leaves[index]).digest()
+        return sha256(bytes([2 * kind + 1]) + at(height - 1, 2 * index) + at(height - 1, 2 * index + 1)).digest()
+
+    return at(depth, 0)
+
+
+def leaves_of(count: int) -> list[bytes]:
+    return [bytes([number % 256]) * 32 for number in range(count)]
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 33])
+def test_three_ways_to_a_root_are_the_definition(kind: Kind, count: int) -> None:
+    leaves = leaves_of(count)
+    wanted = plain_root(kind, leaves)
+    growing = Growing(kind)
+    for leaf in leaves:
+        growing.add(leaf)
+    assert merkle.root(kind, leaves) == growing.root() == wanted
+    assert Tree(kind, merkle.hash_leaves(kind, b"".join(leaves), 32)).root == wanted
+
+
+@given(st.integers(1, 600), st.data())
+def test_every_path_leads_to_the_root(count: int, data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, count - 1))
+    hashes = merkle.hash_leaves(Kind.RUN, b"".join(leaves_of(count)), 32)
+    tree = Tree(Kind.RUN, hashes)
+    opening = Opening(Kind.RUN, count, index, hashes[32 * index : 32 * index + 32], tree.path(index))
+    assert opening.root() == tree.root
+    other = index ^ 1
+    # Equal leaves could change places: side by side there are none.
+    if other < count:
+        assert Opening(Kind.RUN, count, other, opening.leaf, opening.path).root() != tree.root
+
+
+@pytest.mark.parametrize("elements", [0, 1, 63, 64, 65, 128, 129, 64 * 5, 64 << 14, (64 << 14) + 1, (64 << 15) + 70])
+def test_elements_of_a_tensor_across_the_pieces_that_are_hashed_together(elements: int) -> None:
+    content = np.arange(elements, dtype="<f4").tobytes()
+    padded = content + bytes(-len(content) % 256)
+    leaves = [padded[at : at + 256] for at in range(0, len(padded), 256)]
+    assert merkle.elements_root(memoryview(content)) == merkle.root(Kind.ELEMENTS, leaves)
+    if elements < 1000:
+        assert merkle.elements_root(memoryview(content)) == plain_root(1, leaves)
+
+
+def opening_of_last_of_five() -> Opening:
+    hashes = merkle.hash_leaves(Kind.STATE, b"".join(leaves_of(5)), 32)
+    return Opening(Kind.STATE, 5, 4, hashes[-32:], Tree(Kind.STATE, hashes).path(4))
+
+
+def test_an_opening_hides_nothing_where_no_leaf_is() -> None:
+    fine = opening_of_last_of_five()
+    fine.root()
+    for height in (0, 1):
+        path = list(fine.path)
+        path[height] = sha256(b"hidden").digest()
+        with pytest.raises(Refused, match="zero subtree") as refused:
+            Opening(fine.kind, fine.count, fine.index, fine.leaf, tuple(path)).root()
+        assert refused.value.field == f"opening.path[{height}]"
+    # Where leaves are, another hash gives another root.
+    path = [*fine.path[:2], sha256(b"other").digest()]
+    assert Opening(fine.kind, fine.count, fine.index, fine.leaf, tuple(path)).root() != fine.root()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"index": 5}, "opening.index"),
+        ({"index": -1}, "opening.index"),
+        ({"count": 0}, "opening.index"),
+        ({"count": 9}, "opening.path"),
+        ({"path": ()}, "opening.path"),
+        ({"path": (b"", b"", b"")}, "opening.path[0]"),
+    ],
+)
+def test_an_opening_of_another_form_is_refused(change: dict[str, object], field: str) -> None:
+    fields: dict[str, object] = dict(vars(opening_of_last_of_five())) | change
+    with pytest.raises(Refused) as refused:
+        Opening(**fields).root()  # type: ignore[arg-type]
+    assert refused.value.field == field
