@@ -1,11 +1,15 @@
 # pragma version ~=0.4.3
 # SPDX-License-Identifier: AGPL-3.0-only
 """
-@title The commitments of exact programs, callable
+@title Commitments and records of exact programs, callable
 @license GNU Affero General Public License v3.0 only
-@notice For tests and benchmarks only: exposes `modules/exact_merkle.vy`.
+@notice For tests and benchmarks only: exposes `modules/exact_merkle.vy` and
+        `modules/exact_records.vy`.
 """
 from ..modules import exact_merkle
+from ..modules import exact_records
+
+_MOST: constant(uint256) = 512
 
 
 @external
@@ -192,3 +196,47 @@ def statement(
     return exact_merkle._statement(
         states, datas, ops, steps, interval, program, initial, data
     )
+
+
+@external
+@pure
+def parse(record: Bytes[exact_records.RECORD_BYTES]) -> DynArray[uint256, 64]:
+    """
+    @notice What a record says.
+    @param record The record.
+    @return 1 or 0 for valid or not; opcode; inputs; of each tensor, rank and dimensions;
+            rank and dimensions of the output; five parameters.
+    """
+    valid: bool = False
+    op: exact_records.Record = empty(exact_records.Record)
+    valid, op = exact_records._parse(record)
+    found: DynArray[uint256, 64] = [convert(valid, uint256), op.opcode, op.inputs]
+    for at: uint256 in range(3):
+        found.append(op.tensors[at])
+        found.append(op.shapes[at].rank)
+        for place: uint256 in range(4):
+            found.append(op.shapes[at].dimensions[place])
+    found.append(op.output.rank)
+    for place: uint256 in range(4):
+        found.append(op.output.dimensions[place])
+    for at: uint256 in range(5):
+        found.append(op.parameters[at])
+    return found
+
+
+@external
+@view
+def verdicts(records: DynArray[Bytes[exact_records.RECORD_BYTES], _MOST]) -> DynArray[uint256, _MOST]:
+    """
+    @notice Which records are valid.
+    @param records Many.
+    @return Of each 1 or 0 in the lowest bit, and above it the gas.
+    """
+    found: DynArray[uint256, _MOST] = []
+    for record: Bytes[exact_records.RECORD_BYTES] in records:
+        valid: bool = False
+        op: exact_records.Record = empty(exact_records.Record)
+        before: uint256 = msg.gas
+        valid, op = exact_records._parse(record)
+        found.append(convert(valid, uint256) | ((before - msg.gas) << 1))
+    return found

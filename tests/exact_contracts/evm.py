@@ -21,6 +21,8 @@ from tests.mutation.chain import ROOT, Chain, Deployed, Program, compile_contrac
 
 ANVIL_CACHE = ROOT / ".cache" / "anvil"
 DEPLOYER = "0x" + "aa" * 20
+FLOAT32, COMMITMENTS = "mocks/Float32Harness", "mocks/ExactHarness"
+HARNESSES = (FLOAT32, COMMITMENTS)
 _GAS = hex(2**50)
 
 
