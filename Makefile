@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of tests/integration, those that need no worker: they are run beside the contracts' tests.
 DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py deploy.py verify_deployment.py)
 
-.PHONY: podman help setup demo test test-contracts test-programs test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults tour bench-gas bench-worker bench-sandbox lint format abis constraints clean system
+.PHONY: podman help setup demo test test-contracts test-programs test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-faults-sample test-fuzz test-mutation test-faults test-disputes tour bench-gas bench-exact-gas bench-worker bench-sandbox lint format abis constraints clean system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -70,7 +70,10 @@ test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 	ape test tests/unit
 
 test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, and the arithmetic by exhaustion
-	python -m pytest -p no:ape_test tests/exact_money tests/stateful tests/mutation
+	python -m pytest -p no:ape_test tests/exact_money tests/exact_contracts tests/stateful tests/mutation
+
+test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## the judge's arithmetic: 200,000 operands an operation, mutants (minutes)
+	python -m pytest -p no:ape_test -m "extended or not extended" -rP --durations 20 tests/exact_contracts
 
 test-integration: system podman $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
 	python -m pytest -p no:ape_test tests/integration $(DEPLOYMENT_TESTS:%=--ignore=%)
@@ -101,6 +104,9 @@ bench-worker: system $(VENV)/.dev $(VENV)/.contracts ## what the worker costs: w
 
 bench-sandbox: system $(VENV)/.dev ## what sandboxes cost: their start, and a job of 30 seconds in each
 	python benchmarks/sandbox.py
+
+bench-exact-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of each operation on binary32 by the contracts
+	python benchmarks/exact_gas.py
 
 bench-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of everything, beside the peers'
 	python benchmarks/gas.py

@@ -49,16 +49,17 @@ def _short_leaf(kind: uint256, leaf: bytes32) -> bytes32:
 @internal
 @pure
 def _node(kind: uint256, left: bytes32, right: bytes32) -> bytes32:
-    return sha256(concat(self._tag((kind << 1) | 1), left, right))
+    return self._above(self._node_tag(kind), left, right)
 
 
 @internal
 @pure
 def _zero(kind: uint256, height: uint256) -> bytes32:
     # A subtree of so many levels without leaves.
+    tag: bytes1 = self._node_tag(kind)
     hash: bytes32 = empty(bytes32)
     for _: uint256 in range(height, bound=MAX_DEPTH):
-        hash = self._node(kind, hash, hash)
+        hash = self._above(tag, hash, hash)
     return hash
 
 
@@ -86,6 +87,7 @@ def _root(
     """
     assert index < count, "exact: no such leaf"
     assert len(path) == self._depth(count), "exact: path has another length"
+    tag: bytes1 = self._node_tag(kind)
     node: bytes32 = leaf
     position: uint256 = index
     # The last position with a leaf, at the height of `node`; zero subtrees are hashed
@@ -96,14 +98,14 @@ def _root(
     height: uint256 = 0
     for beside: bytes32 in path:
         if position & 1 != 0:
-            node = self._node(kind, beside, node)
+            node = self._above(tag, beside, node)
         else:
             if position == last:
                 for _: uint256 in range(unsafe_sub(height, zero_height), bound=MAX_DEPTH):
-                    zero = self._node(kind, zero, zero)
+                    zero = self._above(tag, zero, zero)
                 zero_height = height
                 assert beside == zero, "exact: a subtree beyond the count"
-            node = self._node(kind, node, beside)
+            node = self._above(tag, node, beside)
         position = position >> 1
         last = last >> 1
         height = unsafe_add(height, 1)
@@ -131,6 +133,7 @@ def _parent(
         nodes = (unsafe_sub(count, 1) >> height) + 1
     assert first >> levels == index and first < nodes, "exact: no such node"
     assert len(children) == min(nodes - first, 1 << levels), "exact: children are missing or too many"
+    tag: bytes1 = self._node_tag(kind)
     level: DynArray[bytes32, MAX_CHILDREN] = children
     zero: bytes32 = self._zero(kind, height)
     for _: uint256 in range(levels, bound=5):
@@ -139,12 +142,12 @@ def _parent(
         odd: bool = False
         for node: bytes32 in level:
             if odd:
-                above.append(self._node(kind, left, node))
+                above.append(self._above(tag, left, node))
             left = node
             odd = not odd
         if odd:
-            above.append(self._node(kind, left, zero))
-        zero = self._node(kind, zero, zero)
+            above.append(self._above(tag, left, zero))
+        zero = self._above(tag, zero, zero)
         level = above
     return level[0]
 
@@ -230,6 +233,18 @@ def _statement(
         | interval
     )
     return sha256(concat(b"\x81", convert(words, bytes32), program, initial, data))
+
+
+@internal
+@pure
+def _above(tag: bytes1, left: bytes32, right: bytes32) -> bytes32:
+    return sha256(concat(tag, left, right))
+
+
+@internal
+@pure
+def _node_tag(kind: uint256) -> bytes1:
+    return self._tag((kind << 1) | 1)
 
 
 @internal

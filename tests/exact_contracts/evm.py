@@ -7,7 +7,7 @@ import http.client
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from eth_utils.crypto import keccak
 
 from gpubond.anvil import find_anvil
 from gpubond.devnet import free_port
-from tests.mutation.chain import ROOT, Chain, Deployed, Program, compile_contract
+from tests.mutation.chain import ROOT, Chain, Deployed, compile_file
 
 ANVIL_CACHE = ROOT / ".cache" / "anvil"
 DEPLOYER = "0x" + "aa" * 20
-FLOAT32, COMMITMENTS = "mocks/Float32Harness", "mocks/ExactHarness"
+FLOAT32, COMMITMENTS = "Float32Harness", "ExactHarness"
 HARNESSES = (FLOAT32, COMMITMENTS)
 _GAS = hex(2**50)
 
@@ -46,9 +46,9 @@ class Evm:
         connection.close()
         return answer
 
-    def add(self, name: str) -> None:
-        """Makes `contracts/<name>.vy` callable."""
-        program: Program = compile_contract(name)
+    def add(self, name: str, replaced: Mapping[Path, str] | None = None) -> None:
+        """Makes a harness callable, with the sources of some modules replaced."""
+        program = compile_file(Path(__file__).with_name(f"{name}.vy"), replaced)
         chain = Chain()
         code = chain.code(chain.deploy(name, program, program.abi, DEPLOYER))
         address = "0x" + keccak(text=name)[12:].hex()

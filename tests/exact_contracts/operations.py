@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from random import Random
 
 from gpubond.exact import philox, scalar
 from gpubond.exact.program import Opcode
@@ -17,6 +18,11 @@ NAMES: dict[str, Opcode] = {
     **{name: Opcode[name.upper()] for name in (*scalar.UNARY, *scalar.BINARY, *scalar.TERNARY)},
     "uniform": Opcode.UNIFORM,
 }
+
+
+def drawing(seed: int | str) -> Random:
+    """A source that draws the same every time."""
+    return Random(seed)  # noqa: S311
 
 
 def places(name: str) -> int:

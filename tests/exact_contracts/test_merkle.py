@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import random
 from hashlib import sha256
 from typing import Any
 
@@ -14,7 +13,7 @@ from gpubond.exact import commitments, merkle, shapes
 from gpubond.exact.commitments import Statement
 from gpubond.exact.merkle import Kind, Tree
 from tests.exact_contracts.evm import COMMITMENTS, Evm, Reverted
-from tests.exact_contracts.operations import WORD
+from tests.exact_contracts.operations import WORD, drawing
 
 SEED = 20_261_125
 JUNK = sha256(b"junk").digest()
@@ -31,12 +30,12 @@ def refused(evm: Evm, reason: str, function: str, *args: Any) -> None:
 
 
 def tree(kind: Kind, count: int) -> Tree:
-    return Tree(kind, merkle.hash_leaves(kind, random.Random(count).randbytes(32 * count), 32))
+    return Tree(kind, merkle.hash_leaves(kind, drawing(count).randbytes(32 * count), 32))
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_hashes_of_every_kind(evm: Evm, kind: Kind) -> None:
-    random_ = random.Random(SEED + kind)
+    random_ = drawing(SEED + kind)
     left, right = random_.randbytes(32), random_.randbytes(32)
     assert ask(evm, "node", kind, left, right) == merkle.hash_node(kind, left, right)
     assert ask(evm, "short_leaf", kind, left) == merkle.hash_leaf(kind, left)
@@ -93,7 +92,7 @@ def test_paths_of_another_form_are_refused(evm: Evm, count: int) -> None:
 
 def test_random_leaves_of_the_deepest_trees(evm: Evm) -> None:
     """Nobody holds such a tree; its paths are made from the leaf up."""
-    random_ = random.Random(SEED)
+    random_ = drawing(SEED)
     kind = Kind.INTERVAL
     for count in (2**25, 2**25 - 1, 2**31 - 1, 2**64, 2**64 - 1, 2**63 + 1):
         for index in (0, count - 1, count // 2, random_.randrange(count)):
@@ -129,7 +128,7 @@ def test_nodes_by_what_stands_below(evm: Evm, count: int) -> None:
 
 
 def test_elements_and_their_padding(evm: Evm) -> None:
-    random_ = random.Random(SEED)
+    random_ = drawing(SEED)
     for elements in (1, 7, 8, 9, 63, 64, 65, 100, 128, 2**31 - 1):
         leaves = -(-elements // 64)
         for index in {0, leaves - 1}:
@@ -173,10 +172,10 @@ def test_largest_dimensions_have_words_of_their_own(evm: Evm) -> None:
 
 
 def test_statements(evm: Evm) -> None:
-    random_ = random.Random(SEED)
+    random_ = drawing(SEED)
     for _ in range(20):
-        counts = [random_.choice([1, 65_535, random_.getrandbits(16), WORD]) for _ in range(3)]
+        states, datas, ops = (random_.choice([1, 65_535, random_.getrandbits(16), WORD]) for _ in range(3))
         steps, interval = (random_.choice([1, 2**64 - 1, random_.getrandbits(64) | 1]) for _ in range(2))
-        roots = [random_.randbytes(32) for _ in range(3)]
-        wanted = Statement(*counts, steps, interval, *roots).hash()
-        assert ask(evm, "statement", *counts, steps, interval, *roots) == wanted
+        program, initial, data = (random_.randbytes(32) for _ in range(3))
+        wanted = Statement(states, datas, ops, steps, interval, program, initial, data).hash()
+        assert ask(evm, "statement", states, datas, ops, steps, interval, program, initial, data) == wanted

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import random
 import struct
 from collections.abc import Iterator, Sequence
+from random import Random
 
 import pytest
 
@@ -13,6 +13,7 @@ from gpubond.exact.program import ARITY, RECORD_BYTES, Op, Opcode, parse_record,
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import MOST, Shape
 from tests.exact_contracts.evm import COMMITMENTS, Evm
+from tests.exact_contracts.operations import drawing
 
 WORDS = RECORD_BYTES // 4
 SEED = 20_261_125
@@ -103,7 +104,7 @@ def test_every_opcode_has_a_base() -> None:
 @pytest.mark.parametrize("code", Opcode, ids=lambda code: code.name)
 def test_random_shapes(evm: Evm, code: Opcode) -> None:
     """Shapes that nearly fit, of every rank: small dimensions, and those about the limits."""
-    random_ = random.Random(SEED + code)
+    random_ = drawing(SEED + code)
     inputs, parameters = ARITY[code]
     records = []
     for _ in range(600):
@@ -122,7 +123,7 @@ def test_random_shapes(evm: Evm, code: Opcode) -> None:
     assert refused > 10 or code in (Opcode.CONST, Opcode.UNIFORM), (valid, refused)
 
 
-def likely(random_: random.Random, code: Opcode, drawn: list[Shape]) -> Shape:
+def likely(random_: Random, code: Opcode, drawn: list[Shape]) -> Shape:
     """A shape of the output that would fit if the inputs did."""
     first = drawn[0] if drawn else (2, random_.choice([1, 3, 2**30]))
     if code in (Opcode.SUM, Opcode.ROWMAX):
@@ -137,7 +138,7 @@ def likely(random_: random.Random, code: Opcode, drawn: list[Shape]) -> Shape:
 
 
 def test_bits_turned_and_words_made_up(evm: Evm) -> None:
-    random_ = random.Random(SEED)
+    random_ = drawing(SEED)
     records = []
     for _ in range(3_000):
         record = bytearray(record_of(random_.choice(BASES)))

@@ -1,12 +1,12 @@
 # pragma version ~=0.4.3
-# SPDX-License-Identifier: AGPL-3.0-only
+# SPDX-License-Identifier: Apache-2.0
 """
 @title The arithmetic of exact programs, callable
-@license GNU Affero General Public License v3.0 only
+@license Apache-2.0
 @notice For tests and benchmarks only: exposes `modules/float32.vy`, many operand sets
         a call. Operations are named by their opcodes.
 """
-from ..modules import float32
+from contracts.modules import float32
 
 _MOST: constant(uint256) = 32_768
 _WORD: constant(uint256) = (1 << 32) - 1

@@ -1,13 +1,13 @@
 # pragma version ~=0.4.3
-# SPDX-License-Identifier: AGPL-3.0-only
+# SPDX-License-Identifier: Apache-2.0
 """
 @title Commitments and records of exact programs, callable
-@license GNU Affero General Public License v3.0 only
+@license Apache-2.0
 @notice For tests and benchmarks only: exposes `modules/exact_merkle.vy` and
         `modules/exact_records.vy`.
 """
-from ..modules import exact_merkle
-from ..modules import exact_records
+from contracts.modules import exact_merkle
+from contracts.modules import exact_records
 
 _MOST: constant(uint256) = 512
 
