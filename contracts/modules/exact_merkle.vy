@@ -223,7 +223,9 @@ def _statement(
     initial: bytes32,
     data: bytes32,
 ) -> bytes32:
-    # What was to be computed. Counts are below 2**32, steps and interval below 2**64.
+    # What was to be computed. No number may reach into another's place.
+    assert max(states, max(datas, ops)) <= _WORD, "exact: too many records"
+    assert max(steps, interval) < 1 << 64, "exact: too many steps"
     words: uint256 = (
         (_VERSION << 224)
         | (states << 192)

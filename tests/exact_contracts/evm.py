@@ -46,9 +46,10 @@ class Evm:
         connection.close()
         return answer
 
-    def add(self, name: str, replaced: Mapping[Path, str] | None = None) -> None:
-        """Makes a harness callable, with the sources of some modules replaced."""
-        program = compile_file(Path(__file__).with_name(f"{name}.vy"), replaced)
+    def add(self, harness: str, replaced: Mapping[Path, str] | None = None, name: str = "") -> None:
+        """Makes a harness callable, by another name if it is one with the sources of some modules replaced."""
+        name = name or harness
+        program = compile_file(Path(__file__).with_name(f"{harness}.vy"), replaced, quick=bool(replaced))
         chain = Chain()
         code = chain.code(chain.deploy(name, program, program.abi, DEPLOYER))
         address = "0x" + keccak(text=name)[12:].hex()

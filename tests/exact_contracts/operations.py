@@ -48,22 +48,22 @@ def packed(name: str, operands: Set) -> int:
     return sum(operand << 32 * place for place, operand in enumerate(operands))
 
 
-def answers(evm: Evm, name: str, sets: Iterable[Set]) -> list[tuple[int, int]]:
+def answers(evm: Evm, name: str, sets: Iterable[Set], harness: str = FLOAT32) -> list[tuple[int, int]]:
     """What the contract says of each set, and the gas that it took."""
     found: list[tuple[int, int]] = []
     left = iter(sets)
     while some := list(islice(left, A_CALL)):
-        words = evm.call(FLOAT32, "many", int(NAMES[name]), [packed(name, operands) for operands in some])
+        words = evm.call(harness, "many", int(NAMES[name]), [packed(name, operands) for operands in some])
         assert len(words) == len(some)
         found += [(word & WORD, word >> 32) for word in words]
     return found
 
 
-def differences(evm: Evm, name: str, sets: Sequence[Set]) -> list[str]:
+def differences(evm: Evm, name: str, sets: Sequence[Set], harness: str = FLOAT32) -> list[str]:
     """The first sets on which contract and reference differ."""
     assert sets
     wrong = []
-    for operands, (found, _) in zip(sets, answers(evm, name, sets), strict=True):
+    for operands, (found, _) in zip(sets, answers(evm, name, sets, harness), strict=True):
         wanted = reference(name, operands)
         if found != wanted:
             wrong.append(f"{name}({', '.join(map(hex, operands))}) = {found:#010x}, not {wanted:#010x}")

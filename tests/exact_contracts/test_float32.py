@@ -13,10 +13,12 @@ from gpubond.exact.program import Opcode
 from tests.exact.values import SPECIAL, operands
 from tests.exact_contracts.evm import FLOAT32, Evm
 from tests.exact_contracts.operations import NAMES, WORD, Set, differences, drawing, places
+from tests.mutation.chain import CONTRACTS
 
 SCALAR = sorted(set(NAMES) - {"uniform"})
 SAMPLE, MANY = 3_000, 200_000
 SEED = 20_261_125
+MODULE = CONTRACTS / "modules" / "float32.vy"
 REDUCTIONS = {"dot": Opcode.MATMUL_NT, "sum": Opcode.SUM, "maximum": Opcode.ROWMAX}
 
 
@@ -82,6 +84,28 @@ def test_ties_and_their_neighbours_across_the_subnormals(evm: Evm) -> None:
             power = (127 - 20 - shift) << 23
             found += [(a, power, c) for c in (0, 1, 0x80000001, 0x80000000, 0x007FFFFF, 0x807FFFFF, 0x33800000)]
     assert not differences(evm, "fma", found)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (
+            "max_value(uint256) >> unsafe_sub(257, drop), (total >> drop) & 1",
+            "(max_value(uint256) >> unsafe_sub(257, drop)) + 1, 0",
+        ),
+        ("        addend = 1\n", "        addend = 0\n"),
+        ("rise < 103", "rise < 72"),
+        ("if field < 242", "if field < 241"),
+        ("sign = sign ^ _SIGN", "pass"),
+        ("33332210\n", "33332220\n"),
+    ],
+    ids=["ties up", "nothing sticks", "addend too soon", "subnormal too late", "sign", "length"],
+)
+def test_wrong_arithmetic_would_be_found(evm: Evm, right: str, wrong: str) -> None:
+    source = MODULE.read_text("utf-8")
+    assert source.count(right) == 1
+    evm.add(FLOAT32, {MODULE: source.replace(right, wrong)}, name="wrong")
+    assert differences(evm, "fma", sets("fma", SAMPLE, SEED), harness="wrong")
 
 
 def drawn_terms(random_: Random, count: int) -> list[int]:

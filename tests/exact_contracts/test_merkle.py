@@ -171,6 +171,14 @@ def test_largest_dimensions_have_words_of_their_own(evm: Evm) -> None:
     assert ask(evm, "tensor", 4, wide, JUNK) == commitments.tensor_of_root(wide, JUNK)
 
 
+def test_statements_that_could_be_read_in_two_ways_are_refused(evm: Evm) -> None:
+    for at, most in enumerate((WORD, WORD, WORD, 2**64 - 1, 2**64 - 1)):
+        for more in (1, 2**190):
+            numbers = [1] * 5
+            numbers[at] = most + more
+            refused(evm, "too many", "statement", *numbers, JUNK, JUNK, JUNK)
+
+
 def test_statements(evm: Evm) -> None:
     random_ = drawing(SEED)
     for _ in range(20):
