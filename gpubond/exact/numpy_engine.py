@@ -137,9 +137,8 @@ def _view(op: Op, inputs: Sequence[Array]) -> Array:
     if 0 in op.shape:
         return np.empty(op.shape, dtype=np.float32)
     offset, *strides = op.parameters
-    # A stride that is never taken may be any number, too large for NumPy's too.
-    steps = [4 * stride if dim > 1 else 0 for dim, stride in zip(op.shape, strides, strict=False)]
     flat = np.ascontiguousarray(inputs[0]).reshape(-1)[offset:]
+    steps = [4 * stride for stride in strides[: len(op.shape)]]
     return np.array(np.lib.stride_tricks.as_strided(flat, op.shape, steps), order="C")
 
 

@@ -62,7 +62,7 @@ def test_what_is_written_is_read_again() -> None:
         assert parse_record(record_of(op)) == op
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(programs())
 def test_random_programs_are_read_again(case: Case) -> None:
     assert Program.parse(case.program.encode()) == case.program
@@ -318,13 +318,13 @@ def refused_or_read_again(file: bytes) -> None:
         assert program.encode() == file
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.binary(max_size=1024))
 def test_any_bytes(file: bytes) -> None:
     refused_or_read_again(file)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.lists(st.lists(st.one_of(st.integers(0, 22), st.integers(0, 2**32 - 1)), min_size=32, max_size=32), max_size=5)
 )
@@ -332,7 +332,7 @@ def test_any_words(records: list[list[int]]) -> None:
     refused_or_read_again(b"".join(struct.pack(">32I", *words, *[0] * (32 - len(words))) for words in records))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(programs(), st.data())
 def test_programs_with_bits_turned(case: Case, data: st.DataObject) -> None:
     file = bytearray(case.program.encode())

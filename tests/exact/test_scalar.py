@@ -14,6 +14,7 @@ from gpubond.exact import numpy_scalar, scalar
 from gpubond.exact.engine import Array
 from gpubond.exact.float_environment import standard
 from tests.exact import oracle
+from tests.exact.conftest import Counted
 from tests.exact.values import SPECIAL, Bits, operands
 
 EVERY = sorted([*scalar.UNARY, *scalar.BINARY, *scalar.TERNARY])
@@ -80,8 +81,8 @@ def test_random_and_adversarial_operands(name: str) -> None:
 @pytest.mark.extended
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", EVERY)
-def test_a_million_random_and_adversarial_operands(name: str) -> None:
-    print(f"{name}: {MANY} cases, seed {SEED + 1}")
+def test_a_million_random_and_adversarial_operands(name: str, counted: Counted) -> None:
+    counted(MANY, SEED + 1)
     for part in range(10):  # the lists of a tenth fit in little memory
         assert not agree(name, operands(name, MANY // 10, SEED + 1 + part))
 
@@ -155,10 +156,10 @@ def test_exp_and_log_are_as_exact_as_said() -> None:
 
 @pytest.mark.extended
 @pytest.mark.timeout(1800)
-def test_exp_and_log_are_as_exact_as_said_for_fifty_million() -> None:
+def test_exp_and_log_are_as_exact_as_said_for_fifty_million(counted: Counted) -> None:
+    counted(100_000_000, SEED)
     worst = [max(check(1_000_000, SEED + part) for part in range(50)) for check in (check_exp, check_log)]
-    print(f"exp, log: 50 million cases each, seed {SEED}: {worst} units at the most")
-    assert worst[0] <= 1.01 and worst[1] <= 0.83
+    assert worst[0] <= 1.01 and worst[1] <= 0.83, worst
 
 
 def test_exp_and_log_meet_their_ends() -> None:
