@@ -7,15 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.exact.conftest import counted, pytest_collection_modifyitems, pytest_terminal_summary
 from tests.exact_contracts.evm import HARNESSES, Evm, running
 
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "extended" in config.getoption("markexpr"):
-        return
-    extended = [item for item in items if item.get_closest_marker("extended")]
-    config.hook.pytest_deselected(items=extended)
-    items[:] = [item for item in items if item not in extended]
+__all__ = ["counted", "evm", "pytest_collection_modifyitems", "pytest_terminal_summary"]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 
 from gpubond.exact import scalar
 from gpubond.exact.program import Opcode
+from tests.exact.conftest import Counted
 from tests.exact.values import SPECIAL, operands
 from tests.exact_contracts.evm import FLOAT32, Evm
 from tests.exact_contracts.operations import NAMES, WORD, Set, differences, drawing, places
@@ -49,8 +50,8 @@ def test_adversarial_operands(evm: Evm, name: str) -> None:
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SCALAR)
-def test_200_000_adversarial_operands(evm: Evm, name: str) -> None:
-    print(f"{name}: {MANY} cases, seed {SEED + 1}")
+def test_200_000_adversarial_operands(evm: Evm, counted: Counted, name: str) -> None:
+    counted(MANY, SEED + 1)
     assert not differences(evm, name, sets(name, MANY, SEED + 1))
 
 
@@ -60,8 +61,8 @@ def test_uniform(evm: Evm) -> None:
 
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
-def test_uniform_200_000_times(evm: Evm) -> None:
-    print(f"uniform: {MANY} cases, seed {SEED + 1}")
+def test_uniform_200_000_times(evm: Evm, counted: Counted) -> None:
+    counted(MANY, SEED + 1)
     assert not differences(evm, "uniform", counters(MANY, SEED + 1))
 
 
