@@ -1,11 +1,11 @@
 # pragma version ~=0.4.3
 # SPDX-License-Identifier: AGPL-3.0-only
 """
-@title Records of operations of exact programs
+@title Records of exact programs
 @license GNU Affero General Public License v3.0 only
-@notice Reads a record of 128 bytes and says whether it is valid by itself, by the table
-        of docs/exact.md, section 3: what gpubond/exact/program.py's `parse_record` is
-        in Python. No record makes it revert.
+@notice Reads a record of 128 bytes, of an operation or a tensor, and says whether it is
+        valid by itself, by the tables of docs/exact.md, section 3: what
+        gpubond/exact/program.py is in Python. No record makes it revert.
 """
 
 struct Shape:
@@ -51,7 +51,11 @@ MAX_RANK: constant(uint256) = 4
 # @dev Of a dimension, and of the product of all that are not 0.
 MOST: constant(uint256) = 2**31 - 1
 
-_KIND: constant(uint256) = 4
+# @dev Of word 0.
+_STATE: constant(uint256) = 2
+_DATA: constant(uint256) = 3
+_OPERATION: constant(uint256) = 4
+
 _WORDS: constant(uint256) = 32
 _OUTPUT: constant(uint256) = 21
 _PARAMETERS: constant(uint256) = 26
@@ -69,15 +73,15 @@ _PARAMETER_COUNTS: constant(bytes32) = 0x000000000000000000000000000000000000000
 @pure
 def _parse(record: Bytes[RECORD_BYTES]) -> (bool, Record):
     """
-    @dev Whether the record is valid, and what it says; if it is not valid, nothing is
-         meant by the rest.
+    @dev Whether an operation's record is valid, and what it says; if it is not valid,
+         nothing is meant by the rest.
     """
     found: Record = empty(Record)
     if len(record) != RECORD_BYTES:
         return False, found
     words: uint256[_WORDS] = self._words(record)
     found.opcode = words[1]
-    if words[0] != _KIND or found.opcode == 0 or found.opcode > BF16:
+    if words[0] != _OPERATION or found.opcode == 0 or found.opcode > BF16:
         return False, found
     found.inputs = (convert(_INPUTS, uint256) >> (found.opcode << 2)) & 15
     if words[2] != found.inputs:
@@ -104,6 +108,47 @@ def _parse(record: Bytes[RECORD_BYTES]) -> (bool, Record):
     for at: uint256 in range(parameters, bound=5):
         found.parameters[at] = words[_PARAMETERS + at]
     return self._fits(found), found
+
+
+@internal
+@pure
+def _parse_state(record: Bytes[RECORD_BYTES]) -> (bool, Shape, uint256):
+    # Whether a state tensor's record is valid, its shape, and the tensor that it becomes.
+    valid: bool = False
+    words: uint256[_WORDS] = empty(uint256[_WORDS])
+    valid, words = self._tensor_words(record, _STATE, 7)
+    shape: Shape = self._shape(words, 1)
+    return valid and self._possible(shape), shape, words[6]
+
+
+@internal
+@pure
+def _parse_data(record: Bytes[RECORD_BYTES]) -> (bool, Shape):
+    # Whether a data tensor's record is valid, and its shape, whose first dimension
+    # counts the slices.
+    valid: bool = False
+    words: uint256[_WORDS] = empty(uint256[_WORDS])
+    valid, words = self._tensor_words(record, _DATA, 6)
+    shape: Shape = self._shape(words, 1)
+    return (
+        valid and self._possible(shape) and shape.rank != 0 and shape.dimensions[0] != 0
+    ), shape
+
+
+@internal
+@pure
+def _tensor_words(
+    record: Bytes[RECORD_BYTES], kind: uint256, used: uint256
+) -> (bool, uint256[_WORDS]):
+    # A record of this kind with words beyond those that are used all zero.
+    words: uint256[_WORDS] = empty(uint256[_WORDS])
+    if len(record) != RECORD_BYTES:
+        return False, words
+    words = self._words(record)
+    beyond: uint256 = 0
+    for at: uint256 in range(used, _WORDS, bound=_WORDS):
+        beyond = beyond | words[at]
+    return words[0] == kind and beyond == 0, words
 
 
 @internal

@@ -240,3 +240,33 @@ def verdicts(records: DynArray[Bytes[exact_records.RECORD_BYTES], _MOST]) -> Dyn
         valid, op = exact_records._parse(record)
         found.append(convert(valid, uint256) | ((before - msg.gas) << 1))
     return found
+
+
+@external
+@pure
+def tensors(
+    records: DynArray[Bytes[exact_records.RECORD_BYTES], _MOST]
+) -> DynArray[uint256, 14 * _MOST]:
+    """
+    @notice What records of tensors say.
+    @param records Many.
+    @return Of each, as one of the state: 1 or 0 for valid or not, rank, dimensions, and
+            the tensor that it becomes; as one of the data: 1 or 0, rank, dimensions.
+    """
+    found: DynArray[uint256, 14 * _MOST] = []
+    for record: Bytes[exact_records.RECORD_BYTES] in records:
+        valid: bool = False
+        shape: exact_records.Shape = empty(exact_records.Shape)
+        next: uint256 = 0
+        valid, shape, next = exact_records._parse_state(record)
+        found.append(convert(valid, uint256))
+        found.append(shape.rank)
+        for place: uint256 in range(4):
+            found.append(shape.dimensions[place])
+        found.append(next)
+        valid, shape = exact_records._parse_data(record)
+        found.append(convert(valid, uint256))
+        found.append(shape.rank)
+        for place: uint256 in range(4):
+            found.append(shape.dimensions[place])
+    return found

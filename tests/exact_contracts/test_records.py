@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from gpubond.exact.program import ARITY, RECORD_BYTES, Op, Opcode, parse_record, record_of
+from gpubond.exact.program import ARITY, RECORD_BYTES, Op, Opcode, Program, StateTensor, parse_record, record_of
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import MOST, Shape
 from tests.exact_contracts.evm import COMMITMENTS, Evm
@@ -162,3 +162,57 @@ def test_what_a_record_says(evm: Evm, op: Op) -> None:
     words = words_of(op)
     # Word 0 is the kind, word 31 is zero; otherwise the order is that of the record.
     assert list(found) == [1, *words[1:31]]
+
+
+SHAPES: tuple[Shape, ...] = ((), (3,), (0,), (2, 3), (2, 0, 3), (5, 4, 3, 2), (MOST, 1))
+
+
+def tensor_changes() -> list[list[int]]:
+    """Records of tensors, right and wrong: each word replaced, and shapes about the limits."""
+    found = []
+    for kind in (1, 2, 3, 4):
+        for shape in SHAPES:
+            base = [kind, len(shape), *shape, *[0] * (31 - 1 - len(shape))]
+            assert len(base) == WORDS
+            found.append(base)
+            found += [[*base[:at], value, *base[at + 1 :]] for at in range(WORDS) for value in VALUES]
+    random_ = drawing(SEED)
+    few = (0, 1, 2, 2**15, 2**16, MOST, MOST + 1)
+    for _ in range(1_000):
+        rank = random_.randint(0, 5)
+        dimensions = [random_.choice(few) if at < rank or random_.random() < 0.1 else 0 for at in range(4)]
+        found.append([random_.randint(2, 3), rank, *dimensions, *[0] * 26])
+    return found
+
+
+def program_holds(state: bytes, data: bytes) -> bool:
+    """Whether a program with these two records is valid; its state must become itself."""
+    const = Op(Opcode.CONST, (), (), (), (0,))
+    header = Program((StateTensor((), 0),), ((1,),), (const,)).records()[0]
+    try:
+        Program.parse(header + state + data + record_of(const))
+    except Refused:
+        return False
+    return True
+
+
+def test_records_of_tensors(evm: Evm) -> None:
+    state, data = Program((StateTensor((), 0),), ((1,),), (Op(Opcode.CONST, (), (), (), (0,)),)).records()[1:3]
+    assert program_holds(state, data)
+    records = tensor_changes()
+    counts = [0, 0]
+    for begin in range(0, len(records), 512):
+        some = records[begin : begin + 512]
+        found = evm.call(COMMITMENTS, "tensors", [pack(words) for words in some])
+        for at, words in enumerate(some):
+            of_state, of_data = found[13 * at : 13 * at + 7], found[13 * at + 7 : 13 * at + 13]
+            # Whatever it becomes: whether there is such a tensor is not told by the record.
+            assert of_state[0] == program_holds(pack([*words[:6], 0, *words[7:]]), data), words
+            assert of_data[0] == program_holds(state, pack(words)), words
+            if of_state[0]:
+                assert list(of_state[1:]) == words[1:7]
+            if of_data[0]:
+                assert list(of_data[1:]) == words[1:6]
+            counts[0] += of_state[0]
+            counts[1] += of_data[0]
+    assert min(counts) > 200
