@@ -88,25 +88,28 @@ def test_ties_and_their_neighbours_across_the_subnormals(evm: Evm) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"),
+    ("name", "right", "wrong"),
     [
-        (
-            "max_value(uint256) >> unsafe_sub(257, drop), (total >> drop) & 1",
-            "(max_value(uint256) >> unsafe_sub(257, drop)) + 1, 0",
-        ),
-        ("        addend = 1\n", "        addend = 0\n"),
-        ("rise < 103", "rise < 72"),
-        ("if field < 242", "if field < 241"),
-        ("sign = sign ^ _SIGN", "pass"),
-        ("33332210\n", "33332220\n"),
+        ("fma", "unsafe_sub(257, drop), (total >> drop) & 1", "unsafe_sub(257, drop), 1"),
+        ("fma", "        addend = 1\n", "        addend = 0\n"),
+        ("fma", "rise < 103", "rise < 72"),
+        ("fma", "if field < 242", "if field < 241"),
+        ("fma", "sign = sign ^ _SIGN", "pass"),
+        ("fma", "33332210\n", "33332220\n"),
+        ("div", "(quotient << 1) | convert(more, uint256)", "quotient << 1"),
+        ("sqrt", "(root << 1) | convert(more, uint256)", "root << 1"),
+        ("bf16", "32767), (a >> 16) & 1)", "32767), 0)"),
     ],
-    ids=["ties up", "nothing sticks", "addend too soon", "subnormal too late", "sign", "length"],
+    ids=[
+        *("ties up", "nothing sticks", "addend too soon", "subnormal too late", "sign", "length"),
+        *("quotient without rest", "root without rest", "ties down"),
+    ],
 )
-def test_wrong_arithmetic_would_be_found(evm: Evm, right: str, wrong: str) -> None:
+def test_wrong_arithmetic_would_be_found(evm: Evm, name: str, right: str, wrong: str) -> None:
     source = MODULE.read_text("utf-8")
     assert source.count(right) == 1
     evm.add(FLOAT32, {MODULE: source.replace(right, wrong)}, name="wrong")
-    assert differences(evm, "fma", sets("fma", SAMPLE, SEED), harness="wrong")
+    assert differences(evm, name, sets(name, SAMPLE, SEED), harness="wrong")
 
 
 def drawn_terms(random_: Random, count: int) -> list[int]:
