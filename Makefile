@@ -74,7 +74,10 @@ test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 	ape test tests/unit
 
 test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, and the arithmetic by exhaustion
-	python -m pytest -p no:ape_test tests/exact_money tests/stateful tests/mutation
+	python -m pytest -p no:ape_test tests/exact_money tests/exact_contracts tests/stateful tests/mutation
+
+test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## the judge's arithmetic, trees and records against Python: 200,000 operands an operation (minutes)
+	python -m pytest -p no:ape_test -m "extended or not extended" --durations 20 tests/exact_contracts
 
 test-integration: system podman $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
 	python -m pytest -p no:ape_test tests/integration $(DEPLOYMENT_TESTS:%=--ignore=%)
@@ -113,6 +116,9 @@ bench-sandbox: system $(VENV)/.dev ## what sandboxes cost: their start, and a jo
 
 bench-exact: system $(VENV)/.dev ## exact programs: products beside OpenBLAS, training steps beside torch
 	python benchmarks/exact.py
+
+bench-exact-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of each operation on binary32 by the contracts
+	python benchmarks/exact_gas.py
 
 bench-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of everything, beside the peers'
 	python benchmarks/gas.py
