@@ -160,3 +160,26 @@ def test_without_a_library_the_roots_are_the_same(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(c_library, "load", fresh)
     assert not c_library.load.cache_info().currsize
     assert merkle.elements_root(content) == with_library
+
+
+@pytest.mark.parametrize("leaves", [7, 8, 16, 17, 100, 700, 3000])
+def test_trees_of_equal_leaves_are_those_of_any_others(leaves: int) -> None:
+    """C hashes equal pieces once: in runs, in turns, and where a level has been written over."""
+    c_library.load()
+    random = np.random.default_rng(leaves)
+    few = random.standard_normal((5, merkle.LEAF_ELEMENTS)).astype(np.float32)
+    few[1:3] = few[0]
+    few[1, 9] += 1
+    for order in (
+        np.zeros(leaves, int),
+        np.arange(leaves) % 5,
+        np.arange(leaves) // 40 % 5,
+        random.integers(0, 5, leaves),
+    ):
+        content = few[order].tobytes()
+        pieces = [content[at : at + merkle.LEAF_BYTES] for at in range(0, len(content), merkle.LEAF_BYTES)]
+        level = [sha256(b"\x02" + piece).digest() for piece in pieces]
+        for height in range(merkle.depth(leaves)):
+            level += [merkle.zero(merkle.Kind.ELEMENTS, height)] * (len(level) % 2)
+            level = [sha256(b"\x03" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=True)]
+        assert merkle.elements_root(memoryview(content)) == level[0]
