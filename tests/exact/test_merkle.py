@@ -118,25 +118,25 @@ def test_an_opening_of_another_form_is_refused(change: dict[str, object], field:
     assert refused.value.field == field
 
 
-@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("kind", [0, 1, 2])
 @settings(deadline=None)
 @given(content=st.binary(max_size=2000), piece=st.integers(1, 256), tag=st.integers(0, 255))
-def test_pieces_in_c_are_hashed_as_by_hashlib(portable: bool, content: bytes, piece: int, tag: int) -> None:
+def test_pieces_in_c_are_hashed_as_by_hashlib(kind: int, content: bytes, piece: int, tag: int) -> None:
     whole = content + bytes(-len(content) % piece)
     wanted = b"".join(sha256(bytes([tag]) + whole[at : at + piece]).digest() for at in range(0, len(whole), piece))
-    assert c_library.load().hash_pieces(memoryview(content), piece, tag, portable=portable) == wanted
+    assert c_library.load().hash_pieces(memoryview(content), piece, tag, kind=kind) == wanted
 
 
-@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("kind", [0, 1, 2])
 @settings(deadline=None)
 @given(content=st.binary(min_size=1, max_size=4000), piece=st.integers(1, 256), higher=st.integers(0, 3))
-def test_trees_in_c_are_those_of_the_definition(portable: bool, content: bytes, piece: int, higher: int) -> None:
-    kind = Kind.INTERVAL
+def test_trees_in_c_are_those_of_the_definition(kind: int, content: bytes, piece: int, higher: int) -> None:
+    tree = Kind.INTERVAL
     height = merkle.depth(-(-len(content) // piece)) + higher
     whole = content + bytes(-len(content) % piece)
-    leaves = b"".join(sha256(kind.leaf_tag + whole[at : at + piece]).digest() for at in range(0, len(whole), piece))
-    wanted = merkle.climb(kind, leaves, 0, height)
-    found = c_library.load().hash_tree(memoryview(content), piece, kind.leaf_tag[0], height, portable=portable)
+    leaves = b"".join(sha256(tree.leaf_tag + whole[at : at + piece]).digest() for at in range(0, len(whole), piece))
+    wanted = merkle.climb(tree, leaves, 0, height)
+    found = c_library.load().hash_tree(memoryview(content), piece, tree.leaf_tag[0], height, kind=kind)
     assert found == wanted
 
 
