@@ -65,18 +65,19 @@ class Library:
             ctypes.c_int,
         ]
 
-    def hash_pieces(self, content: bytes | memoryview, piece: int, tag: int, *, portable: bool = False) -> bytes:
+    def hash_pieces(self, content: bytes | memoryview, piece: int, tag: int, *, kind: int = 0) -> bytes:
         """SHA-256 of the tag's byte and each piece of a buffer, the last one filled up with zeros; one after another.
 
-        Other Python threads go on meanwhile. piece: bytes, at most 256.
+        Other Python threads go on meanwhile. piece: bytes, at most 256. kind: 0 the best that this processor has, 1
+        plain C, 2 without AVX-512.
         """
         hashes = np.empty(32 * -(-len(content) // piece), np.uint8)
-        if len(content) and self._hash_pieces(_of(content), len(content), piece, tag, _address(hashes), int(portable)):
+        if len(content) and self._hash_pieces(_of(content), len(content), piece, tag, _address(hashes), kind):
             raise ValueError(f"pieces of {piece} bytes are too long")
         return hashes.tobytes()
 
     def hash_tree(
-        self, content: bytes | memoryview, piece: int, tag: int, height: int, *, portable: bool = False
+        self, content: bytes | memoryview, piece: int, tag: int, height: int, *, kind: int = 0
     ) -> bytes:
         """The node of a tree so many levels above the leaves in a buffer: at least one, and not more than fit below it.
 
@@ -86,7 +87,7 @@ class Library:
         if not 0 < count <= 1 << height:
             raise ValueError(f"{count} leaves do not fit below height {height}")
         hashes = np.empty(32 * (count + 1), np.uint8)
-        if self._hash_tree(_of(content), len(content), piece, tag, height, _address(hashes), int(portable)):
+        if self._hash_tree(_of(content), len(content), piece, tag, height, _address(hashes), kind):
             raise ValueError(f"pieces of {piece} bytes are too long")
         return hashes[:32].tobytes()
 

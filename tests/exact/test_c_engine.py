@@ -387,7 +387,10 @@ def test_a_process_into_which_fast_code_was_loaded(tmp_path: Path) -> None:
 
 
 SANITIZED = """
+import numpy as np
 from gpubond.exact.c_engine import CEngine
+from gpubond.exact.commitments import content
+from gpubond.exact.merkle import elements_root
 from tests.exact.c_cases import arithmetic, product, products
 from tests.exact.programs import every_operation
 from tests.exact.values import tensor
@@ -400,6 +403,9 @@ for threads in (1, 3):
             prepared = CEngine(threads, name).prepare(case.program)
             prepared.step(case.state, case.data, case.step)
             prepared.step(case.state, case.data, case.step, lambda *_: None)
+for size in (0, 1, 63, 64, 65, 511, 512, 513, 2000, 70_000):
+    elements_root(content(tensor(size, (size,))))
+    elements_root(content(np.zeros(size, np.float32)))
 print("clean")
 """
 

@@ -118,25 +118,25 @@ def test_an_opening_of_another_form_is_refused(change: dict[str, object], field:
     assert refused.value.field == field
 
 
-@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("kind", [0, 1, 2])
 @settings(deadline=None)
 @given(content=st.binary(max_size=2000), piece=st.integers(1, 256), tag=st.integers(0, 255))
-def test_pieces_in_c_are_hashed_as_by_hashlib(portable: bool, content: bytes, piece: int, tag: int) -> None:
+def test_pieces_in_c_are_hashed_as_by_hashlib(kind: int, content: bytes, piece: int, tag: int) -> None:
     whole = content + bytes(-len(content) % piece)
     wanted = b"".join(sha256(bytes([tag]) + whole[at : at + piece]).digest() for at in range(0, len(whole), piece))
-    assert c_library.load().hash_pieces(memoryview(content), piece, tag, portable=portable) == wanted
+    assert c_library.load().hash_pieces(memoryview(content), piece, tag, kind=kind) == wanted
 
 
-@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("kind", [0, 1, 2])
 @settings(deadline=None)
 @given(content=st.binary(min_size=1, max_size=4000), piece=st.integers(1, 256), higher=st.integers(0, 3))
-def test_trees_in_c_are_those_of_the_definition(portable: bool, content: bytes, piece: int, higher: int) -> None:
-    kind = Kind.INTERVAL
+def test_trees_in_c_are_those_of_the_definition(kind: int, content: bytes, piece: int, higher: int) -> None:
+    tree = Kind.INTERVAL
     height = merkle.depth(-(-len(content) // piece)) + higher
     whole = content + bytes(-len(content) % piece)
-    leaves = b"".join(sha256(kind.leaf_tag + whole[at : at + piece]).digest() for at in range(0, len(whole), piece))
-    wanted = merkle.climb(kind, leaves, 0, height)
-    found = c_library.load().hash_tree(memoryview(content), piece, kind.leaf_tag[0], height, portable=portable)
+    leaves = b"".join(sha256(tree.leaf_tag + whole[at : at + piece]).digest() for at in range(0, len(whole), piece))
+    wanted = merkle.climb(tree, leaves, 0, height)
+    found = c_library.load().hash_tree(memoryview(content), piece, tree.leaf_tag[0], height, kind=kind)
     assert found == wanted
 
 
@@ -160,3 +160,26 @@ def test_without_a_library_the_roots_are_the_same(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(c_library, "load", fresh)
     assert not c_library.load.cache_info().currsize
     assert merkle.elements_root(content) == with_library
+
+
+@pytest.mark.parametrize("leaves", [7, 8, 16, 17, 100, 700, 3000])
+def test_trees_of_equal_leaves_are_those_of_any_others(leaves: int) -> None:
+    """C hashes equal pieces once: in runs, in turns, and where a level has been written over."""
+    c_library.load()
+    random = np.random.default_rng(leaves)
+    few = random.standard_normal((5, merkle.LEAF_ELEMENTS)).astype(np.float32)
+    few[1:3] = few[0]
+    few[1, 9] += 1
+    for order in (
+        np.zeros(leaves, int),
+        np.arange(leaves) % 5,
+        np.arange(leaves) // 40 % 5,
+        random.integers(0, 5, leaves),
+    ):
+        content = few[order].tobytes()
+        pieces = [content[at : at + merkle.LEAF_BYTES] for at in range(0, len(content), merkle.LEAF_BYTES)]
+        level = [sha256(b"\x02" + piece).digest() for piece in pieces]
+        for height in range(merkle.depth(leaves)):
+            level += [merkle.zero(merkle.Kind.ELEMENTS, height)] * (len(level) % 2)
+            level = [sha256(b"\x03" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=True)]
+        assert merkle.elements_root(memoryview(content)) == level[0]

@@ -74,7 +74,9 @@ static exact_i64 NAME(sha_sixteens)(const uint8_t *content, exact_i64 size, int 
       uint64_t mixed = (parts[0] * 0x9e3779b97f4a7c15ull ^ parts[1]) * 0xc2b2ae3d27d4eb4full;
       mixed = (mixed ^ parts[2] * 0x165667b19e3779f9ull ^ parts[3]) * 0x9e3779b97f4a7c15ull;
       exact_i64 *slot = seen + (mixed >> 54), other = *slot;
-      if (other >= 0 && memcmp(here, content + other * piece, (size_t)piece) == 0) {
+      // A level of a tree is hashed in place: what hashes have been written over is not there any more.
+      const int there = other >= 0 && (content != hashes || other * piece >= 32 * at);
+      if (there && memcmp(here, content + other * piece, (size_t)piece) == 0) {
         if (wait == 0 || other < waiting[0]) {
           memcpy(hashes + 32 * at, hashes + 32 * other, 32);
         } else {
