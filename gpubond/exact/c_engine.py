@@ -57,8 +57,6 @@ class CPrepared:
         self._program = program
         self._steps = _Memory(plan(program, engine.work))
         self._trace: _Memory | None = None
-        # The arena is one.
-        self._busy = threading.Lock()
         self.memory_bytes = self._steps.bytes
         # The most that one product's packed panels take of it.
         self.work_floats = self._steps.plan.work
@@ -70,11 +68,10 @@ class CPrepared:
         shapes = [tensor.shape for tensor in self._program.state]
         inputs = [*_checked("state", state, shapes), *_slices(_checked("data", data, self._program.data), step)]
         outputs = [np.empty(shape, dtype=np.float32) for shape in shapes]
-        with self._busy:
-            memory = self._steps
-            if on_output is not None:
-                self._trace = self._trace or _Memory(plan_trace(self._program, self._engine.work))
-                memory = self._trace
+        memory = self._steps
+        if on_output is not None:
+            self._trace = memory = self._trace or _Memory(plan_trace(self._program, self._engine.work))
+        with memory.own():
             addresses = [memory.address, *map(_address, inputs), *map(_address, outputs)]
             bases = (ctypes.c_void_p * len(addresses))(*addresses)
             begin = 0
@@ -114,7 +111,7 @@ class CPrepared:
 
 
 class _Memory:
-    """A plan and its arena."""
+    """A plan and its arena, which one step uses at a time."""
 
     def __init__(self, made: Plan) -> None:
         self.plan = made
@@ -122,6 +119,14 @@ class _Memory:
         self.bytes = made.arena * _FLOAT
         self._arena = _arena(self.bytes)
         self.address = _address(self._arena)
+
+        self._busy, self._process = threading.Lock(), os.getpid()
+
+    def own(self) -> threading.Lock:
+        """To be held for a step. A fork leaves the child a lock of its own, whoever held it, as it does the arena."""
+        if self._process != os.getpid():
+            self._busy, self._process = threading.Lock(), os.getpid()
+        return self._busy
 
     def output(self, number: int, shape: Shape) -> Array:
         """An operation's output, as long as nothing else is written there."""
@@ -134,7 +139,8 @@ class _Memory:
 def _arena(size: int) -> Array:
     """Memory that begins at a page, in large pages if the system has them. Raises MemoryError."""
     try:
-        held = mmap.mmap(-1, max(size, mmap.PAGESIZE))
+        # Private: after a fork parent and child would write over one another.
+        held = mmap.mmap(-1, max(size, mmap.PAGESIZE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             held.madvise(mmap.MADV_HUGEPAGE)
     except (OSError, OverflowError, ValueError) as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from gpubond.exact.c_plan import live_bound
 from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.program import ELEMENTWISE, Opcode
 from gpubond.exact.refusal import Refused
-from tests.exact.c_cases import Builder, arithmetic, product, products
+from tests.exact.c_cases import Builder, arithmetic, ordinary, product, products
 from tests.exact.programs import Case, differences, every_operation, programs, same_bits
 from tests.exact.values import tensor
 
@@ -279,6 +280,58 @@ def test_a_process_that_was_forked_after_first_use() -> None:
     assert all(map(same_bits, prepared.step(case.state, (), 0), wanted))
 
 
+def test_parent_and_child_of_a_fork_at_once() -> None:
+    """Each has an arena of its own, though the plan and its addresses are the same."""
+    build = Builder()
+    x = build.state(ordinary(1, (90, 90)))
+    for _ in range(6):
+        x = build.op(Opcode.MATMUL_NT, (x, 0), (90, 90))
+    build.keep(x)
+    case = build.case()
+    prepared = CEngine(2).prepare(case.program)
+    wanted = prepared.step(case.state, (), 0)
+    other = (case.state[0] * np.float32(0.5), case.state[1])
+    wanted_other = prepared.step(other, (), 0)
+    child = os.fork()
+    if child == 0:
+        same = [all(map(same_bits, prepared.step(other, (), 0), wanted_other)) for _ in range(300)]
+        os._exit(0 if all(same) else 1)
+    assert all(all(map(same_bits, prepared.step(case.state, (), 0), wanted)) for _ in range(300))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_that_was_forked_in_the_middle_of_a_step() -> None:
+    case = every_operation()
+    prepared = CEngine(2).prepare(case.program)
+    wanted = prepared.step(case.state, case.data, 1)
+    ended: list[int] = []
+
+    def fork(at: int, _: object) -> None:
+        if at != 3:
+            return
+        child = os.fork()
+        if child == 0:
+            found = prepared.step(case.state, case.data, 1, lambda *_: None)
+            os._exit(0 if all(map(same_bits, found, wanted)) else 1)
+        ended.append(os.waitpid(child, 0)[1])
+
+    assert all(map(same_bits, prepared.step(case.state, case.data, 1, fork), wanted))
+    assert ended == [0]
+
+
+def test_a_step_within_a_traced_step() -> None:
+    case = every_operation()
+    prepared = CEngine(2).prepare(case.program)
+    wanted = prepared.step(case.state, case.data, 1)
+    found: list[bool] = []
+
+    def again(_: int, __: object) -> None:
+        found.append(all(map(same_bits, prepared.step(case.state, case.data, 1), wanted)))
+
+    assert all(map(same_bits, prepared.step(case.state, case.data, 1, again), wanted))
+    assert found == [True] * len(case.program.ops)
+
+
 def test_changed_rounding_changes_nothing_and_is_left_as_it_was() -> None:
     libm = ctypes.CDLL("libm.so.6")
     case = arithmetic([tensor(at, (30_000,)) for at in range(3)])
@@ -366,6 +419,38 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", SANITIZED], cwd=ROOT, env=environment, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0 and done.stdout.strip() == "clean", done.stderr[-3000:]
+
+
+SAME_BITS = """
+from gpubond.exact.c_engine import CEngine
+from gpubond.exact.numpy_engine import NumpyEngine
+from tests.exact.c_cases import arithmetic, product, products
+from tests.exact.programs import differences, every_operation
+from tests.exact.values import tensor
+cases = [every_operation(), arithmetic([tensor(at, (3000,)) for at in range(3)]), products(14, 33, 20)]
+cases += [product((), 13, 33, 513, seed=1)]
+for name in CEngine(1).library.sets():
+    for case in cases:
+        found = differences(CEngine(2, name), NumpyEngine(), case)
+        assert not found, (name, found)
+"""
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+def test_whatever_compiles_it(compiler: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} here")
+    monkeypatch.setenv("CC", compiler)
+    library = c_library.build(tmp_path / "exact.so", (level,))
+    environment = os.environ | {"GPUBOND_EXACT_LIBRARY": str(library)}
+    subprocess.run([sys.executable, "-c", SAME_BITS], cwd=ROOT, env=environment, check=True)
+
+
+def test_the_environment_chooses_the_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SETS:
+        monkeypatch.setenv("GPUBOND_EXACT_SET", name)
+        assert CEngine(2).name == f"c ({name}, 2 threads)"
 
 
 def _sanitizer() -> str:

@@ -54,6 +54,7 @@ typedef void Elementwise(float *to, const float *a, const float *b, const float 
 #include "matmul.h"
 #include "elementwise.h"
 #include "reduce.h"
+#include "sha256_wide.h"
 #include "set.h"
 #undef EXACT_AVX512
 #undef SET
@@ -109,6 +110,14 @@ int exact_best_set(void) {
   return 0;
 }
 
+static exact_i64 sha_sixteens(const uint8_t *content, exact_i64 size, int piece, int tag, uint8_t *hashes) {
+#if defined(__x86_64__)
+  if (exact_best_set() == 2) return sha_sixteens_avx512(content, size, piece, tag, hashes);
+#endif
+  (void)content, (void)size, (void)piece, (void)tag, (void)hashes;
+  return 0;
+}
+
 const char *exact_set_name(int set) {
   return set < 0 || set >= (int)(sizeof sets / sizeof *sets) ? 0 : sets[set]->name;
 }
@@ -127,7 +136,8 @@ typedef struct {
   const Set *set;
   float **bases;
   exact_u64 step;
-  int threads;
+  // Threads that there are, and that the plan was made for, which may be more. Memory is laid out for the latter.
+  int threads, planned;
   // Of each thread: MAX_SLOTS tiles.
   float *tiles;
   // The part of the instruction that is next to be taken.
@@ -170,7 +180,8 @@ exact_i64 exact_run(const exact_i64 *plan, exact_i64 begin, exact_i64 end, float
   pthread_mutex_lock(&pool.busy);
   uint64_t state = float_state_enter();
   Run run = {.set = sets[set], .bases = bases, .step = step};
-  run.threads = pool_start(threads < 1 ? 1 : threads);
+  run.planned = threads < 1 ? 1 : threads;
+  run.threads = pool_start(run.planned);
   run.tiles = own_tiles(run.threads);
   if (run.tiles == NULL) wrong = -2;
   while (!wrong && begin < end) {

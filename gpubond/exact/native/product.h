@@ -146,7 +146,7 @@ static void multiply_together(Run *run, const Matmul *m, const float *a, const f
       run->last = p + run->count == m->k;
       run->a = a + i * m->a_row + p * m->a_stride;
       run->a_parts = panels;
-      if (by_panels(set, m->m, run->threads)) {
+      if (by_panels(set, m->m, run->planned)) {
         run->b = b + p * m->b_stride;
         run->to = to + i * m->n;
         set->pack_a(m, run->a, 0, run->rows, run->count, 0, panels, run->packed_a);
@@ -171,7 +171,7 @@ static void run_matmul(Run *run) {
   exact_i64 batch = m->batch[0] * m->batch[1];
   if (m->k == 0) {
     memset(at(run, m->to), 0, (size_t)(batch * m->m * m->n) * sizeof(float));
-  } else if (by_batch(batch, run->threads)) {
+  } else if (by_batch(batch, run->planned)) {
     share(run, batch, batch * m->m * m->n * m->k / 16, batch_part);
   } else {
     for (exact_i64 part = 0; part < batch; part++) {

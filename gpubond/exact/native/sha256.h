@@ -2,7 +2,7 @@
 // SHA-256 of many short pieces, as the trees of docs/exact.md, section 4, need it: one call for a whole level.
 //
 // With the SHA instructions of x86 two pieces are hashed at a time, since one waits for itself most of the time; with
-// AVX-512 sixteen, one in each part of a register, which is twice as fast again.
+// AVX-512 sixteen.
 
 #include <stdint.h>
 #include <string.h>
@@ -20,14 +20,13 @@
 static const uint32_t sha_begin[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                       0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 static const uint32_t sha_k[64] __attribute__((aligned(16))) = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
+    0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
+    0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
+    0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
+    0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
+    0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 static uint32_t sha_turn(uint32_t x, int by) { return x >> by | x << (32 - by); }
 
@@ -35,18 +34,15 @@ static void sha_portable(uint32_t state[8], const uint8_t *data, int blocks) {
   for (; blocks > 0; blocks--, data += SHA_BLOCK) {
     uint32_t w[64], s[8];
     for (int i = 0; i < 16; i++)
-      w[i] = (uint32_t)data[4 * i] << 24 | (uint32_t)data[4 * i + 1] << 16 | (uint32_t)data[4 * i + 2] << 8 |
-             data[4 * i + 3];
+      w[i] = (uint32_t)data[4 * i] << 24 | (uint32_t)data[4 * i + 1] << 16 | (uint32_t)data[4 * i + 2] << 8 | data[4 * i + 3];
     for (int i = 16; i < 64; i++) {
       uint32_t a = w[i - 15], b = w[i - 2];
-      w[i] = w[i - 16] + (sha_turn(a, 7) ^ sha_turn(a, 18) ^ a >> 3);
-      w[i] += w[i - 7] + (sha_turn(b, 17) ^ sha_turn(b, 19) ^ b >> 10);
+      w[i] = w[i - 16] + (sha_turn(a, 7) ^ sha_turn(a, 18) ^ a >> 3) + w[i - 7] + (sha_turn(b, 17) ^ sha_turn(b, 19) ^ b >> 10);
     }
     memcpy(s, state, sizeof s);
     for (int i = 0; i < 64; i++) {
       uint32_t e = s[4], a = s[0];
-      uint32_t one = s[7] + (sha_turn(e, 6) ^ sha_turn(e, 11) ^ sha_turn(e, 25)) + ((e & s[5]) ^ (~e & s[6]));
-      one += sha_k[i] + w[i];
+      uint32_t one = s[7] + (sha_turn(e, 6) ^ sha_turn(e, 11) ^ sha_turn(e, 25)) + ((e & s[5]) ^ (~e & s[6])) + sha_k[i] + w[i];
       uint32_t two = (sha_turn(a, 2) ^ sha_turn(a, 13) ^ sha_turn(a, 22)) + ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
       memmove(s + 1, s, 7 * sizeof *s);
       s[4] += one;
@@ -71,8 +67,7 @@ static int sha_instructions(void) {
   return found;
 }
 
-__attribute__((target("sha,sse4.1,ssse3")))
-static void sha_pair(uint32_t state[2][8], const uint8_t *const data[2], int blocks) {
+__attribute__((target("sha,sse4.1,ssse3"))) static void sha_pair(uint32_t state[2][8], const uint8_t *const data[2], int blocks) {
   const __m128i order = _mm_set_epi64x(0x0c0d0e0f08090a0bll, 0x0405060700010203ll);
   __m128i s0[2], s1[2];
   for (int j = 0; j < 2; j++) {
@@ -115,51 +110,7 @@ static void sha_pair(uint32_t state[2][8], const uint8_t *const data[2], int blo
 }
 #endif
 
-#if defined(__x86_64__)
-#define SHA_MANY 16
-#define SHA_XOR3(a, b, c) _mm512_ternarylogic_epi32(a, b, c, 0x96)
-#define SHA_TURNS(x, i, j, k) SHA_XOR3(_mm512_ror_epi32(x, i), _mm512_ror_epi32(x, j), _mm512_ror_epi32(x, k))
-#define SHA_MIX(x, i, j, k) SHA_XOR3(_mm512_ror_epi32(x, i), _mm512_ror_epi32(x, j), _mm512_srli_epi32(x, k))
-
-// Sixteen messages of so many blocks, SHA_MOST_BYTES apart.
-__attribute__((target("avx512f,avx512bw")))
-static void sha_sixteen(uint32_t state[SHA_MANY][8], const uint8_t *data, int blocks) {
-  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  const __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(SHA_MOST_BYTES));
-  const __m512i order = _mm512_broadcast_i32x4(_mm_set_epi64x(0x0c0d0e0f08090a0bll, 0x0405060700010203ll));
-  __m512i s[8], w[16];
-  for (int i = 0; i < 8; i++) s[i] = _mm512_set1_epi32((int)sha_begin[i]);
-  for (int block = 0; block < blocks; block++, data += SHA_BLOCK) {
-    __m512i a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) w[i] = _mm512_shuffle_epi8(_mm512_i32gather_epi32(places, data + 4 * i, 1), order);
-    for (int turn = 0; turn < 64; turn += 16) {
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; i++) {
-        if (turn) {
-          __m512i one = SHA_MIX(w[(i + 1) & 15], 7, 18, 3), two = SHA_MIX(w[(i + 14) & 15], 17, 19, 10);
-          w[i] = _mm512_add_epi32(_mm512_add_epi32(w[i], w[(i + 9) & 15]), _mm512_add_epi32(one, two));
-        }
-        __m512i x = _mm512_add_epi32(_mm512_add_epi32(h, w[i]), _mm512_set1_epi32((int)sha_k[turn + i]));
-        x = _mm512_add_epi32(x, _mm512_add_epi32(SHA_TURNS(e, 6, 11, 25), _mm512_ternarylogic_epi32(e, f, g, 0xca)));
-        __m512i y = _mm512_add_epi32(SHA_TURNS(a, 2, 13, 22), _mm512_ternarylogic_epi32(a, b, c, 0xe8));
-        h = g, g = f, f = e, e = _mm512_add_epi32(d, x);
-        d = c, c = b, b = a, a = _mm512_add_epi32(x, y);
-      }
-    }
-    const __m512i kept[8] = {a, b, c, d, e, f, g, h};
-    for (int i = 0; i < 8; i++) s[i] = _mm512_add_epi32(s[i], kept[i]);
-  }
-  uint32_t words[8][SHA_MANY];
-  for (int i = 0; i < 8; i++) _mm512_storeu_si512(words[i], s[i]);
-  for (int j = 0; j < SHA_MANY; j++)
-    for (int i = 0; i < 8; i++) state[j][i] = words[i][j];
-}
-
-static int sha_many(void) { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"); }
-#endif
-
-// One message: the tag and the piece, which may be shorter than `piece` and is filled up with zeros; padded.
+// One message: the tag and the piece, which may be shorter than `piece` and is filled up with zeros, as SHA-256 pads it.
 static int sha_message(uint8_t message[SHA_MOST_BYTES], int tag, const uint8_t *content, exact_i64 held, int piece) {
   int bytes = (piece + 10 + SHA_BLOCK - 1) / SHA_BLOCK * SHA_BLOCK;
   message[0] = (uint8_t)tag;
@@ -172,40 +123,20 @@ static int sha_message(uint8_t message[SHA_MOST_BYTES], int tag, const uint8_t *
   return bytes / SHA_BLOCK;
 }
 
-static void sha_write(uint8_t *to, const uint32_t state[8]) {
-  for (int i = 0; i < 8; i++, to += 4) {
-    to[0] = (uint8_t)(state[i] >> 24);
-    to[1] = (uint8_t)(state[i] >> 16);
-    to[2] = (uint8_t)(state[i] >> 8);
-    to[3] = (uint8_t)state[i];
-  }
-}
+// As many pieces as can be hashed many at a time; how many that were (exact.c, sha256_wide.h).
+static exact_i64 sha_sixteens(const uint8_t *content, exact_i64 size, int piece, int tag, uint8_t *hashes);
 
-// The hashes of all pieces of a buffer, each with the tag before it; the last piece is filled up with zeros. kind: 0
-// the best that this processor has, 1 the portable one, 2 without AVX-512. Returns 0, or 1 for a piece that is too long.
+// The hashes of all pieces of a buffer, each with the tag before it; the last piece is filled up with zeros. kind: 0 the
+// best that this processor has, 1 the portable one. Returns 0, or 1 for a piece that is too long.
 int exact_hash_pieces(const uint8_t *content, exact_i64 size, int piece, int tag, uint8_t *hashes, int kind) {
   if (piece < 1 || piece > SHA_MOST_PIECE) return 1;
   exact_i64 count = size / piece + (size % piece != 0);
 #if defined(__x86_64__)
-  const int quick = kind != 1 && sha_instructions(), many = kind == 0 && sha_many();
+  const int quick = kind == 0 && sha_instructions();
 #else
   (void)kind;
 #endif
-  exact_i64 at = 0;
-#if defined(__x86_64__)
-  uint8_t messages[SHA_MANY][SHA_MOST_BYTES];
-  uint32_t states[SHA_MANY][8];
-  for (; many && at + SHA_MANY <= count; at += SHA_MANY) {
-    int blocks = 0;
-    for (int j = 0; j < SHA_MANY; j++) {
-      exact_i64 begin = (at + j) * piece, held = size - begin < piece ? size - begin : piece;
-      blocks = sha_message(messages[j], tag, content + begin, held, piece);
-    }
-    sha_sixteen(states, messages[0], blocks);
-    for (int j = 0; j < SHA_MANY; j++) sha_write(hashes + 32 * (at + j), states[j]);
-  }
-#endif
-  for (; at < count; at += 2) {
+  for (exact_i64 at = kind == 0 ? sha_sixteens(content, size, piece, tag, hashes) : 0; at < count; at += 2) {
     uint8_t message[2][SHA_MOST_BYTES];
     uint32_t state[2][8];
     int pieces = at + 1 < count ? 2 : 1, blocks = 0;
@@ -223,14 +154,21 @@ int exact_hash_pieces(const uint8_t *content, exact_i64 size, int piece, int tag
     } else
 #endif
       for (int j = 0; j < pieces; j++) sha_portable(state[j], message[j], blocks);
-    for (int j = 0; j < pieces; j++) sha_write(hashes + 32 * (at + j), state[j]);
+    for (int j = 0; j < pieces; j++)
+      for (int i = 0; i < 8; i++) {
+        uint8_t *to = hashes + 32 * (at + j) + 4 * i;
+        to[0] = (uint8_t)(state[j][i] >> 24);
+        to[1] = (uint8_t)(state[j][i] >> 16);
+        to[2] = (uint8_t)(state[j][i] >> 8);
+        to[3] = (uint8_t)state[j][i];
+      }
   }
   return 0;
 }
 
 // The node `height` levels above the leaves in a buffer, which are at most 2^height and at least one. The last leaf is
-// filled up with zeros, missing ones are those of docs/exact.md. hashes: room for one more than there are leaves; its
-// first 32 bytes get the node. Returns as exact_hash_pieces.
+// filled up with zeros, missing ones are those of docs/exact.md. hashes: room for one more than there are leaves; its first
+// 32 bytes get the node. Returns as exact_hash_pieces.
 int exact_hash_tree(const uint8_t *content, exact_i64 size, int piece, int tag, int height, uint8_t *hashes, int kind) {
   if (exact_hash_pieces(content, size, piece, tag, hashes, kind)) return 1;
   exact_i64 count = size / piece + (size % piece != 0);
