@@ -76,9 +76,7 @@ class Library:
             raise ValueError(f"pieces of {piece} bytes are too long")
         return hashes.tobytes()
 
-    def hash_tree(
-        self, content: bytes | memoryview, piece: int, tag: int, height: int, *, kind: int = 0
-    ) -> bytes:
+    def hash_tree(self, content: bytes | memoryview, piece: int, tag: int, height: int, *, kind: int = 0) -> bytes:
         """The node of a tree so many levels above the leaves in a buffer: at least one, and not more than fit below it.
 
         piece: bytes of a leaf, at most 256. tag: of leaves; nodes have the next one.
