@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How good the network of a final state is on digits that it has not seen; prints JSON.
 
-python evaluate.py STATE [DIRECTORY]        STATE: a safetensors file; directory: where make_program.py wrote
+python evaluate.py STATE [DIRECTORY]        STATE: a safetensors file, or the folder of a job's outputs;
+                                            DIRECTORY: where make_program.py wrote
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from gpubond.exact.build import Names
 def main() -> None:
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent
     names = Names.parse((folder / "digits.json").read_text())
-    tensors = load_file(sys.argv[1])
+    given = Path(sys.argv[1])
+    tensors = load_file(given / "final.safetensors" if given.is_dir() else given)
     state = {name: tensors[f"state.{at}"] for at, name in enumerate(names.state)}
     with np.load(folder / "test.npz", allow_pickle=False) as test:
         images, labels = test["images"], test["labels"]

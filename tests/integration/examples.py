@@ -18,7 +18,7 @@ def example(name: str, folder: Path, *arguments: str) -> Path:
     """A copy of an example with its data, or with the job made by these arguments; the folder."""
     target = folder / name
     shutil.copytree(EXAMPLES / name, target)
-    makers = [path for path in (target / "make_data.py", target / "make_job.py") if path.is_file()]
+    makers = [path for name in ("make_data.py", "make_job.py", "make_program.py") if (path := target / name).is_file()]
     for maker in makers:
         subprocess.run([sys.executable, str(maker), *arguments], check=True, stdout=subprocess.DEVNULL)
     return target

@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ..worker.containers.bench import remove_store
 from ..worker.containers.images import RegistryServer, Shelf, python_layer
 from ..worker.runtimes.test_examples import nearest_neighbours
 from .examples import NAMES, evaluated, example
-from .marketplace import Marketplace
+from .marketplace import PROGRAM, Marketplace
 
 OWNER, OPERATOR, BUYER = 1, 2, 5
 
@@ -58,7 +59,7 @@ def engine(home: Path) -> Iterator[Engine | MissingTool]:
 @pytest.fixture(scope="module")
 def worker(market: Marketplace, home: Path, engine: Engine | MissingTool, registry: RegistryServer) -> Iterator[Any]:
     settings = home / "gpubond.toml"
-    served = ["python", "cuda"] if isinstance(engine, MissingTool) else ["python", "cuda", "container"]
+    served = ["python", "cuda", "exact"] + ([] if isinstance(engine, MissingTool) else ["container"])
     words = f'[provider]\nruntimes = {json.dumps(served)}\nprivate_registries = ["{registry.host}"]\n'
     settings.write_text(settings.read_text().replace("[provider]\n", words))
     worker = market.start_worker(home)
@@ -119,9 +120,19 @@ def pi(folder: Path, out: Path, log: str) -> None:
     assert "unpacking the image" in log and "computed 1000 digits" in log
 
 
+def exact(folder: Path, out: Path, log: str) -> None:
+    assert evaluated(folder, out)["accuracy"] >= 0.97
+    # The buyer's own run, on one thread, has the same bits.
+    command = ["exact", "run", str(folder / "digits.gpx"), "--steps", "1200", "--interval", "300", "--threads", "1"]
+    subprocess.run([*PROGRAM, *command, "--to", str(out / "own")], check=True, capture_output=True)
+    theirs, own = (json.loads((place / "manifest.json").read_text()) for place in (out, out / "own"))
+    assert theirs["run"] == own["run"] and theirs["statement"] == own["statement"]
+
+
 CHECKS: dict[str, Callable[[Path, Path, str], None]] = {
     "digits-knn": knn,
     "digits-training": training,
+    "exact-digits": exact,
     "pi-container": pi,
     "tiled-matmul": matmul,
     "torch-training": torch,
