@@ -11,7 +11,7 @@ from gpubond.exact.program import Program
 from gpubond.exact.refusal import Refused
 
 # The state that a step starts from, the one that it makes, and the one that is being hashed and written.
-_STATES_HELD = 3
+STATES_HELD = 3
 # Leaves and hashes of the piece of a tensor that is being hashed.
 _HASHING_BYTES = 16 << 20
 
@@ -55,7 +55,7 @@ def plan_memory(program: Program, prepared: Prepared) -> MemoryPlan:
     """What a run of this program holds, with this engine."""
     state = state_bytes(program)
     hashing = min(_HASHING_BYTES, 4 * state)
-    return MemoryPlan(_STATES_HELD * state, data_bytes(program), prepared.memory_bytes, hashing)
+    return MemoryPlan(STATES_HELD * state, data_bytes(program), prepared.memory_bytes, hashing)
 
 
 def prepare(engine: Engine, program: Program, most: int | None = None) -> Prepared:
