@@ -335,7 +335,6 @@ def advance_time(node: Web3, seconds: int) -> None:
 
 # Outgoing connections take theirs from 32768 on (Linux); services' own lie below 10,000.
 _PORTS = range(10_000, 32_768)
-_reserved: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -359,4 +358,4 @@ def _reserve(port: int) -> None:
     except OSError:
         held.close()
         raise
-    _reserved.append(held)
+    held.detach()

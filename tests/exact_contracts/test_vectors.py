@@ -65,6 +65,7 @@ def test_reductions(evm: Evm, reduction: str) -> None:
     file = read("reductions.json")
     tensors = {name: (numbers(a), numbers(b)) for name, a, b in file["tensors"]}
     tensors["minus_zero"] = ([scalar.MINUS_ZERO] * 1025, [scalar.ONE] * 1025)
+    tensors["zeros"] = ([0] * 512 + [scalar.MINUS_ZERO] * 512 + [0], [scalar.ONE] * 1025)
     cases = [case for case in file["cases"] if case[1] == reduction]
     assert len(cases) > 10
     blocks: dict[tuple[str, int, int], int] = {}

@@ -185,7 +185,8 @@ def test_earnings_and_free_stake_are_withdrawn_by_the_owner(
     refused = market.run("provider", "withdraw", *home, "--yes")
     assert (refused.code, refused.error["code"]) == (5, "not_enough")
     worker = market.start_worker(provider)
-    view = submit(market, buyer, job_file(tmp_path / "a", "1"), "--release", "--fetch-to", str(tmp_path / "o"))
+    # Two seconds at the least, so that something is left when the first 0.01 is taken.
+    view = submit(market, buyer, job_file(tmp_path / "a", "1.5"), "--release", "--fetch-to", str(tmp_path / "o"))
     assert market.stop_worker(worker) == 0
     earned = view["outcome"]["to_provider"]
 
