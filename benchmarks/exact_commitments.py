@@ -89,9 +89,7 @@ def measure(name: str, threads: int, quick: bool) -> dict[str, Any]:
             steps.append(_seconds(lambda number=number: prepared.step(state, data, number)))  # type: ignore[misc]
             hashing.append(_seconds(lambda: commitments.state(state)))
             writing.append(_seconds(lambda: keep(folder, 1, state)))
-            tracing.append(
-                _seconds(lambda number=number: trace.step_root(program, prepared, data, state, number, threads))
-            )  # type: ignore[misc]
+            tracing.append(_seconds(lambda number=number: trace.step_root(program, prepared, data, state, number)))  # type: ignore[misc]
     step, hashed, written = (statistics.median(found) for found in (steps, hashing, writing))
     return {
         "interval": interval,

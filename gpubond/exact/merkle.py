@@ -6,9 +6,7 @@ All hashing of tensors goes through `elements_root`, so that there is one place 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -22,8 +20,7 @@ LEAF_BYTES = 256
 LEAF_ELEMENTS = 64
 # Leaves of a tensor that are hashed at a time (4 MiB): what hashing holds of memory does not grow with the tensor.
 _CHUNK_HEIGHT = 14
-# Bytes from which handing parts of a tensor to other threads costs less than it saves.
-_SHARED_BYTES = 512 << 10
+_CHUNK_BYTES = LEAF_BYTES << _CHUNK_HEIGHT
 
 
 class Kind(IntEnum):
@@ -102,30 +99,18 @@ def root(kind: Kind, leaves: Iterable[bytes]) -> bytes:
     return climb(kind, level, 0, depth(len(level) // HASH_BYTES)) or zero(kind, 0)
 
 
-def elements_root(content: memoryview, threads: int = 1) -> bytes:
-    """The root over the elements of a tensor, from its bytes; 4 MiB of it are worked on at a time, by each thread."""
+def elements_root(content: memoryview) -> bytes:
+    """The root over the elements of a tensor, from its bytes; 4 MiB of it are worked on at a time."""
     kind = Kind.ELEMENTS
     leaves = -(-len(content) // LEAF_BYTES)
     if leaves == 0:
         return zero(kind, 0)
     top = depth(leaves)
     low = min(top, _CHUNK_HEIGHT)
-    if threads > 1 and len(content) >= _SHARED_BYTES:
-        # Twice as many parts as threads: the last one is shorter.
-        low = min(low, depth(-(-leaves // (2 * threads))))
-    size = LEAF_BYTES << low
-    pieces = [content[begin : begin + size] for begin in range(0, len(content), size)]
-    over = map if low == top or threads == 1 else _pool(threads).map
-    return climb(kind, b"".join(over(lambda piece: _subtree(kind, piece, low), pieces)), low, top)
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "hashing")
-
-
-# A forked process has none of the threads.
-os.register_at_fork(after_in_child=_pool.cache_clear)
+    parts = [
+        _subtree(kind, content[begin : begin + _CHUNK_BYTES], low) for begin in range(0, len(content), _CHUNK_BYTES)
+    ]
+    return climb(kind, b"".join(parts), low, top)
 
 
 def constant_root(element: bytes, count: int) -> bytes:

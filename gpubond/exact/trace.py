@@ -53,10 +53,8 @@ def interval_root(prepared: Prepared, data: Sequence[Array], state: Sequence[Arr
     return tree.root()
 
 
-def step_root(
-    program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int, threads: int = 1
-) -> bytes:
-    """The root over the outputs of all operations of one step. threads: that hash; they wait while it computes."""
+def step_root(program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int) -> bytes:
+    """The root over the outputs of all operations of one step."""
     tree = Growing(Kind.STEP)
     # Of the elements of each output.
     roots: list[bytes] = []
@@ -67,7 +65,7 @@ def step_root(
         if op.code is Opcode.CONST:
             root = constant_root(op.parameters[0].to_bytes(4, "little"), array.size)
         else:
-            root = roots[source] if source >= 0 else elements_root(commitments.content(array), threads)
+            root = roots[source] if source >= 0 else elements_root(commitments.content(array))
         roots.append(root)
         tree.add(commitments.tensor_of_root(op.shape, root))
 

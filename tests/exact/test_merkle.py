@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from hashlib import sha256
 
 import numpy as np
@@ -74,21 +73,6 @@ def test_elements_of_a_tensor_across_the_pieces_that_are_hashed_together(element
     assert merkle.elements_root(memoryview(content)) == merkle.root(Kind.ELEMENTS, leaves)
     if elements < 1000:
         assert merkle.elements_root(memoryview(content)) == plain_root(1, leaves)
-
-
-@pytest.mark.parametrize(
-    "elements", [1, (128 << 10) - 1, 128 << 10, 64 * 2049 + 3, 64 * 3000, 64 << 14, (64 << 15) + 70]
-)
-def test_threads_hash_the_same_trees(elements: int) -> None:
-    c_library.load()
-    content = memoryview(np.arange(elements, dtype="<f4").tobytes())
-    roots = {merkle.elements_root(content, threads) for threads in (1, 2, 3, 7)}
-    assert len(roots) == 1
-    child = os.fork()
-    if child == 0:
-        # It has none of the threads that its parent made.
-        os._exit(0 if merkle.elements_root(content, 2) in roots else 1)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 127, 128, 129, 64 * 3, 64 * 5 + 1, 64 * 8, 10_001])
