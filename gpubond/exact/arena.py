@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Lifetime:
-    """From instruction `begin` to `end`, both included. size: in floats."""
+    """From instruction `begin` to `end`, both included. size: in any unit."""
 
     begin: int
     end: int

@@ -18,7 +18,8 @@ from gpubond.exact.arena import Lifetime, arrange
 from gpubond.exact.c_words import Constant, Place
 from gpubond.exact.program import ELEMENTWISE, Op, Opcode, Program
 from gpubond.exact.shapes import count
-from gpubond.exact.strided import Ref, collapse
+from gpubond.exact.strided import Ref
+from gpubond.exact.views import collapse
 
 # Floats that a product of (batch, m, n, k) needs to work in.
 Work = Callable[[int, int, int, int], int]
@@ -76,7 +77,7 @@ def plan_trace(program: Program, work: Work) -> Plan:
 
 def live_bound(program: Program) -> int:
     """Floats of the outputs alive at once if operations are carried out one by one, those that matter, in order."""
-    needed = _needed(program)
+    needed = program.needed
     last = {number: at for at, op in enumerate(program.ops) if at in needed for number in op.inputs}
     last |= {tensor.next: len(program.ops) for tensor in program.state}
     lives = [
@@ -100,17 +101,6 @@ def most_alive(lives: Iterable[Lifetime]) -> int:
     return most
 
 
-def _needed(program: Program) -> set[int]:
-    """Positions of the operations that the next state depends on."""
-    first, found = program.first_output, set()
-    wanted = {tensor.next for tensor in program.state}
-    for at in range(len(program.ops) - 1, -1, -1):
-        if first + at in wanted:
-            found.add(at)
-            wanted.update(program.ops[at].inputs)
-    return found
-
-
 class _Planner:
     def __init__(self, program: Program, work: Work, window: int, *, trace: bool) -> None:
         self._program = program
@@ -119,7 +109,7 @@ class _Planner:
         self._work = work
         self._window = window
         self._trace = trace
-        self._live = set(range(len(program.ops))) if trace else _needed(program)
+        self._live = set(range(len(program.ops))) if trace else program.needed
         # VIEWs that are carried out.
         self._copied = {at for at, op in enumerate(program.ops) if trace and op.code == Opcode.VIEW}
         self._refs: list[Ref | Constant] = []

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gpubond.exact.program import ELEMENTWISE, Op, Opcode, Program
-from gpubond.exact.shapes import Shape, count
-from gpubond.exact.strided import Ref, collapse, padded, row_major
+from gpubond.exact.shapes import Shape, count, row_major
+from gpubond.exact.strided import Ref, padded
+from gpubond.exact.views import collapse
 
 PLAN_VERSION = 1
 _FUSED, _COPY, _GATHER, _MATMUL, _SUM, _ROWMAX = 1, 2, 3, 4, 5, 6

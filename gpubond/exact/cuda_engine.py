@@ -120,7 +120,7 @@ class CudaPrepared:
         """One step on the device."""
         first = self._program.first_output
         for position, bound in enumerate(self._bound[self._turned]):
-            if on_output is None and not self._layout.needed[position]:
+            if on_output is None and position not in self._layout.needed:
                 continue
             for launch in bound:
                 for at in launch.steps:

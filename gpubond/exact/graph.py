@@ -21,8 +21,7 @@ from gpubond.exact.initial import Initial, zeros
 from gpubond.exact.nodes import DataEntry, Kind, Node, Rule, StateEntry
 from gpubond.exact.program import CANONICAL_NAN, Op, Opcode
 from gpubond.exact.refusal import Refused
-from gpubond.exact.shapes import MAX_RANK, Shape, count
-from gpubond.exact.strided import row_major
+from gpubond.exact.shapes import MAX_RANK, Shape, count, row_major
 from gpubond.exact.views import View, compose
 
 

@@ -157,6 +157,17 @@ class Program:
         own = [tensor.shape for tensor in self.state] + [shape[1:] for shape in self.data]
         return own + [op.shape for op in self.ops]
 
+    @property
+    def needed(self) -> set[int]:
+        """Positions of the operations that the next state depends on."""
+        first, found = self.first_output, set()
+        wanted = {tensor.next for tensor in self.state}
+        for at in range(len(self.ops) - 1, -1, -1):
+            if first + at in wanted:
+                found.add(at)
+                wanted.update(self.ops[at].inputs)
+        return found
+
     def records(self) -> list[bytes]:
         """The records, 128 bytes each: header, state, data, operations."""
         found = [_pack([_KIND_HEADER, VERSION, len(self.state), len(self.data), len(self.ops)])]

@@ -18,6 +18,15 @@ def count(shape: Shape) -> int:
     return math.prod(shape)
 
 
+def row_major(shape: Shape) -> tuple[int, ...]:
+    """The strides of a tensor that stands by itself, in elements."""
+    strides, step = [], 1
+    for dim in reversed(shape):
+        strides.append(step)
+        step *= dim
+    return tuple(reversed(strides))
+
+
 def check(field: str, shape: Shape) -> None:
     """Raises Refused if no tensor may have this shape."""
     if len(shape) > MAX_RANK:

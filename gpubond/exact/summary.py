@@ -64,8 +64,8 @@ class Summary:
             "",
             f"parameters   {self.parameters:,}",
             f"FMAs a step  {self.whole.products + self.whole.terms + self.whole.elements:,}",
-            f"memory       state {_size(self.state_bytes)}, data {_size(self.data_bytes)}, "
-            f"live tensors at the peak of a step {_size(self.live_bytes)}",
+            f"memory       state {size(self.state_bytes)}, data {size(self.data_bytes)}, "
+            f"live tensors at the peak of a step {size(self.live_bytes)}",
         ]
 
 
@@ -119,7 +119,8 @@ def _cut(row: tuple[str, ...], widths: list[int]) -> list[tuple[int, tuple[str, 
     return list(enumerate(zip(row, widths, strict=True)))
 
 
-def _size(amount: float) -> str:
+def size(amount: float) -> str:
+    """Bytes, for people."""
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:
             return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"

@@ -26,6 +26,7 @@ from gpubond.exact.merkle import Growing, Kind, constant_root, elements_root
 from gpubond.exact.program import Op, Opcode, Program
 from gpubond.exact.refusal import Refused
 from gpubond.exact.tensors import put_tensors, read_tensor
+from gpubond.exact.views import View
 
 TRACE = "trace"
 OUTPUT, RESULTS = "output", "results"
@@ -77,13 +78,8 @@ def _reshaped(op: Op) -> int:
     """The number of the tensor whose elements the output has, all and in order; -1 if there is none."""
     if op.code is not Opcode.VIEW or shapes.count(op.shape) != shapes.count(op.input_shapes[0]):
         return -1
-    strides = op.parameters[1:]
-    wanted = 1
-    for dim, stride in reversed(list(zip(op.shape, strides, strict=False))):
-        if dim != 1 and stride != wanted:
-            return -1
-        wanted *= dim
-    return op.inputs[0] if op.parameters[0] == 0 else -1
+    shown = View.parse(op.shape, op.parameters)
+    return op.inputs[0] if shown.offset == 0 and shown.contiguous else -1
 
 
 def outputs_of(

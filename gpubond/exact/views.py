@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpubond.exact.shapes import MAX_RANK, Shape, count
-from gpubond.exact.strided import row_major
+from gpubond.exact.shapes import MAX_RANK, Shape, count, row_major
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def compose(inner: View, outer: View) -> View | None:
     """`outer` of what `inner` shows, as one view; None where no single view shows that."""
     if count(outer.shape) == 0:
         return View.of(0, outer.shape, outer.strides)
-    sizes, strides = _merged(inner)
+    sizes, (strides,) = collapse(inner.shape, [inner.strides])
     steps = row_major(tuple(sizes))
     reach = _coordinates(outer.offset, steps)
     offset = inner.offset + sum(at * stride for at, stride in zip(reach, strides, strict=True))
@@ -70,20 +69,23 @@ def compose(inner: View, outer: View) -> View | None:
     return View.of(offset, outer.shape, found)
 
 
-def _merged(view: View) -> tuple[list[int], list[int]]:
-    """Sizes and strides of as few dimensions as show the same elements in the same order."""
-    sizes: list[int] = []
-    strides: list[int] = []
-    for size, stride in zip(view.shape, view.strides, strict=True):
-        if size == 1:
+def collapse(shape: Shape, strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
+    """Fewer dimensions, with the same elements in the same order, for several strides at once."""
+    dims: list[int] = []
+    found: list[list[int]] = [[] for _ in strides]
+    for at, dim in enumerate(shape):
+        if dim == 1:
             continue
-        if sizes and strides[-1] == size * stride:
-            sizes[-1] *= size
-            strides[-1] = stride
-        else:
-            sizes.append(size)
-            strides.append(stride)
-    return sizes, strides
+        here = [each[at] for each in strides]
+        if dims and all(last[-1] == dim * step for last, step in zip(found, here, strict=True)):
+            dims[-1] *= dim
+            for last, step in zip(found, here, strict=True):
+                last[-1] = step
+            continue
+        dims.append(dim)
+        for last, step in zip(found, here, strict=True):
+            last.append(step)
+    return dims, found
 
 
 def _coordinates(index: int, steps: Sequence[int]) -> list[int]:

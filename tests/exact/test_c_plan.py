@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from gpubond.exact.c_plan import live_bound, plan, plan_trace
 from gpubond.exact.program import Opcode, Program
-from gpubond.exact.shapes import MAX_RANK, Shape, count
-from gpubond.exact.strided import Ref, collapse, row_major
+from gpubond.exact.shapes import MAX_RANK, Shape, count, row_major
+from gpubond.exact.strided import Ref
+from gpubond.exact.views import collapse
 from tests.exact.c_cases import Builder
 from tests.exact.values import tensor
 

@@ -17,7 +17,7 @@ from gpubond.exact.layers import Attention, Linear
 from gpubond.exact.models import Transformer, character_step, perceptron_step
 from gpubond.exact.program import CANONICAL_NAN, Opcode, Program
 from gpubond.exact.refusal import Refused
-from gpubond.exact.strided import row_major
+from gpubond.exact.shapes import row_major
 from gpubond.exact.summary import live_bytes, summarise
 from gpubond.exact.views import View, compose
 from tests.exact.evaluate import values

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from gpubond.exact.arena import Lifetime, arrange
 from gpubond.exact.program import Op, Opcode, Program
 from gpubond.exact.shapes import Shape, count
+from gpubond.exact.views import View
 
 FLOAT_BYTES = 4
 # What a driver aligns an allocation to; whole lines of a cache for each tensor.
@@ -41,14 +42,14 @@ class Place:
 class Layout:
     """tensors: the place of each tensor, by number. scratch: of each operation, None if it needs none.
     moves: what a step copies to the next state at its end: from, to, bytes. sizes: bytes of each area.
-    needed: whether the next state depends on the operation.
+    needed: positions of the operations that the next state depends on.
     """
 
     tensors: tuple[Place, ...]
     scratch: tuple[Place | None, ...]
     moves: tuple[tuple[Place, Place, int], ...]
     sizes: dict[Area, int]
-    needed: tuple[bool, ...]
+    needed: set[int]
 
 
 def plan(program: Program, scratch_bytes: Callable[[Op], int]) -> Layout:
@@ -73,23 +74,17 @@ def plan(program: Program, scratch_bytes: Callable[[Op], int]) -> Layout:
         if state.next >= first and aliases[state.next] is None:
             places.setdefault(state.next, Place(Area.NEXT, state_offsets[at]))
 
-    arena = _Arena()
-    scratch: list[Place | None] = []
-    held: dict[int, list[tuple[int, int]]] = {}
-    for position, op in enumerate(program.ops):
-        number = first + position
-        if aliases[number] is None and number not in places:
-            offset, size = arena.take(count(op.shape) * FLOAT_BYTES)
-            places[number] = Place(Area.WORK, offset)
-            held.setdefault(last[number], []).append((offset, size))
-        wanted = scratch_bytes(op)
-        scratch.append(None)
-        if wanted:
-            offset, size = arena.take(wanted)
-            scratch[position] = Place(Area.WORK, offset)
-            arena.give(offset, size)
-        for offset, size in held.pop(position, ()):
-            arena.give(offset, size)
+    scratch_of = [scratch_bytes(op) for op in program.ops]
+    own = [at for at in range(len(program.ops)) if aliases[first + at] is None and first + at not in places]
+    working = [at for at, size in enumerate(scratch_of) if size]
+    lives = [Lifetime(at, last[first + at], _aligned(count(program.ops[at].shape) * FLOAT_BYTES)) for at in own]
+    lives += [Lifetime(at, at, _aligned(scratch_of[at])) for at in working]
+    offsets = arrange(lives)
+    held = [Place(Area.WORK, offset) for offset in offsets]
+    places |= {first + at: place for at, place in zip(own, held, strict=False)}
+    given = dict(zip(working, held[len(own) :], strict=True))
+    scratch = tuple(given.get(at) for at in range(len(program.ops)))
+    work_bytes = max((offset + life.size for offset, life in zip(offsets, lives, strict=True)), default=0)
 
     found = tuple(places[root].plus(elements) for root, elements in roots)
     moves = []
@@ -97,29 +92,15 @@ def plan(program: Program, scratch_bytes: Callable[[Op], int]) -> Layout:
         target = Place(Area.NEXT, state_offsets[at])
         if found[state.next] != target:
             moves.append((found[state.next], target, count(state.shape) * FLOAT_BYTES))
-    sizes = {Area.STATE: state_bytes, Area.NEXT: state_bytes, Area.DATA: data_bytes, Area.WORK: arena.size}
-    return Layout(found, tuple(scratch), tuple(moves), sizes, _needed(program))
-
-
-def row_major(shape: Shape) -> tuple[int, ...]:
-    """The strides, in elements, of a tensor whose elements lie one after another."""
-    strides = [1] * len(shape)
-    for at in range(len(shape) - 2, -1, -1):
-        strides[at] = strides[at + 1] * shape[at + 1]
-    return tuple(strides)
+    sizes = {Area.STATE: state_bytes, Area.NEXT: state_bytes, Area.DATA: data_bytes, Area.WORK: work_bytes}
+    return Layout(found, scratch, tuple(moves), sizes, program.needed)
 
 
 def is_alias(op: Op) -> bool:
     """Whether the output lies in the input as it is: a view that neither reorders nor leaves out nor repeats."""
     if op.code is not Opcode.VIEW:
         return False
-    if count(op.shape) == 0:
-        return True
-    strides = op.parameters[1:]
-    return all(
-        dim == 1 or stride == wanted
-        for dim, stride, wanted in zip(op.shape, strides, row_major(op.shape), strict=False)
-    )
+    return count(op.shape) == 0 or View.parse(op.shape, op.parameters).contiguous
 
 
 def _alias(program: Program, number: int) -> tuple[int, int] | None:
@@ -143,15 +124,6 @@ def _roots(aliases: list[tuple[int, int] | None]) -> list[tuple[int, int]]:
     return roots
 
 
-def _needed(program: Program) -> tuple[bool, ...]:
-    first = program.first_output
-    wanted = {state.next for state in program.state}
-    for position in range(len(program.ops) - 1, -1, -1):
-        if first + position in wanted:
-            wanted.update(program.ops[position].inputs)
-    return tuple(first + position in wanted for position in range(len(program.ops)))
-
-
 def _row(shapes: list[Shape]) -> tuple[list[int], int]:
     """Offsets of tensors that lie one behind another, and where they end."""
     offsets, end = [], 0
@@ -163,41 +135,3 @@ def _row(shapes: list[Shape]) -> tuple[list[int], int]:
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-class _Arena:
-    """Memory from which pieces are taken and given back; the smallest gap that is large enough is taken."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._gaps: list[tuple[int, int]] = []
-
-    def take(self, size: int) -> tuple[int, int]:
-        """Offset and size, rounded up, of a piece."""
-        size = _aligned(size)
-        fit = [gap for gap in self._gaps if gap[1] >= size]
-        if fit:
-            offset, room = min(fit, key=lambda gap: (gap[1], gap[0]))
-            self._gaps.remove((offset, room))
-            if room > size:
-                bisect.insort(self._gaps, (offset + size, room - size))
-            return offset, size
-        # The last gap, if it reaches the end, is made longer.
-        offset = self.size
-        if self._gaps and sum(self._gaps[-1]) == self.size:
-            offset = self._gaps.pop()[0]
-        self.size = offset + size
-        return offset, size
-
-    def give(self, offset: int, size: int) -> None:
-        """The piece is free again."""
-        if size == 0:
-            return
-        at = bisect.bisect(self._gaps, (offset, size))
-        if at < len(self._gaps) and self._gaps[at][0] == offset + size:
-            size += self._gaps.pop(at)[1]
-        if at > 0 and sum(self._gaps[at - 1]) == offset:
-            at -= 1
-            before = self._gaps.pop(at)
-            offset, size = before[0], before[1] + size
-        self._gaps.insert(at, (offset, size))
