@@ -41,7 +41,7 @@ from gpubond.jobs.manifest import Manifest
 from gpubond.jobs.packages import Software
 from gpubond.jobs.spec import JobSpec, load_job_file
 from gpubond.jobs.template import write_job
-from gpubond.jobs.validate import Report, validate_job_file
+from gpubond.jobs.validate import NOT_HERE, Report, validate_job_file
 from gpubond.store.boundaries import boundary
 
 # What ended without a result and with all money back, so that the next best may be hired.
@@ -417,7 +417,7 @@ class Buyer(Demanding):
         if not precheck_job(spec, files):
             yield "the CUDA source was not checked here: install gpubond[cuda] to find errors before you pay"
         if not precheck_exact(spec, files):
-            yield "program and tensors were not checked here: the provider fetches some of them"
+            yield NOT_HERE
 
     def _require_funds(self, most: int) -> None:
         address = self._session.address

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 1 << 20
-
 
 @dataclass
 class Partial:
@@ -33,8 +31,5 @@ def begin_partial(target: Path, size: int, sha256: str) -> Partial | None:
 
 
 def _digest(path: Path) -> Any:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest
+        return hashlib.file_digest(file, "sha256")

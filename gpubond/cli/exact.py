@@ -15,7 +15,7 @@ import click
 
 from gpubond.cli.command import Group, reporting
 from gpubond.cli.exact_inspect import inspect
-from gpubond.cli.exact_task import Files, in_words, load, prepare, size
+from gpubond.cli.exact_task import Files, in_words, load, prepare
 from gpubond.cli.output import facts, print_json, progress
 from gpubond.errors import Differs, Interrupted, JobFailed
 from gpubond.exact.checkpoints import checkpoint_path
@@ -24,6 +24,7 @@ from gpubond.exact.engines import AUTO, KINDS
 from gpubond.exact.evidence import show_step
 from gpubond.exact.manifest import read_manifest
 from gpubond.exact.runner import Progress, Stopped, Unsteady, run
+from gpubond.exact.summary import size
 from gpubond.exact.trace import TRACE
 from gpubond.exact.verify import Verdict, verify
 

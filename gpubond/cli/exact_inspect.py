@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gpubond.cli.command import reporting
-from gpubond.cli.exact_task import in_words, read_program, size
+from gpubond.cli.exact_task import in_words, read_program
 from gpubond.cli.output import facts, print_json, table
 from gpubond.errors import BadInput
 from gpubond.exact import commitments, shapes, tensors
@@ -20,7 +20,7 @@ from gpubond.exact.manifest import MANIFEST, Manifest, read_manifest
 from gpubond.exact.memory import data_bytes, state_bytes
 from gpubond.exact.program import Program
 from gpubond.exact.refusal import Refused
-from gpubond.exact.summary import Cost, live_bytes
+from gpubond.exact.summary import Cost, live_bytes, size
 
 
 @click.command()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from gpubond.errors import BadInput, NotEnough
@@ -32,8 +33,9 @@ class Files:
     state: Path | None
     data: Path | None
 
-    def read_program(self) -> Program:
-        """Raises Refused, OSError."""
+    @cached_property
+    def read(self) -> Program:
+        """The program. Raises Refused, OSError."""
         return read_program(self.program)
 
 
@@ -60,20 +62,11 @@ def read_program(path: Path) -> Program:
     return Program.parse(path.read_bytes())
 
 
-def size(amount: float) -> str:
-    """Bytes, for people."""
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
-        amount /= 1024
-    return f"{amount:,.1f} GiB"
-
-
 def prepare(
     files: Files, kind: str, threads: int | None, memory_bytes: int | None
 ) -> tuple[Engine, Prepared, MemoryPlan]:
     """The engine, ready for the program, before any tensor is read. Raises Refused, OSError."""
-    program = files.read_program()
+    program = files.read
     engine = best(threads, kind)
     prepared = memory.prepare(engine, program, memory_bytes)
     return engine, prepared, plan_memory(program, prepared)
@@ -81,7 +74,7 @@ def prepare(
 
 def load(files: Files, steps: int, interval: int | None, every: int) -> Task:
     """The task, its tensors judged. Raises Refused, OSError."""
-    program = files.read_program()
+    program = files.read
     folder = files.program.parent
     data = (files.data or folder / DATA) if program.data else None
     return Task(

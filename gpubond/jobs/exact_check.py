@@ -9,7 +9,7 @@ from pathlib import Path
 from gpubond.errors import BadInput
 from gpubond.exact import commitments
 from gpubond.exact.checkpoints import Retention
-from gpubond.exact.memory import data_bytes, state_bytes
+from gpubond.exact.memory import STATES_HELD, data_bytes, state_bytes
 from gpubond.exact.metrics import Metrics
 from gpubond.exact.program import Program
 from gpubond.exact.refusal import Refused
@@ -68,7 +68,7 @@ def precheck_exact(spec: JobSpec, files: Mapping[str, Path]) -> bool:
     except Refused as refused:
         remedy = refused.remedy or "correct the file, or name another one"
         raise BadInput(refused.reason, field=refused.field, value=refused.value, remedy=remedy) from None
-    least = 3 * state_bytes(task.program) + data_bytes(task.program) + INTERPRETER_BYTES
+    least = STATES_HELD * state_bytes(task.program) + data_bytes(task.program) + INTERPRETER_BYTES
     if least > spec.limits.memory_mib << 20:
         raise BadInput(
             f"states, data and Python alone need {least} bytes",
