@@ -18,6 +18,7 @@ from eth_account import Account
 from gpubond.chain.node import connect
 from gpubond.devnet import Devnet, find_anvil, free_port
 
+from ..worker.containers.images import RegistryServer, Shelf
 from .marketplace import Marketplace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -116,6 +117,14 @@ def rpc(chain: Devnet, method: str, *parameters: object) -> object:
     answer = connect(chain.url, chain.chain_id).provider.make_request(method, list(parameters))  # type: ignore[arg-type]
     assert "error" not in answer, answer
     return answer.get("result")
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[RegistryServer]:
+    """A registry of images on loopback, empty at first."""
+    server = RegistryServer(Shelf())
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")

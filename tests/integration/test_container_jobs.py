@@ -18,17 +18,10 @@ from gpubond.provider.executors.container_engine import find_engine
 from gpubond.settings import Home
 
 from ..worker.containers.bench import remove_store
-from ..worker.containers.images import RegistryServer, Shelf, busybox_layer
+from ..worker.containers.images import RegistryServer, busybox_layer
 from .marketplace import Marketplace, wait_until
 
 OWNER, OPERATOR, BUYER = 1, 2, 5
-
-
-@pytest.fixture(scope="module")
-def registry() -> Iterator[RegistryServer]:
-    server = RegistryServer(Shelf())
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

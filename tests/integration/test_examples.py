@@ -20,19 +20,12 @@ from gpubond.provider import devices
 from gpubond.provider.executors.container_engine import Engine, find_engine
 
 from ..worker.containers.bench import remove_store
-from ..worker.containers.images import RegistryServer, Shelf, python_layer
+from ..worker.containers.images import RegistryServer, python_layer
 from ..worker.runtimes.test_examples import nearest_neighbours
 from .examples import NAMES, evaluated, example
 from .marketplace import PROGRAM, Marketplace
 
 OWNER, OPERATOR, BUYER = 1, 2, 5
-
-
-@pytest.fixture(scope="module")
-def registry() -> Iterator[RegistryServer]:
-    server = RegistryServer(Shelf())
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
