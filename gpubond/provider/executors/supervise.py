@@ -198,7 +198,7 @@ class Supervisor:
             gone = bool(select.select([self._init_handle], [], [], _END_SECONDS)[0])
             os.close(self._init_handle)
             self._init_handle = None
-        if self._group is not None and not whole:
+        if self._group is not None and not (whole and gone):
             self._group.kill()
         # The log ends when the last process that could write to it has gone.
         return self._log.join(_END_SECONDS) and gone
