@@ -136,8 +136,14 @@ class _Planner:
         """Follows VIEWs to what they show; those that a consumer cannot follow are carried out."""
         while True:
             self._refs = [Ref.whole(number, self._shapes[number]) for number in range(self._first)]
+            copied = len(self._copied)
             for at, op in enumerate(self._program.ops):
-                self._refs.append(self._reference(at, op))
+                self._refs.append(
+                    self._reference(at, op) if at in self._live else Ref.whole(self._first + at, op.shape)
+                )
+            if len(self._copied) > copied:
+                # What was resolved before one of them was carried out still looks through it.
+                continue
             refused = {
                 number - self._first
                 for at, op in enumerate(self._program.ops)
@@ -161,7 +167,6 @@ class _Planner:
                 # What it looks at has to stand in memory.
                 number = op.inputs[0]
                 self._copied.add(number - self._first)
-                self._refs[number] = Ref.whole(number, op.input_shapes[0])
                 return Ref(number, op.parameters[0], op.parameters[1 : 1 + len(op.shape)])
             return found
         return Ref.whole(self._first + at, op.shape)

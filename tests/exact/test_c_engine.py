@@ -194,6 +194,20 @@ def test_views_concatenations_and_gathers_of_all_kinds(engine: CEngine) -> None:
     assert not differences(engine, NUMPY, build.case())
 
 
+@by_set
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_view_that_only_some_can_look_through(engine: CEngine, kept: bool) -> None:
+    build = Builder()
+    x = build.state(tensor(4, (4,)))
+    twice = build.op(Opcode.VIEW, (x,), (5, 2), 0, 0, 1)
+    build.keep(build.op(Opcode.VIEW, (twice,), (4,), 0, 0))
+    # Across the rows, which no strides in x are.
+    across = build.op(Opcode.VIEW, (twice,), (2, 3), 1, 2, 1)
+    if kept:
+        build.keep(across)
+    assert not differences(engine, NUMPY, build.case())
+
+
 # ---- Memory ----
 
 

@@ -123,7 +123,8 @@ def test_four_things_wrong_with_a_machine_are_found_in_one_visit(world: World) -
     text = world.visit().seen
     assert text.code == 1
     for item in failed.values():
-        assert item["remedy"] in text.stdout
+        # Amounts of gas follow the base fee, which may have changed between the visits.
+        assert world.shown(item["remedy"]) in world.shown(text.stdout)
     # And all of it was mended: the same machine is well again.
     assert world.run("sick", "provider", "doctor").code == 0
 
