@@ -33,11 +33,11 @@ from gpubond.exact.c_engine import CEngine  # noqa: E402
 from gpubond.exact.checkpoints import keep  # noqa: E402
 from gpubond.exact.graph import Graph  # noqa: E402
 from gpubond.exact.intervals import default_interval  # noqa: E402
+from gpubond.exact.live import live_bytes  # noqa: E402
 from gpubond.exact.memory import STATES_HELD, state_bytes  # noqa: E402
 from gpubond.exact.models import character_step, perceptron_step  # noqa: E402
 from gpubond.exact.optimizers import SGD, AdamW  # noqa: E402
 from gpubond.exact.runner import Task, run  # noqa: E402
-from gpubond.exact.summary import live_bytes  # noqa: E402
 
 LIMITS: Limits = {
     "commit_overhead_percent": (2.0, "%"),

@@ -16,11 +16,12 @@ from gpubond.errors import BadInput
 from gpubond.exact import commitments, shapes, tensors
 from gpubond.exact.build import Names
 from gpubond.exact.engine import Array
+from gpubond.exact.live import live_bytes
 from gpubond.exact.manifest import MANIFEST, Manifest, read_manifest
 from gpubond.exact.memory import data_bytes, state_bytes
 from gpubond.exact.program import Program
 from gpubond.exact.refusal import Refused
-from gpubond.exact.summary import Cost, live_bytes, size
+from gpubond.exact.summary import Cost, size
 
 
 @click.command()

@@ -13,13 +13,14 @@ from functools import partial
 import numpy as np
 
 from gpubond.exact import c_library
-from gpubond.exact.c_plan import Plan, plan, plan_trace
+from gpubond.exact.c_plan import Plan, plan, plan_roots, plan_trace
 from gpubond.exact.engine import Array, OnOutput
 from gpubond.exact.program import Program
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import Shape, count
 
 _FLOAT = 4
+_ROOT_FLOATS = 8
 
 
 class CEngine:
@@ -57,6 +58,7 @@ class CPrepared:
         self._program = program
         self._steps = _Memory(plan(program, engine.work))
         self._trace: _Memory | None = None
+        self._traced: _Memory | None = None
         self.memory_bytes = self._steps.bytes
         # The most that one product's packed panels take of it.
         self.work_floats = self._steps.plan.work
@@ -65,49 +67,71 @@ class CPrepared:
         self, state: Sequence[Array], data: Sequence[Array], step: int, on_output: OnOutput | None = None
     ) -> list[Array]:
         """See engine.Prepared."""
-        shapes = [tensor.shape for tensor in self._program.state]
-        inputs = [*_checked("state", state, shapes), *_slices(_checked("data", data, self._program.data), step)]
-        outputs = [np.empty(shape, dtype=np.float32) for shape in shapes]
         memory = self._steps
         if on_output is not None:
             self._trace = memory = self._trace or _Memory(plan_trace(self._program, self._engine.work))
+        call = _Call(self._program, memory, state, data, step)
         with memory.own():
-            addresses = [memory.address, *map(_address, inputs), *map(_address, outputs)]
-            bases = (ctypes.c_void_p * len(addresses))(*addresses)
             begin = 0
             if on_output is not None:
                 for at, end in enumerate(memory.plan.ends):
-                    self._run(memory, begin, end, bases, step)
+                    self._run(call, begin, end)
                     begin = end
                     on_output(at, memory.output(at + self._program.first_output, self._program.ops[at].shape))
-            self._run(memory, begin, len(memory.plan.words), bases, step)
-        return outputs
+            self._run(call, begin, len(memory.plan.words))
+        return call.outputs
+
+    def traced(self, state: Sequence[Array], data: Sequence[Array], step: int) -> tuple[list[Array], list[bytes]]:
+        """See engine.Tracing. Raises MemoryError before anything runs."""
+        self._traced = memory = self._traced or _Memory(plan_roots(self._program, self._engine.work))
+        wanted = memory.plan.wanted
+        found = np.empty((len(wanted.shown), _ROOT_FLOATS), np.float32)
+        call = _Call(self._program, memory, state, data, step, found)
+        with memory.own():
+            self._run(call, 0, len(memory.plan.words))
+        return call.outputs, [each if isinstance(each, bytes) else found[each].tobytes() for each in wanted.of]
 
     def instructions(
         self, state: Sequence[Array], data: Sequence[Array], step: int
     ) -> Iterator[tuple[list[int], Callable[[], None]]]:
         """For measurements: the instructions of a step, as native/plan.h lays them out, and what carries them out."""
-        shapes = [tensor.shape for tensor in self._program.state]
-        inputs = [*_checked("state", state, shapes), *_slices(_checked("data", data, self._program.data), step)]
-        outputs = [np.empty(shape, dtype=np.float32) for shape in shapes]
-        memory, words = self._steps, self._steps.plan.words.tolist()
-        addresses = [memory.address, *map(_address, inputs), *map(_address, outputs)]
-        bases = (ctypes.c_void_p * len(addresses))(*addresses)
+        call = _Call(self._program, self._steps, state, data, step)
+        words = self._steps.plan.words.tolist()
         begin = 0
         while begin < len(words):
             end = begin + words[begin + 1]
-            yield words[begin:end], partial(self._run, memory, begin, end, bases, step)
+            yield words[begin:end], partial(self._run, call, begin, end)
             begin = end
 
-    def _run(self, memory: _Memory, begin: int, end: int, bases: ctypes.Array[ctypes.c_void_p], step: int) -> None:
+    def _run(self, call: _Call, begin: int, end: int) -> None:
         if begin == end:
             return
         engine = self._engine
-        wrong = engine.library.run(memory.words, begin, end, bases, step, engine.threads, engine.number)
+        wrong = engine.library.run(call.words, begin, end, call.bases, call.step, engine.threads, engine.number)
         if wrong == -2:
             raise MemoryError("no memory for the tiles of threads")
         if wrong:
             raise RuntimeError(f"the library does not know the plan's word {wrong - 1}")
+
+
+class _Call:
+    """A step's pointers, and what they point to. more: what comes behind the next state."""
+
+    def __init__(
+        self,
+        program: Program,
+        memory: _Memory,
+        state: Sequence[Array],
+        data: Sequence[Array],
+        step: int,
+        *more: Array,
+    ) -> None:
+        shapes = [tensor.shape for tensor in program.state]
+        self._inputs = [*_checked("state", state, shapes), *_slices(_checked("data", data, program.data), step)]
+        self.outputs = [np.empty(shape, dtype=np.float32) for shape in shapes]
+        addresses = [memory.address, *map(_address, (*self._inputs, *self.outputs, *more))]
+        self.bases = (ctypes.c_void_p * len(addresses))(*addresses)
+        self.words, self.step = memory.words, step
 
 
 class _Memory:

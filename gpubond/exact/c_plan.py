@@ -7,15 +7,18 @@ become one pass over tiles; what nothing needs is left out; memory is given by l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
 
-from gpubond.exact import c_words
+from gpubond.exact import c_roots, c_words
 from gpubond.exact.arena import Lifetime, arrange
+from gpubond.exact.c_roots import Shown, Wanted, work_floats
 from gpubond.exact.c_words import Constant, Place
+from gpubond.exact.live import live_bytes, most_alive
 from gpubond.exact.program import ELEMENTWISE, Op, Opcode, Program
 from gpubond.exact.shapes import count
 from gpubond.exact.strided import Ref
@@ -27,8 +30,11 @@ Work = Callable[[int, int, int, int], int]
 WINDOWS = (48, 8, 0)
 # Of one pass; MAX_SLOTS of native/plan.h is above their sum.
 MAX_MICROS, MAX_OPERANDS = 30, 28
+# Elements that are hashed at a time, if there are so many: half a millisecond's work.
+HASHED_TOGETHER = 1 << 18
 # Cache lines of 64 bytes.
 ALIGNMENT = 16
+_FLOAT_BYTES = 4
 _TILED = ELEMENTWISE | {Opcode.UNIFORM}
 _REDUCTIONS = (Opcode.SUM, Opcode.ROWMAX)
 
@@ -38,7 +44,7 @@ class Plan:
     """words: what exact_run reads. ends: behind each operation's words, for tracing; the rest copies to the next state.
 
     places: of the operations' outputs that are in memory. peak: the most floats alive at once. arena: floats.
-    work: the most floats that one instruction has for itself.
+    work: the most floats that one instruction has for itself. wanted: the roots that it gives.
     """
 
     words: npt.NDArray[np.int64]
@@ -47,77 +53,72 @@ class Plan:
     arena: int
     peak: int
     work: int
+    wanted: Wanted
 
 
 @dataclass
 class _Instruction:
-    """ops: positions of the operations that it carries out. work: floats of its own."""
+    """ops: positions of the operations that it carries out. work: floats of its own. shown: what it hashes instead."""
 
     ops: list[int]
     reads: set[int] = field(default_factory=set)
     work: int = 0
+    shown: list[Shown] = field(default_factory=list)
+
+
+class _Purpose(Enum):
+    """Of a step: the next state, every output by itself as it comes, or the roots of all outputs."""
+
+    STATE = 0
+    OUTPUTS = 1
+    ROOTS = 2
 
 
 def plan(program: Program, work: Work) -> Plan:
     """The plan of steps that nobody looks into."""
-    bound = live_bound(program)
-    found = _Planner(program, work, WINDOWS[0], trace=False).plan()
-    for window in WINDOWS[1:]:
-        if found.arena <= 1.05 * bound:
-            break
-        narrow = _Planner(program, work, window, trace=False).plan()
-        found = narrow if narrow.arena < found.arena else found
-    return found
+    return _narrowest(program, work, _Purpose.STATE, live_bytes(program))
 
 
 def plan_trace(program: Program, work: Work) -> Plan:
     """The plan of steps in which every operation is carried out by itself."""
-    return _Planner(program, work, 0, trace=True).plan()
+    return _Planner(program, work, 0, _Purpose.OUTPUTS).plan()
 
 
-def live_bound(program: Program) -> int:
-    """Floats of the outputs alive at once if operations are carried out one by one, those that matter, in order."""
-    needed = program.needed
-    last = {number: at for at, op in enumerate(program.ops) if at in needed for number in op.inputs}
-    last |= {tensor.next: len(program.ops) for tensor in program.state}
-    lives = [
-        Lifetime(at, last[program.first_output + at], count(op.shape))
-        for at, op in enumerate(program.ops)
-        if at in needed
-    ]
-    return most_alive(lives)
+def plan_roots(program: Program, work: Work) -> Plan:
+    """The plan of steps that hash all outputs."""
+    return _narrowest(program, work, _Purpose.ROOTS, live_bytes(program, whole=True))
 
 
-def most_alive(lives: Iterable[Lifetime]) -> int:
-    """The largest sum of sizes at one time."""
-    changes: dict[int, int] = {}
-    for life in lives:
-        changes[life.begin] = changes.get(life.begin, 0) + life.size
-        changes[life.end + 1] = changes.get(life.end + 1, 0) - life.size
-    alive = most = 0
-    for time in sorted(changes):
-        alive += changes[time]
-        most = max(most, alive)
-    return most
+def _narrowest(program: Program, work: Work, purpose: _Purpose, bound: int) -> Plan:
+    """The first plan that comes near the bound, in bytes, or the one that needs least."""
+    found = _Planner(program, work, WINDOWS[0], purpose).plan()
+    for window in WINDOWS[1:]:
+        if _FLOAT_BYTES * found.arena <= 1.05 * bound:
+            break
+        narrow = _Planner(program, work, window, purpose).plan()
+        found = narrow if narrow.arena < found.arena else found
+    return found
 
 
 class _Planner:
-    def __init__(self, program: Program, work: Work, window: int, *, trace: bool) -> None:
+    def __init__(self, program: Program, work: Work, window: int, purpose: _Purpose) -> None:
         self._program = program
         self._first = program.first_output
         self._shapes = program.shapes
         self._work = work
         self._window = window
-        self._trace = trace
-        self._live = set(range(len(program.ops))) if trace else program.needed
+        self._purpose = purpose
+        self._trace = purpose is _Purpose.OUTPUTS
+        self._live = program.needed if purpose is _Purpose.STATE else set(range(len(program.ops)))
         # VIEWs that are carried out.
-        self._copied = {at for at, op in enumerate(program.ops) if trace and op.code == Opcode.VIEW}
+        self._copied = {at for at, op in enumerate(program.ops) if self._trace and op.code == Opcode.VIEW}
         self._refs: list[Ref | Constant] = []
         self._resolve()
         self._constants = self._constants_in_memory()
+        self._wanted = Wanted(program, self._refs if purpose is _Purpose.ROOTS else [])
 
     def plan(self) -> Plan:
-        instructions = self._schedule()
+        instructions = self._hashing(self._schedule())
         stored = self._stored(instructions)
         places, arena, peak = self._arrange(instructions, stored)
         words, ends = self._encode(instructions, places, arena)
@@ -127,7 +128,8 @@ class _Planner:
             places[0],
             arena,
             peak,
-            max(each.work for each in instructions) if instructions else 0,
+            max((each.work for each in instructions), default=0),
+            self._wanted,
         )
 
     # ---- Where operands stand ----
@@ -214,6 +216,27 @@ class _Planner:
             done |= own
             taken.update(instruction.ops)
             found.append(instruction)
+        return found
+
+    def _hashing(self, instructions: Sequence[_Instruction]) -> list[_Instruction]:
+        """Has what is wanted hashed soon, but not in pieces so small that threads wait for one another."""
+        found: list[_Instruction] = []
+        waiting: list[Shown] = []
+
+        def hash_those(least: int) -> None:
+            if sum(shown.elements for shown in waiting) >= least:
+                roots = {shown.root for shown in waiting}
+                found.append(_Instruction([], roots, work_floats(waiting), [*waiting]))
+                waiting.clear()
+
+        for number in range(self._first):
+            waiting += self._wanted.by_root(number)
+        for instruction in instructions:
+            hash_those(HASHED_TOGETHER)
+            found.append(instruction)
+            for at in instruction.ops:
+                waiting += self._wanted.by_root(self._first + at)
+        hash_those(1)
         return found
 
     def _constants_in_memory(self) -> set[int]:
@@ -318,6 +341,11 @@ class _Planner:
                 found[tensor.next] = at
         return found
 
+    @property
+    def _results(self) -> int:
+        """The number of the pointer to where roots go, behind those of the next state."""
+        return 1 + self._first + len(self._program.state)
+
     def _is_own(self, number: int) -> bool:
         ref = self._refs[number]
         return isinstance(ref, Ref) and ref == Ref.whole(number, self._shapes[number])
@@ -332,7 +360,11 @@ class _Planner:
         words: list[int] = []
         ends = []
         for time, instruction in enumerate(instructions):
-            words += writer.instruction(instruction.ops, Place(0, works.get(time, 0)))
+            work = Place(0, works.get(time, 0))
+            if instruction.shown:
+                words += c_roots.words(instruction.shown, places, work, self._wanted.shown, self._results)
+            else:
+                words += writer.instruction(instruction.ops, work)
             ends.append(len(words))
         for at, tensor in enumerate(self._program.state):
             words += writer.to_next(tensor.next, Place(1 + self._first + at, 0))

@@ -12,8 +12,8 @@ from gpubond.exact.shapes import Shape, count, row_major
 from gpubond.exact.strided import Ref, padded
 from gpubond.exact.views import collapse
 
-PLAN_VERSION = 1
-_FUSED, _COPY, _GATHER, _MATMUL, _SUM, _ROWMAX = 1, 2, 3, 4, 5, 6
+PLAN_VERSION = 2
+_FUSED, _COPY, _GATHER, _MATMUL, _SUM, _ROWMAX, _ROOTS = 1, 2, 3, 4, 5, 6, 7
 _DENSE, _CONSTANT, _STRIDED = 0, 1, 2
 
 
@@ -216,6 +216,11 @@ class _Pass:
     def _place(self, ref: Ref) -> Place:
         place = self._places[ref.root]
         return Place(place.base, place.offset + ref.offset)
+
+
+def roots(work: Place, count: int, parts: int, items: Sequence[int]) -> list[int]:
+    """Hashes so many tensors, of so many parts together."""
+    return _framed(_ROOTS, [*work, count, parts, *items])
 
 
 def _framed(kind: int, words: Sequence[int]) -> list[int]:

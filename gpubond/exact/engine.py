@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,15 @@ class Prepared(Protocol):
 
         With `on_output` every operation is carried out and told, also those whose output nothing needs.
         """
+        ...
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A prepared program whose engine hashes outputs where they are, without telling them."""
+
+    def traced(self, state: Sequence[Array], data: Sequence[Array], step: int) -> tuple[list[Array], list[bytes]]:
+        """The next state, and of each operation the root over the elements of its output."""
         ...
 
 

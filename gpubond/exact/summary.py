@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from gpubond.exact.build import Built
-from gpubond.exact.program import ELEMENTWISE, Op, Opcode, Program
+from gpubond.exact.live import live_bytes
+from gpubond.exact.program import ELEMENTWISE, Op, Opcode
 from gpubond.exact.shapes import count
-from gpubond.exact.views import View
 
 _VALUE_BYTES = 4
 
@@ -38,8 +38,7 @@ class Cost:
 class Summary:
     """parameters: trained values. state_bytes, data_bytes: of the tensors that enter, data whole.
 
-    live_bytes: the most that outputs of operations take at once if each is kept from its making to its last use, in the
-    program's order; outputs that are a stretch of another tensor, and constants, take nothing. by_layer: cost by path.
+    live_bytes: see live.py. by_layer: cost by path.
     """
 
     parameters: int
@@ -84,31 +83,6 @@ def summarise(built: Built) -> Summary:
         found.by_layer.setdefault(path, Cost()).take(op)
         found.by_code[op.code.name] += 1
     return found
-
-
-def live_bytes(program: Program) -> int:
-    """See Summary.live_bytes."""
-    first = program.first_output
-    # Each output -> the tensor whose memory holds it.
-    home = list(range(first))
-    last = [0] * (first + len(program.ops))
-    for at, op in enumerate(program.ops):
-        alias = op.code == Opcode.VIEW and View.parse(op.shape, op.parameters).contiguous
-        home.append(home[op.inputs[0]] if alias else first + at)
-        for number in op.inputs:
-            last[home[number]] = at
-    for tensor in program.state:
-        last[home[tensor.next]] = len(program.ops)
-    ending: dict[int, list[int]] = {}
-    live = peak = 0
-    for at, op in enumerate(program.ops):
-        number = first + at
-        if home[number] == number and op.code != Opcode.CONST:
-            live += _VALUE_BYTES * count(op.shape)
-            ending.setdefault(max(last[number], at), []).append(_VALUE_BYTES * count(op.shape))
-        peak = max(peak, live)
-        live -= sum(ending.pop(at, []))
-    return peak
 
 
 def _cells(cost: Cost) -> tuple[str, str, str, str]:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from gpubond.exact import commitments, reference, shapes
-from gpubond.exact.engine import Array, Prepared
+from gpubond.exact import commitments, merkle, reference, shapes
+from gpubond.exact.engine import Array, Prepared, Tracing
 from gpubond.exact.files import write_whole
 from gpubond.exact.merkle import Growing, Kind, constant_root, elements_root
 from gpubond.exact.program import Op, Opcode, Program
@@ -56,22 +56,37 @@ def interval_root(prepared: Prepared, data: Sequence[Array], state: Sequence[Arr
 
 def step_root(program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int) -> bytes:
     """The root over the outputs of all operations of one step."""
-    tree = Growing(Kind.STEP)
-    # Of the elements of each output.
-    roots: list[bytes] = []
+    return merkle.root(Kind.STEP, step_commitments(program, prepared, data, state, step)[1])
 
-    def add(index: int, array: Array) -> None:
-        op = program.ops[index]
-        source = _reshaped(op) - program.first_output
-        if op.code is Opcode.CONST:
-            root = constant_root(op.parameters[0].to_bytes(4, "little"), array.size)
-        else:
-            root = roots[source] if source >= 0 else elements_root(commitments.content(array))
-        roots.append(root)
-        tree.add(commitments.tensor_of_root(op.shape, root))
 
-    prepared.step(state, data, step, add)
-    return tree.root()
+def step_commitments(
+    program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int
+) -> tuple[list[Array], list[bytes]]:
+    """The next state, and the commitments of the outputs of all operations of one step."""
+    after, roots = (prepared.traced if isinstance(prepared, Tracing) else _told(program, prepared))(state, data, step)
+    shapes_ = [op.shape for op in program.ops]
+    return after, [commitments.tensor_of_root(shape, root) for shape, root in zip(shapes_, roots, strict=True)]
+
+
+def _told(
+    program: Program, prepared: Prepared
+) -> Callable[[Sequence[Array], Sequence[Array], int], tuple[list[Array], list[bytes]]]:
+    """See engine.Tracing: for an engine that only tells its outputs."""
+
+    def traced(state: Sequence[Array], data: Sequence[Array], step: int) -> tuple[list[Array], list[bytes]]:
+        roots: list[bytes] = []
+
+        def add(index: int, array: Array) -> None:
+            op = program.ops[index]
+            source = _reshaped(op) - program.first_output
+            if op.code is Opcode.CONST:
+                roots.append(constant_root(op.parameters[0].to_bytes(4, "little"), array.size))
+            else:
+                roots.append(roots[source] if source >= 0 else elements_root(commitments.content(array)))
+
+        return prepared.step(state, data, step, add), roots
+
+    return traced
 
 
 def _reshaped(op: Op) -> int:

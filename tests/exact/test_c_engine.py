@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from gpubond.exact import c_library, c_sources
 from gpubond.exact.arena import Lifetime, arrange
 from gpubond.exact.c_engine import CEngine
-from gpubond.exact.c_plan import live_bound
+from gpubond.exact.live import live_bytes
 from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.program import ELEMENTWISE, Opcode
 from gpubond.exact.refusal import Refused
@@ -232,8 +232,8 @@ def test_a_long_chain_takes_no_more_memory_than_what_is_alive() -> None:
     build.keep(x)
     case = build.case()
     prepared = CEngine(1).prepare(case.program)
-    assert prepared.memory_bytes <= 1.2 * 4 * live_bound(case.program) + 4 * prepared.work_floats
-    assert live_bound(case.program) == 2 * 64 * 64
+    assert prepared.memory_bytes <= 1.2 * live_bytes(case.program) + 4 * prepared.work_floats
+    assert live_bytes(case.program) == 4 * 2 * 64 * 64
 
 
 def test_what_cannot_be_had_is_refused_before_anything_runs() -> None:
@@ -417,6 +417,7 @@ for threads in (1, 3):
             prepared = CEngine(threads, name).prepare(case.program)
             prepared.step(case.state, case.data, case.step)
             prepared.step(case.state, case.data, case.step, lambda *_: None)
+            prepared.traced(case.state, case.data, case.step)
 for size in (0, 1, 63, 64, 65, 511, 512, 513, 2000, 70_000):
     elements_root(content(tensor(size, (size,))))
     elements_root(content(np.zeros(size, np.float32)))

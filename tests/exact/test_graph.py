@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from gpubond.exact.build import Names, build, data_tensors, initial_state
 from gpubond.exact.graph import Graph, Tensor, bits_of
 from gpubond.exact.layers import Attention, Linear
+from gpubond.exact.live import live_bytes
 from gpubond.exact.models import Transformer, character_step, perceptron_step
 from gpubond.exact.program import CANONICAL_NAN, Opcode, Program
 from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import row_major
-from gpubond.exact.summary import live_bytes, summarise
+from gpubond.exact.summary import summarise
 from gpubond.exact.views import View, compose
 from tests.exact.evaluate import step, values
 

@@ -140,6 +140,26 @@ def test_trees_in_c_are_those_of_the_definition(kind: int, content: bytes, piece
     assert found == wanted
 
 
+@pytest.mark.parametrize("kind", [0, 1, 2])
+@settings(deadline=None)
+@given(
+    order=st.lists(st.integers(0, 5), min_size=1, max_size=60),
+    times=st.integers(1, 12),
+    piece=st.sampled_from((64, 128, 192, 256)),
+    alike=st.booleans(),
+)
+def test_trees_of_leaves_that_repeat(kind: int, order: list[int], times: int, piece: int, alike: bool) -> None:
+    """Equal leaves, and pairs of them, are hashed once; `alike` ones differ in one byte that is looked at last."""
+    leaves = [bytes(piece - 9) + bytes([at]) + bytes(8) if alike else bytes([at]) * piece for at in range(6)]
+    content = b"".join(leaves[at] for at in order) * times
+    pieces = [content[at : at + piece] for at in range(0, len(content), piece)]
+    wanted = plain_root(Kind.ELEMENTS, pieces)
+    found = c_library.load().hash_tree(memoryview(content), piece, 2, merkle.depth(len(pieces)), kind=kind)
+    assert found == wanted
+    told = c_library.load().hash_pieces(memoryview(content), piece, 2, kind=kind)
+    assert told == b"".join(sha256(b"\x02" + each).digest() for each in pieces)
+
+
 @pytest.mark.parametrize(("size", "height"), [(0, 0), (0, 3), (513, 1), (257, 0)])
 def test_leaves_that_do_not_fit_below_a_node(size: int, height: int) -> None:
     with pytest.raises(ValueError, match="do not fit"):

@@ -171,6 +171,7 @@ static exact_i64 ceil_div(exact_i64 a, exact_i64 b) { return (a + b - 1) / b; }
 
 #include "steps.h"
 #include "product.h"
+#include "roots.h"
 
 // Carries out the words begin .. end of a plan. Returns 0, or the word at which something is wrong, plus 1.
 exact_i64 exact_run(const exact_i64 *plan, exact_i64 begin, exact_i64 end, float **bases, exact_u64 step, int threads,
@@ -194,6 +195,7 @@ exact_i64 exact_run(const exact_i64 *plan, exact_i64 begin, exact_i64 end, float
       case MATMUL: run_matmul(&run); break;
       case SUM:
       case ROWMAX: run_reduce(&run, words[0]); break;
+      case ROOTS: run_roots(&run); break;
       default: wrong = begin + 1;
     }
     begin += words[1];

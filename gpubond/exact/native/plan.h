@@ -2,18 +2,22 @@
 // What a plan is made of: words of 64 bits, written by gpubond/exact/c_plan.py and carried out by exact.c.
 //
 // An instruction: kind, its length in words, its own words. A place: base (number of a pointer), offset in elements.
-// Base 0 is the arena; the others are the state's tensors, the slices of the data, the next state's tensors.
+// Base 0 is the arena; the others are the state's tensors, the slices of the data, the next state's tensors, and last what
+// gets the roots: 8 elements each.
 #ifndef GPUBOND_EXACT_PLAN_H
 #define GPUBOND_EXACT_PLAN_H
 
 #include "exact_core.h"
 
-#define PLAN_VERSION 1
+#define PLAN_VERSION 2
 #define TILE_FLOATS 1024
 #define MAX_SLOTS 64
 #define MAX_RANK 4
+// Of the trees of docs/exact.md, section 4: elements of a leaf, and the tag of leaves; that of nodes is one more.
+#define LEAF_ELEMENTS 64
+#define ELEMENTS_TAG 2
 
-enum Kind { FUSED = 1, COPY = 2, GATHER = 3, MATMUL = 4, SUM = 5, ROWMAX = 6 };
+enum Kind { FUSED = 1, COPY = 2, GATHER = 3, MATMUL = 4, SUM = 5, ROWMAX = 6, ROOTS = 7 };
 enum Mode { DENSE = 0, CONSTANT = 1, STRIDED = 2 };
 enum { OP_UNIFORM = 2, OP_ADD = 9, OP_LAST = 21 };
 
@@ -60,5 +64,17 @@ typedef struct {
   Place from, to;
   exact_i64 shape[3], strides[3], n, stride;
 } Reduce;
+
+// ROOTS: of the elements of tensors, or of what VIEWs show. work: a place for nodes. parts: of all tensors together.
+typedef struct {
+  Place work;
+  exact_i64 items, parts;
+  // Then the tensors.
+} Roots;
+// first: number of its first part. parts: that are hashed; those beyond repeat them. node: where its nodes begin.
+typedef struct {
+  Place from, to;
+  exact_i64 count, first, parts, node, dense, shape[MAX_RANK], strides[MAX_RANK];
+} Rooted;
 
 #endif

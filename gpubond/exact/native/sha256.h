@@ -174,20 +174,29 @@ int exact_hash_pieces(const uint8_t *content, exact_i64 size, int piece, int tag
   return 0;
 }
 
+// From `count` nodes at one height to the one at another above them all, in place; missing ones are those of
+// docs/exact.md. hashes: room for one more. tag: of nodes.
+static void sha_climb(uint8_t *hashes, exact_i64 count, int tag, int height, int top, int kind) {
+  uint8_t zeros[64] = {0};
+  const int full = count == (exact_i64)1 << (top - height);
+  for (int level = full ? height : 0; level < top; level++) {
+    if (level >= height) {
+      if (count % 2) memcpy(hashes + 32 * count++, zeros, 32);
+      // In place: a node is written below what the ones after it are read from.
+      exact_hash_pieces(hashes, 32 * count, 64, tag, hashes, kind);
+      count /= 2;
+    }
+    if (full) continue;
+    memcpy(zeros + 32, zeros, 32);
+    exact_hash_pieces(zeros, 64, 64, tag, zeros, kind);
+  }
+}
+
 // The node `height` levels above the leaves in a buffer, which are at most 2^height and at least one. The last leaf is
-// filled up with zeros, missing ones are those of docs/exact.md. hashes: room for one more than there are leaves; its
-// first 32 bytes get the node. Returns as exact_hash_pieces.
+// filled up with zeros. hashes: room for one more than there are leaves; its first 32 bytes get the node. Returns as
+// exact_hash_pieces.
 int exact_hash_tree(const uint8_t *content, exact_i64 size, int piece, int tag, int height, uint8_t *hashes, int kind) {
   if (exact_hash_pieces(content, size, piece, tag, hashes, kind)) return 1;
-  exact_i64 count = size / piece + (size % piece != 0);
-  uint8_t zeros[64] = {0};
-  for (int level = 0; level < height; level++) {
-    if (count % 2) memcpy(hashes + 32 * count++, zeros, 32);
-    // In place: a node is written below what the ones after it are read from.
-    exact_hash_pieces(hashes, 32 * count, 64, tag + 1, hashes, kind);
-    memcpy(zeros + 32, zeros, 32);
-    exact_hash_pieces(zeros, 64, 64, tag + 1, zeros, kind);
-    count /= 2;
-  }
+  sha_climb(hashes, size / piece + (size % piece != 0), tag + 1, 0, height, kind);
   return 0;
 }

@@ -22,9 +22,31 @@ static void fill(float *to, float value, exact_i64 count) {
   for (exact_i64 i = 0; i < count; i++) to[i] = value;
 }
 
+// A plane of two dimensions: rows of `inner` elements.
+static void copy_plane(const Run *run, const float *from, float *to, exact_i64 outer, exact_i64 inner, exact_i64 from_outer,
+                       exact_i64 from_inner, exact_i64 to_outer, exact_i64 to_inner) {
+  if (from_inner == 1 && to_inner == 1) {
+    for (exact_i64 i = 0; i < outer; i++)
+      memcpy(to + i * to_outer, from + i * from_outer, (size_t)inner * sizeof(float));
+    return;
+  }
+  exact_i64 j = 0;
+  const int lanes = run->set->lanes;
+  if (from_outer == 1 && to_inner == 1 && lanes > 1) {
+    const float *rows[16];
+    for (; j + lanes <= inner; j += lanes) {
+      for (int i = 0; i < lanes; i++) rows[i] = from + (j + i) * from_inner;
+      for (exact_i64 i = run->set->turn(rows, outer, to + j, to_outer); i < outer; i++)
+        for (int lane = 0; lane < lanes; lane++) to[i * to_outer + j + lane] = rows[lane][i];
+    }
+  }
+  for (exact_i64 i = 0; i < outer; i++)
+    for (exact_i64 q = j; q < inner; q++) to[i * to_outer + q * to_inner] = from[i * from_outer + q * from_inner];
+}
+
 // Elements first .. first + count, in the shape's order, of a strided operand.
-static void fetch(const float *from, const exact_i64 *shape, const exact_i64 *strides, exact_i64 first, exact_i64 count,
-                  float *to) {
+static void fetch(const Run *run, const float *from, const exact_i64 *shape, const exact_i64 *strides, exact_i64 first,
+                  exact_i64 count, float *to) {
   exact_i64 inner = shape[3], place[MAX_RANK], rest = first;
   for (int d = MAX_RANK - 1; d >= 0; d--) {
     place[d] = rest % shape[d];
@@ -32,13 +54,20 @@ static void fetch(const float *from, const exact_i64 *shape, const exact_i64 *st
   }
   while (count > 0) {
     const float *x = from + place[0] * strides[0] + place[1] * strides[1] + place[2] * strides[2] + place[3] * strides[3];
-    exact_i64 now = inner - place[3] < count ? inner - place[3] : count;
-    if (strides[3] == 1)
+    exact_i64 now = inner - place[3] < count ? inner - place[3] : count, rows = count / inner;
+    if (strides[3] == 1) {
       memcpy(to, x, (size_t)now * sizeof(float));
-    else if (strides[3] == 0)
+    } else if (strides[3] == 0) {
       fill(to, *x, now);
-    else
+    } else if (place[3] == 0 && rows > 1) {
+      // Whole rows that are columns there.
+      if (rows > shape[2] - place[2]) rows = shape[2] - place[2];
+      copy_plane(run, x, to, rows, inner, strides[2], strides[3], inner, 1);
+      now = rows * inner;
+      place[2] += rows - 1;
+    } else {
       for (exact_i64 i = 0; i < now; i++) to[i] = x[i * strides[3]];
+    }
     to += now;
     count -= now;
     place[3] = 0;
@@ -66,7 +95,7 @@ static void fused_part(void *context, int thread) {
         if (operands[i].mode == DENSE)
           slots[i] = at(run, operands[i].place) + first;
         else if (operands[i].mode == STRIDED)
-          fetch(at(run, operands[i].place), fused->shape, operands[i].strides, first, count, slots[i]);
+          fetch(run, at(run, operands[i].place), fused->shape, operands[i].strides, first, count, slots[i]);
       for (exact_i64 i = 0; i < fused->micros; i++) {
         const Micro *micro = micros + i;
         if (micro->code == OP_UNIFORM)
@@ -86,28 +115,6 @@ static void run_fused(Run *run) {
 }
 
 // ---- Copies ----
-
-// A plane of two dimensions: rows of `inner` elements.
-static void copy_plane(const Run *run, const float *from, float *to, exact_i64 outer, exact_i64 inner, exact_i64 from_outer,
-                       exact_i64 from_inner, exact_i64 to_outer, exact_i64 to_inner) {
-  if (from_inner == 1 && to_inner == 1) {
-    for (exact_i64 i = 0; i < outer; i++)
-      memcpy(to + i * to_outer, from + i * from_outer, (size_t)inner * sizeof(float));
-    return;
-  }
-  exact_i64 j = 0;
-  const int lanes = run->set->lanes;
-  if (from_outer == 1 && to_inner == 1 && lanes > 1) {
-    const float *rows[16];
-    for (; j + lanes <= inner; j += lanes) {
-      for (int i = 0; i < lanes; i++) rows[i] = from + (j + i) * from_inner;
-      for (exact_i64 i = run->set->turn(rows, outer, to + j, to_outer); i < outer; i++)
-        for (int lane = 0; lane < lanes; lane++) to[i * to_outer + j + lane] = rows[lane][i];
-    }
-  }
-  for (exact_i64 i = 0; i < outer; i++)
-    for (exact_i64 q = j; q < inner; q++) to[i * to_outer + q * to_inner] = from[i * from_outer + q * from_inner];
-}
 
 // Rows of a plane in a part.
 #define PART_ROWS 64
