@@ -12,12 +12,10 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +25,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.limits import Limits, beside_limits, publish  # noqa: E402
-from gpubond.exact import commitments, trace  # noqa: E402
+from gpubond.exact import commitments  # noqa: E402
+from gpubond.exact import measure as measuring  # noqa: E402
 from gpubond.exact.build import build, data_tensors, initial_state  # noqa: E402
 from gpubond.exact.c_engine import CEngine  # noqa: E402
-from gpubond.exact.checkpoints import keep  # noqa: E402
-from gpubond.exact.graph import Graph  # noqa: E402
-from gpubond.exact.intervals import default_interval  # noqa: E402
 from gpubond.exact.live import live_bytes  # noqa: E402
 from gpubond.exact.memory import STATES_HELD, state_bytes  # noqa: E402
-from gpubond.exact.models import character_step, perceptron_step  # noqa: E402
-from gpubond.exact.optimizers import SGD, AdamW  # noqa: E402
+from gpubond.exact.models import perceptron_step  # noqa: E402
+from gpubond.exact.optimizers import SGD  # noqa: E402
 from gpubond.exact.runner import Task, run  # noqa: E402
 
 LIMITS: Limits = {
@@ -44,33 +40,12 @@ LIMITS: Limits = {
     "trace_over_step": (4.0, "x"),
     "memory_over_bound": (1.2, "x"),
 }
-NETWORKS = ("perceptron", "transformer")
-# So many that the default interval is not cut to the run's length.
-MANY_STEPS = 10**9
-SLICES, VOCABULARY = 4, 96
-
-
-def network(name: str) -> tuple[Graph, dict[str, Any]]:
-    """Those of exact_training.py: a training step, and its data by name."""
-    random = np.random.default_rng(1)
-    if name == "perceptron":
-        given = {
-            "images": random.random((SLICES, 128, 784), np.float32),
-            "labels": random.integers(0, 10, (SLICES, 128)).astype(np.float32),
-        }
-        return perceptron_step((784, 512, 10), 128, slices=SLICES, optimizer=SGD(0.01, momentum=0.9)), given
-    graph = character_step(vocabulary=VOCABULARY, slices=SLICES, steps=SLICES, batch=8, optimizer=AdamW(1e-3))
-    return graph, {"text": random.integers(0, VOCABULARY, (SLICES, 8, 129)).astype(np.float32)}
 
 
 def measure(name: str, threads: int, quick: bool) -> dict[str, Any]:
     """All figures of one network; in a process of its own, as what it ever held counts."""
-    graph, given = network(name)
-    program = build(graph).program
-    state, data = initial_state(graph, 1), data_tensors(graph, given)
-    interval = default_interval(program, MANY_STEPS)
+    program, state, data = measuring.task_of(name)
     engine = CEngine(threads)
-    rounds = 3 if quick else 15
     with tempfile.TemporaryDirectory(prefix="gpubond-exact-") as directory:
         folder = Path(directory)
         # What a process holds that has run anything is not this run's: code, threads, buffers of a fixed size.
@@ -84,21 +59,9 @@ def measure(name: str, threads: int, quick: bool) -> dict[str, Any]:
         run(prepared, Task(program, state, data, 6, 2), folder / "run")
         most = _most_held() - before
         bound = live_bytes(program) + STATES_HELD * state_bytes(program)
-        steps, hashing, writing, tracing = [], [], [], []
-        for number in range(rounds):
-            steps.append(_seconds(lambda number=number: prepared.step(state, data, number)))  # type: ignore[misc]
-            hashing.append(_seconds(lambda: commitments.state(state)))
-            writing.append(_seconds(lambda: keep(folder, 1, state)))
-            tracing.append(_seconds(lambda number=number: trace.step_root(program, prepared, data, state, number)))  # type: ignore[misc]
-    step, hashed, written = (statistics.median(found) for found in (steps, hashing, writing))
+        costs = measuring.accountability(program, prepared, state, data, folder, 3 if quick else 15)
     return {
-        "interval": interval,
-        "step_ms": round(1000 * step, 3),
-        "hash_ms": round(1000 * hashed, 3),
-        "write_ms": round(1000 * written, 3),
-        "hash_mb_per_s": round(state_bytes(program) / hashed / 1e6),
-        "overhead_percent": round(100 * (hashed + written) / (interval * step), 3),
-        "trace_over_step": round(statistics.median(t / s for t, s in zip(tracing, steps, strict=True)), 2),
+        **costs,
         "memory_mib": round(most / 2**20, 1),
         "bound_mib": round(bound / 2**20, 1),
         "memory_over_bound": round(most / bound, 3),
@@ -111,7 +74,7 @@ def figures_of(quick: bool) -> dict[str, Any]:
     """The worst of all networks, with each beside."""
     threads = len(os.sched_getaffinity(0))
     found: dict[str, Any] = {}
-    for name in NETWORKS:
+    for name in measuring.NETWORKS:
         command = [sys.executable, __file__, "--network", name, "--threads", str(threads), *(["--quick"] * quick)]
         found[name] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return {
@@ -121,12 +84,6 @@ def figures_of(quick: bool) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "by_network": found,
     }
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def _run_something_small(engine: CEngine, folder: Path) -> None:
@@ -158,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the results as JSON and nothing else")
     parser.add_argument("--quick", action="store_true", help="a small run that checks the script")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the JSON goes, if anywhere")
-    parser.add_argument("--network", choices=NETWORKS, help=argparse.SUPPRESS)
+    parser.add_argument("--network", choices=tuple(measuring.NETWORKS), help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.network:

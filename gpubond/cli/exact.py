@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`gpubond exact`: run, trace, verify and look at exact programs. Needs no key, node or home folder."""
+"""`gpubond exact`: run, trace, verify, measure and look at exact programs. Needs no key, node or home folder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from gpubond.cli.command import Group, reporting
+from gpubond.cli.exact_bench import bench
 from gpubond.cli.exact_inspect import inspect
 from gpubond.cli.exact_task import Files, in_words, load, prepare
 from gpubond.cli.output import facts, print_json, progress
@@ -235,6 +236,7 @@ def trace_command(
 
 
 group.add_command(inspect)
+group.add_command(bench)
 
 
 class _Lines:

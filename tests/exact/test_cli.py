@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gpubond.cli.main import main
+from gpubond.exact import c_library, measure
 from gpubond.exact.checkpoints import checkpoint_path
 from gpubond.exact.manifest import JOURNAL
 from gpubond.exact.tensors import DATA, STATE, write_tensors
@@ -165,3 +166,23 @@ def test_a_signal_stops_a_run_between_steps_and_it_goes_on(number: int, tmp_path
     for name in ("run", "whole"):
         subprocess.run([*command, str(tmp_path / name)], cwd=ROOT, check=True, timeout=120, capture_output=True)
     assert (tmp_path / "run" / "manifest.json").read_bytes() == (tmp_path / "whole" / "manifest.json").read_bytes()
+
+
+@pytest.mark.skipif(not c_library.available(), reason="neither library nor compiler of the C engine is here")
+def test_bench_measures_what_it_is_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("exact", "bench", "--seconds", 0.01, "--threads", 1, "--only", "perceptron", "--only", "products")
+    found = document(capsys, 0, *words)
+    sizes = found["products"]["1"]["sizes"]
+    assert [tuple(map(int, size.split("x"))) for size in sizes] == list(measure.SHORT)
+    assert all(each["ours_gflops"] > 0 and each["openblas_gflops"] > 0 for each in sizes.values())
+    assert found["networks"].keys() == {"perceptron"}
+    assert found["networks"]["perceptron"]["1"]["trace_over_step"] > 1
+    code, out, _ = typed(capsys, *words)
+    assert code == 0 and "1024 x 1024 x 1024" in out and "perceptron" in out
+
+
+def test_bench_of_an_instruction_set_that_there_is_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUBOND_EXACT_SET", "altivec")
+    assert document(capsys, 2, "exact", "bench")["error"]["field"] == "instructions"

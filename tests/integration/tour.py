@@ -116,6 +116,7 @@ USES: dict[str, Use] = {
         "exact trace walk/run --program walk/walk.gpx --step 12", "a step that there is not", "newcomer"
     ),
     "gpubond exact inspect": Use("exact inspect walk/cut.gpx", "a program that was cut off", "newcomer"),
+    "gpubond exact bench": Use("exact bench --seconds 0", "no time to measure in", "newcomer"),
     "gpubond devnet": Use("devnet start", "a command that there is not", "newcomer"),
     "gpubond devnet up": Use("devnet up", "a folder that is no clone of the project", "newcomer"),
     "gpubond devnet down": Use("devnet down --port 8545x", "something that is no port", "newcomer"),
