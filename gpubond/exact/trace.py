@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gpubond.exact import commitments, merkle, reference, shapes
+from gpubond.exact import commitments, reference, shapes
 from gpubond.exact.engine import Array, Prepared, Tracing
 from gpubond.exact.files import write_whole
-from gpubond.exact.merkle import Growing, Kind, constant_root, elements_root
+from gpubond.exact.merkle import Growing, Kind, constant_root, elements_root, root
 from gpubond.exact.program import Op, Opcode, Program
 from gpubond.exact.refusal import Refused
 from gpubond.exact.tensors import put_tensors, read_tensor
@@ -56,16 +56,16 @@ def interval_root(prepared: Prepared, data: Sequence[Array], state: Sequence[Arr
 
 def step_root(program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int) -> bytes:
     """The root over the outputs of all operations of one step."""
-    return merkle.root(Kind.STEP, step_commitments(program, prepared, data, state, step)[1])
+    return root(Kind.STEP, output_commitments(program, prepared, data, state, step))
 
 
-def step_commitments(
+def output_commitments(
     program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int
-) -> tuple[list[Array], list[bytes]]:
-    """The next state, and the commitments of the outputs of all operations of one step."""
-    after, roots = (prepared.traced if isinstance(prepared, Tracing) else _told(program, prepared))(state, data, step)
-    shapes_ = [op.shape for op in program.ops]
-    return after, [commitments.tensor_of_root(shape, root) for shape, root in zip(shapes_, roots, strict=True)]
+) -> list[bytes]:
+    """The commitments of all outputs of one step; equal elements are hashed once where that is known beforehand."""
+    traced = prepared.traced if isinstance(prepared, Tracing) else _told(program, prepared)
+    _, roots = traced(state, data, step)
+    return [commitments.tensor_of_root(op.shape, above) for op, above in zip(program.ops, roots, strict=True)]
 
 
 def _told(

@@ -24,12 +24,12 @@ INTERPRETER_BYTES = 128 << 20
 _FILES = 3
 
 
-def load_task(section: ExactSection, paths: Mapping[str, Path]) -> Task:
-    """The task of a job. paths: local files by field of the section.
+def load_task(section: ExactSection, paths: Mapping[str, Path], program: Program | None = None) -> Task:
+    """The task of a job. paths: local files by field of the section. program: the one in its file, if it was read.
 
     Raises: gpubond.exact.refusal.Refused for what is not valid; OSError.
     """
-    program = Program.parse(paths["program"].read_bytes())
+    program = program or Program.parse(paths["program"].read_bytes())
     metrics = Metrics()
     if section.names is not None:
         metrics = Metrics.read(paths["names"], program)

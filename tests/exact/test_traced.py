@@ -41,9 +41,9 @@ def wrong(engine: CEngine, case: Case) -> list[int]:
     told, state = found[: len(case.program.ops)], found[len(case.program.ops) :]
     prepared = engine.prepare(case.program)
     assert isinstance(prepared, Tracing)
-    after, roots = trace.step_commitments(case.program, prepared, case.data, case.state, case.step)
-    assert len(roots) == len(told)
-    different = [at for at, (root, output) in enumerate(zip(roots, told, strict=True)) if root != hashes.tensor(output)]
+    after, _ = prepared.traced(case.state, case.data, case.step)
+    committed = trace.output_commitments(case.program, prepared, case.data, case.state, case.step)
+    different = [at for at, (one, other) in enumerate(zip(committed, told, strict=True)) if one != hashes.tensor(other)]
     pairs = enumerate(zip(after, state, strict=True))
     return different + [10**6 + at for at, (one, other) in pairs if not same_bits(one, other)]
 

@@ -39,7 +39,7 @@ def _run(spec: JobSpec, section: ExactSection) -> None:
     allowed = (spec.limits.memory_mib << 20) - INTERPRETER_BYTES
     prepared = prepare(engine, program, allowed)
     say(f"engine: {engine.name}; up to {plan_memory(program, prepared).peak} bytes for tensors")
-    task = load_task(section, {field: Path(path) for field, path in section.read.items()})
+    task = load_task(section, {field: Path(path) for field, path in section.read.items()}, program)
     apart = max(1, section.steps // _MAX_PROGRESS_LINES)
     due = apart
 
