@@ -6,7 +6,7 @@ For comparisons only, and run by whichever Python has torch: needs nothing else 
 python exact_peers.py TASK.json        then, for each line of standard input, that many steps; answers in JSON
 
 A task: `model`, `sizes`, `threads`, `optimizer` (`name`, `rates` of each step, more), `file`: an .npz with the first
-parameters, `p0`, `p1`, …, and the data by name.
+parameters, `p0`, `p1`, …, and the data by name; `device`, "cpu" if it is not given.
 """
 
 from __future__ import annotations
@@ -98,8 +98,9 @@ class Peer:
 
     def __init__(self, task: dict[str, Any]) -> None:
         torch.set_num_threads(task["threads"])
+        device = task.get("device", "cpu")
         with np.load(task["file"], allow_pickle=False) as held:
-            arrays = {name: torch.tensor(held[name]) for name in held.files}
+            arrays = {name: torch.tensor(held[name], device=device) for name in held.files}
         self.model: Any
         if task["model"] == "perceptron":
             self.model = TorchPerceptron(tuple(task["sizes"]))
@@ -107,6 +108,7 @@ class Peer:
         else:
             self.model = TorchTransformer(**task["sizes"])
             self.batches = [(text,) for text in arrays["text"].long()]
+        self.model.to(device)
         with torch.no_grad():
             for at, parameter in enumerate(self.model.parameters()):
                 parameter.copy_(arrays[f"p{at}"])
@@ -125,6 +127,10 @@ class Peer:
 
     def step(self) -> float:
         """One training step; the loss before it."""
+        return float(self.enqueue())
+
+    def enqueue(self) -> Any:
+        """One training step, which a GPU may not have taken yet; the loss before it, as a tensor."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[self.steps % len(self.rates)]
         self.optimizer.zero_grad(set_to_none=True)
@@ -132,7 +138,7 @@ class Peer:
         loss.backward()
         self.optimizer.step()
         self.steps += 1
-        return float(loss.detach())
+        return loss.detach()
 
     def profile(self) -> list[dict[str, Any]]:
         """Where the time of a step goes, by torch's own operations, greatest first."""

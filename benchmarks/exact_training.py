@@ -266,7 +266,7 @@ def digits(folder: Path, threads: int) -> dict[str, Any]:
 
 @contextmanager
 def _transformer(python: str, folder: Path, threads: int, steps: int, optimizer: AdamW) -> Iterator[tuple[Own, Peer]]:
-    text, vocabulary = _text(steps)
+    text, vocabulary = characters_of(steps)
     graph = character_step(
         vocabulary=vocabulary, slices=steps, steps=steps, batch=TEXTS, optimizer=optimizer, **TRANSFORMER
     )
@@ -329,7 +329,7 @@ def _turns(own: Own, peer: Peer, rounds: int, steps: int) -> dict[str, Any]:
     }
 
 
-def _text(slices: int) -> tuple[Array, int]:
+def characters_of(slices: int) -> tuple[Array, int]:
     """Stretches of Python's own manual, as numbers of characters, and how many different ones there are."""
     text = "".join(topics[name] for name in sorted(topics))
     alphabet = {character: at for at, character in enumerate(sorted(set(text)))}
