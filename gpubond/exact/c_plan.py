@@ -7,6 +7,7 @@ become one pass over tiles; what nothing needs is left out; memory is given by l
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -30,6 +31,8 @@ Work = Callable[[int, int, int, int], int]
 WINDOWS = (48, 8, 0)
 # Of one pass; MAX_SLOTS of native/plan.h is above their sum.
 MAX_MICROS, MAX_OPERANDS = 30, 28
+# Times that VIEWs are followed anew.
+MOST_TURNS = 32
 # Elements that are hashed at a time, if there are so many: half a millisecond's work.
 HASHED_TOGETHER = 1 << 18
 # Cache lines of 64 bytes.
@@ -136,7 +139,10 @@ class _Planner:
 
     def _resolve(self) -> None:
         """Follows VIEWs to what they show; those that a consumer cannot follow are carried out."""
-        while True:
+        for turn in itertools.count():
+            if turn == MOST_TURNS:
+                # Each VIEW that is carried out changes what the others show; a program made to last is cut short.
+                self._copied |= {at for at, op in enumerate(self._program.ops) if op.code == Opcode.VIEW}
             self._refs = [Ref.whole(number, self._shapes[number]) for number in range(self._first)]
             copied = len(self._copied)
             for at, op in enumerate(self._program.ops):

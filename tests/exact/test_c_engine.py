@@ -363,7 +363,7 @@ def test_changed_rounding_changes_nothing_and_is_left_as_it_was() -> None:
             assert all(map(same_bits, found, wanted))
 
 
-# Sets flush to zero for the thread that loads it, as the start of what was built with -Ofast does; plain C does the rest.
+# Sets flush to zero for the thread that loads it, as the start of what was built with -Ofast does. The rest is plain C.
 FAST_SOURCE = """
 #if defined(__x86_64__)
 #include <xmmintrin.h>
