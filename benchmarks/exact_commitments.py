@@ -66,6 +66,7 @@ def measure(name: str, threads: int, quick: bool) -> dict[str, Any]:
         "bound_mib": round(bound / 2**20, 1),
         "memory_over_bound": round(most / bound, 3),
         "planned_over_live": round(prepared.memory_bytes / max(live_bytes(program), 1), 3),
+        "traced_over_live": round(prepared.traced_bytes / max(live_bytes(program, whole=True), 1), 3),
         "engine": engine.name,
     }
 

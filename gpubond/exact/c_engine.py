@@ -83,13 +83,22 @@ class CPrepared:
 
     def traced(self, state: Sequence[Array], data: Sequence[Array], step: int) -> tuple[list[Array], list[bytes]]:
         """See engine.Tracing. Raises MemoryError before anything runs."""
-        self._traced = memory = self._traced or _Memory(plan_roots(self._program, self._engine.work))
+        memory = self._for_traced()
         wanted = memory.plan.wanted
         found = np.empty((len(wanted.shown), _ROOT_FLOATS), np.float32)
         call = _Call(self._program, memory, state, data, step, found)
         with memory.own():
             self._run(call, 0, len(memory.plan.words))
         return call.outputs, [each if isinstance(each, bytes) else found[each].tobytes() for each in wanted.of]
+
+    @property
+    def traced_bytes(self) -> int:
+        """What a traced step holds beyond state and data, beside memory_bytes. Raises MemoryError."""
+        return self._for_traced().bytes
+
+    def _for_traced(self) -> _Memory:
+        self._traced = self._traced or _Memory(plan_roots(self._program, self._engine.work))
+        return self._traced
 
     def instructions(
         self, state: Sequence[Array], data: Sequence[Array], step: int

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gpubond.exact.engine import Array, Engine
 from gpubond.exact.program import ARITY, ELEMENTWISE, Op, Opcode, Program, StateTensor
-from gpubond.exact.shapes import MAX_RANK, Shape, count
+from gpubond.exact.shapes import MAX_RANK, Shape, count, row_major
 from tests.exact.values import SPECIAL, canonical, tensor
 
 MOST_ELEMENTS = 48
@@ -160,9 +160,33 @@ class _Maker:
 
     def _view(self) -> int:
         source = self.draw(st.integers(0, len(self.known) - 1))
+        if count(self.known[source]) and self.draw(st.booleans()):
+            return self._usual(source)
         shape = self.draw(shapes())
         # Nothing can be seen in an empty tensor.
         return self.view(source, shape if count(self.known[source]) else (0, *shape[1:]))
+
+    def _usual(self, source: int) -> int:
+        """A view as people make them: turned, cut, repeated, or of another shape. Several after each other are one."""
+        shape, offset = list(self.known[source]), 0
+        strides = list(row_major(tuple(shape)))
+        kind = self.draw(st.sampled_from(("turned", "cut", "repeated", "another")))
+        axis = self.draw(st.integers(0, max(0, len(shape) - 1)))
+        if kind == "turned":
+            order = self.draw(st.permutations(range(len(shape))))
+            shape, strides = [shape[at] for at in order], [strides[at] for at in order]
+        elif kind == "cut" and shape:
+            begin = self.draw(st.integers(0, shape[axis] - 1))
+            offset, shape[axis] = begin * strides[axis], self.draw(st.integers(1, shape[axis] - begin))
+        elif kind == "repeated" and len(shape) < MAX_RANK and 2 * count(tuple(shape)) <= MOST_ELEMENTS:
+            shape.insert(axis, 2)
+            strides.insert(axis, 0)
+        else:
+            rows = self.draw(st.sampled_from([n for n in (1, 2, 3, 5, 7) if count(tuple(shape)) % n == 0]))
+            shape = [rows, count(tuple(shape)) // rows]
+            strides = [shape[1], 1]
+        parameters = (offset, *strides, *[0] * (MAX_RANK - len(shape)))
+        return self.append(Opcode.VIEW, (source,), tuple(shape), parameters)
 
     def _gather(self) -> int:
         table, index = self.draw(shapes(2, 2)), self.draw(shapes(0, 3, 9))

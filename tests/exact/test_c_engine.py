@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpubond.exact import c_library, c_sources
+from gpubond.exact import c_library, c_plan, c_sources
 from gpubond.exact.arena import Lifetime, arrange
 from gpubond.exact.c_engine import CEngine
 from gpubond.exact.live import live_bytes
@@ -61,6 +61,17 @@ def test_random_programs(engine: CEngine, case: Case) -> None:
 @settings(max_examples=3_000, deadline=None, suppress_health_check=SLOW)
 @given(case=programs(most_ops=24))
 def test_thousands_of_random_programs(engine: CEngine, case: Case) -> None:
+    assert not differences(engine, NUMPY, case, steps=2)
+
+
+@by_set
+@pytest.mark.parametrize("turns", [0, 1])
+@settings(max_examples=40, deadline=None, suppress_health_check=[*SLOW, HealthCheck.function_scoped_fixture])
+@given(case=programs(most_ops=16))
+def test_views_that_are_all_carried_out_in_the_end(
+    engine: CEngine, turns: int, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(c_plan, "MOST_TURNS", turns)
     assert not differences(engine, NUMPY, case, steps=2)
 
 

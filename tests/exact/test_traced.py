@@ -135,8 +135,9 @@ def test_a_network_commits_to_the_same_by_every_engine() -> None:
 
 def test_the_memory_of_a_traced_step_is_little_more_than_what_is_alive() -> None:
     program = build(perceptron_step((784, 512, 10), 128, slices=1)).program
-    planned = plan_roots(program, CEngine(2).work)
-    assert 4 * planned.arena <= 1.2 * live_bytes(program, whole=True) + 4 * planned.work
+    prepared = CEngine(2).prepare(program)
+    room = 4 * max(prepared.work_floats, plan_roots(program, lambda *_: 0).work)
+    assert prepared.traced_bytes <= 1.2 * live_bytes(program, whole=True) + room
 
 
 def test_elements_that_several_show_are_hashed_once() -> None:
