@@ -79,7 +79,7 @@ def _environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "kernel": platform.release(),
-        "gpu": "not measured on a GPU yet",
+        "gpu": "none took part; see exact-gpu.json",
         "load_before": round(os.getloadavg()[0], 2),
     }
 
