@@ -23,14 +23,17 @@ _PARTS = ("products", *measure.NETWORKS)
 
 @click.command()
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), multiple=True, help="How many; may be repeated.  [default: 1, and all]"
+    "--threads",
+    type=click.IntRange(1, 1024),
+    multiple=True,
+    help="Threads of the C engine; may be repeated.  [default: 1, and all]",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0.01, 600),
     default=0.3,
     show_default=True,
-    help="For each product, of either side. Longer is steadier.",
+    help="Seconds for each product, of either side. Longer is steadier.",
 )
 @click.option("--only", type=click.Choice(_PARTS), multiple=True, help="These parts; may be repeated.  [default: all]")
 @reporting
