@@ -98,4 +98,5 @@ def words(
         items += [*padded(each.dims, 4, 1), *padded(each.strides, 4, 0)]
         part += each.hashed
         node += each.parts + 1
-    return roots(work, len(shown), part, items)
+    elements = sum(min(each.elements, each.hashed * PART_ELEMENTS) for each in shown)
+    return roots(work, len(shown), part, elements, items)

@@ -218,9 +218,9 @@ class _Pass:
         return Place(place.base, place.offset + ref.offset)
 
 
-def roots(work: Place, count: int, parts: int, items: Sequence[int]) -> list[int]:
-    """Hashes so many tensors, of so many parts together."""
-    return _framed(_ROOTS, [*work, count, parts, *items])
+def roots(work: Place, count: int, parts: int, elements: int, items: Sequence[int]) -> list[int]:
+    """Hashes so many tensors, of so many parts and elements together."""
+    return _framed(_ROOTS, [*work, count, parts, elements, *items])
 
 
 def _framed(kind: int, words: Sequence[int]) -> list[int]:

@@ -65,10 +65,11 @@ typedef struct {
   exact_i64 shape[3], strides[3], n, stride;
 } Reduce;
 
-// ROOTS: of the elements of tensors, or of what VIEWs show. work: a place for nodes. parts: of all tensors together.
+// ROOTS: of the elements of tensors, or of what VIEWs show. work: a place for nodes. parts, elements: to be hashed, of
+// all tensors together.
 typedef struct {
   Place work;
-  exact_i64 items, parts;
+  exact_i64 items, parts, elements;
   // Then the tensors.
 } Roots;
 // first: number of its first part. parts: that are hashed; those beyond repeat them. node: where its nodes begin.

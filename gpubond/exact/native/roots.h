@@ -57,7 +57,7 @@ static void roots_part(void *context, int thread) {
 static void run_roots(Run *run) {
   const Roots *roots = run->instruction;
   const Rooted *items = (const Rooted *)(roots + 1);
-  share(run, roots->parts, roots->parts * PART_ELEMENTS * HASHING_COST, roots_part);
+  share(run, roots->parts, (roots->elements + roots->parts * LEAF_ELEMENTS) * HASHING_COST, roots_part);
   for (const Rooted *item = items; item < items + roots->items; item++) {
     uint8_t *nodes = (uint8_t *)at(run, roots->work) + 32 * item->node;
     exact_i64 parts = ceil_div(item->count, PART_ELEMENTS);
