@@ -2,9 +2,9 @@
 """What judging costs in gas: each operation on binary32 by the contracts, sixteen in a chain, a path, a record.
 
 The gas is that of the call within a contract, its operands at hand and its result kept; of Judge.vy it is that of a
-whole call without the transaction. The code is compiled as it is deployed. Operands are drawn from a fixed seed, in equal
-parts: normal numbers, sums that cancel, subnormals, special values. Results are compared with the reference, since a
-wrong one costs nothing.
+whole call without the transaction. The code is compiled as it is deployed. Operands are drawn from a fixed seed, in
+equal parts: normal numbers, sums that cancel, subnormals, special values. Results are compared with the reference,
+since a wrong one costs nothing.
 """
 
 from __future__ import annotations
