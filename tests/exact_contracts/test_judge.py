@@ -278,3 +278,9 @@ def telling() -> Iterator[Asked]:
     yield from questions(op, [Committed(whole, 140)], [whole[2]], 2, 0, range(0, 70, 9))
     op, inputs = one_op(Opcode.SUM, 1025)
     yield from questions(op, [*map(Committed, inputs)], inputs, 0, 0, [1])
+
+
+def test_it_can_be_deployed(evm: Evm) -> None:
+    """EIP-170."""
+    code = evm.code(JUDGE)
+    assert 1_000 < len(code) < 24_576
