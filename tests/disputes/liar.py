@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from gpubond.disputes.asserter import Asserter
 from gpubond.disputes.execution import Execution
+from gpubond.disputes.levels import FREE, RUN_TERMS
+from gpubond.disputes.moves import Show, ShowAccumulators, ShowNodes, ShowTotals
+from gpubond.disputes.position import Nodes, Position
 from gpubond.exact import prefixes, reference, scalar, shapes
 from gpubond.exact.engine import Array, OnOutput, Prepared
 from gpubond.exact.float_environment import standard
@@ -17,6 +20,7 @@ from gpubond.exact.numpy_engine import output_of
 from gpubond.exact.program import Op, Opcode, Program
 from gpubond.exact.reference import BLOCK, Blocks
 from gpubond.exact.runner import Task
+from tests.exact_contracts.operations import drawing
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Lie:
     mask: int = 1
 
 
+MASKS = (1 << 31, 1 << 27, 1 << 23, 1 << 20, 1)
+
+
 def turned(array: Array, element: int, mask: int) -> Array:
     """A copy with bits of one element turned."""
     copied = np.array(array, np.float32, order="C")
@@ -43,29 +50,32 @@ def turned(array: Array, element: int, mask: int) -> Array:
     return copied
 
 
-def chain(op: Op, inputs: Sequence[Array], lie: Lie) -> tuple[Blocks, list[tuple[int, ...]]]:
-    """Sums and totals, and the accumulators after each term of each block, with one of them turned."""
-    rows = [row.view(np.uint32).tolist() for row in map(np.ascontiguousarray, prefixes.rows_of(op, inputs, lie.element))]
-    count = reference.terms(op)
-    sums: list[int] = []
+def block_with_lie(op: Op, inputs: Sequence[Array], lie: Lie, block: int) -> list[int]:
+    """The accumulators of a block after each of its terms, one of them turned."""
+    rows = [row.view(np.uint32) for row in map(np.ascontiguousarray, prefixes.rows_of(op, inputs, lie.element))]
+    accumulator = reference.identity(op)
+    found = []
+    for at in range(block * BLOCK, min((block + 1) * BLOCK, reference.terms(op))):
+        if op.code is Opcode.ROWMAX:
+            accumulator = scalar.maximum(accumulator, int(rows[0][at]))
+        else:
+            accumulator = scalar.fma(int(rows[0][at]), int(rows[1][at]) if len(rows) > 1 else scalar.ONE, accumulator)
+        if lie.term == at:
+            accumulator ^= lie.mask
+        found.append(accumulator)
+    return found
+
+
+def blocks_with_lie(op: Op, inputs: Sequence[Array], lie: Lie) -> Blocks:
+    """Sums and totals that follow from a lie about a term or a join."""
+    sums = list(prefixes.blocks_of(op, inputs, lie.element).sums)
+    if lie.term is not None:
+        sums[lie.term // BLOCK] = block_with_lie(op, inputs, lie, lie.term // BLOCK)[-1]
     totals: list[int] = []
-    accumulators: list[tuple[int, ...]] = []
-    for block, begin in enumerate(range(0, count, BLOCK)):
-        accumulator = reference.identity(op)
-        within = []
-        for at in range(begin, min(begin + BLOCK, count)):
-            if op.code is Opcode.ROWMAX:
-                accumulator = scalar.maximum(accumulator, rows[0][at])
-            else:
-                accumulator = scalar.fma(rows[0][at], rows[1][at] if len(rows) > 1 else scalar.ONE, accumulator)
-            if lie.term == at:
-                accumulator ^= lie.mask
-            within.append(accumulator)
-        sums.append(accumulator)
-        total = accumulator if block == 0 else reference.join(op, totals[-1], accumulator)
+    for block, block_sum in enumerate(sums):
+        total = reference.join(op, totals[-1], block_sum) if totals else block_sum
         totals.append(total ^ lie.mask if lie.join == block else total)
-        accumulators.append(tuple(within))
-    return Blocks(tuple(sums), tuple(totals)), accumulators
+    return Blocks(tuple(sums), tuple(totals))
 
 
 class LyingPrepared:
@@ -105,7 +115,7 @@ class LyingPrepared:
         lie = self._lie
         if lie.term is None and lie.join is None:
             return turned(output, lie.element, lie.mask)
-        bits = chain(op, inputs, lie)[0].totals[-1]
+        bits = blocks_with_lie(op, inputs, lie).totals[-1]
         changed = np.array(output, np.float32, order="C")
         changed.reshape(-1).view(np.uint32)[lie.element] = np.uint32(bits)
         return changed
@@ -120,7 +130,7 @@ class LyingExecution(Execution):
 
     def blocks(self, step: int, op: int, element: int) -> Blocks:
         if self._is_place(step, op, element):
-            return chain(self.program.ops[op], self.inputs(step, op), self.lie)[0]
+            return blocks_with_lie(self.program.ops[op], self.inputs(step, op), self.lie)
         found = super().blocks(step, op, element)
         if (step, op, element) != (self.lie.step, self.lie.op, self.lie.element):
             return found
@@ -133,8 +143,8 @@ class LyingExecution(Execution):
     def accumulators(self, step: int, op: int, element: int, block: int) -> tuple[int, ...]:
         if not self._is_place(step, op, element):
             return super().accumulators(step, op, element, block)
-        found = chain(self.program.ops[op], self.inputs(step, op), self.lie)[1][block]
-        return tuple(found[min(at + 16, len(found)) - 1] for at in range(0, len(found), 16))
+        found = block_with_lie(self.program.ops[op], self.inputs(step, op), self.lie, block)
+        return tuple(found[min(at + RUN_TERMS, len(found)) - 1] for at in range(0, len(found), RUN_TERMS))
 
     def _is_place(self, step: int, op: int, element: int) -> bool:
         lie = self.lie
@@ -152,11 +162,76 @@ class Liar(Asserter):
         self._execution = execution
 
 
-@dataclass
-class JunkHashes(Execution):
-    """Commitments that are of nothing: see the tests."""
+class Trickster(Liar):
+    """Plays at random besides: what is bound to nothing may be anything."""
 
-    change: Callable[[str, int, list[bytes]], list[bytes]] = field(default=lambda name, place, hashes: hashes)
+    def __init__(self, execution: Execution, seed: int) -> None:
+        super().__init__(execution)
+        self._random = drawing(seed)
+
+    def show(self, position: Position) -> Show:
+        show = super().show(position)
+        if self._random.random() < 0.3:
+            return show
+        if isinstance(show, ShowTotals):
+            return ShowTotals(self._values(show.sums), self._values(show.totals))
+        if isinstance(show, ShowAccumulators):
+            return ShowAccumulators(self._values(show.accumulators))
+        doubt = position.doubt
+        if isinstance(show, ShowNodes) and isinstance(doubt, Nodes) and doubt.level in FREE and doubt.at_root:
+            at = self._random.randrange(len(show.nodes))
+            return ShowNodes((*show.nodes[:at], self._random.randbytes(32), *show.nodes[at + 1 :]))
+        return show
+
+    def _values(self, values: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(bits ^ 1 << self._random.randrange(32) if self._random.random() < 0.1 else bits for bits in values)
+
+
+@dataclass
+class Changes:
+    """What a Tampered execution says instead. Each takes what is right, and where that stands."""
+
+    checkpoints: Callable[[list[bytes]], list[bytes]] = lambda hashes: hashes
+    between: Callable[[int, list[bytes]], list[bytes]] = lambda checkpoint, hashes: hashes
+    outputs: Callable[[int, list[bytes]], list[bytes]] = lambda step, hashes: hashes
+    state: Callable[[int], int] = lambda step: step
+
+
+class Tampered(Execution):
+    """Says other commitments than those of what it computed, or other states."""
+
+    def __init__(self, prepared: Prepared, task: Task, changes: Changes) -> None:
+        super().__init__(prepared, task)
+        self.changes = changes
+
+    def checkpoints(self) -> list[bytes]:
+        return self.changes.checkpoints(super().checkpoints())
+
+    def between(self, checkpoint: int) -> list[bytes]:
+        return self.changes.between(checkpoint, super().between(checkpoint))
+
+    def outputs(self, step: int) -> list[bytes]:
+        return self.changes.outputs(step, super().outputs(step))
+
+    def state(self, step: int) -> Sequence[Array]:
+        return super().state(self.changes.state(step))
+
+
+def edges(task: Task) -> list[Lie]:
+    """Of all places those where something begins or ends: leaves, runs, blocks, tensors."""
+    return [lie for lie in places(task) if _at_edge(task, lie)]
+
+
+def _at_edge(task: Task, lie: Lie) -> bool:
+    if lie.op is None:
+        return True
+    op = task.program.ops[lie.op]
+    last = shapes.count(op.shape) - 1
+    if lie.element not in (0, 63, 64, last - last % 64, last):
+        return False
+    if lie.term is None:
+        return True
+    return lie.term % BLOCK in (0, 15, 16, BLOCK - 1) or lie.term == reference.terms(op) - 1
 
 
 def places(task: Task) -> list[Lie]:
