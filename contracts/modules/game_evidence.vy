@@ -108,42 +108,35 @@ def _require_record(
 
 @internal
 @pure
-def _require_state(
+def _is_state(
     way: IDisputeGame.Way,
     initial: bytes32,
     step: uint256,
     state: bytes32,
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-):
-    """
-    @dev The state is s_step, of the step in doubt or the one after it.
-    """
+) -> bool:
+    # Whether it is s_step, of the step in doubt or the one after it.
     if step == 0:
-        assert state == initial, "game: not the state"
-        return
+        return state == initial
     interval: uint256 = self._interval(way.counts)
-    holds: bool = False
     if step % interval == 0 or step == self._steps(way.counts):
-        checkpoints: uint256 = self._checkpoints(way.counts)
-        holds = game_trees._holds(
+        return game_trees._holds(
             exact_merkle.RUN,
-            checkpoints,
+            self._checkpoints(way.counts),
             (step + interval - 1) // interval - 1,
             state,
             path,
             way.run,
         )
-    else:
-        begin: uint256 = step - step % interval
-        holds = game_trees._holds(
-            exact_merkle.INTERVAL,
-            self._end(way.counts, begin) - begin - 1,
-            step - begin - 1,
-            state,
-            path,
-            way.interval,
-        )
-    assert holds, "game: not the state"
+    begin: uint256 = step - step % interval
+    return game_trees._holds(
+        exact_merkle.INTERVAL,
+        self._end(way.counts, begin) - begin - 1,
+        step - begin - 1,
+        state,
+        path,
+        way.interval,
+    )
 
 
 @internal
@@ -209,9 +202,9 @@ def _check(
         offset: uint256 = 0
         if tensor < states:
             if not shown:
-                self._require_state(
+                assert self._is_state(
                     way, origin.initial, way.step, evidence.state, evidence.state_path
-                )
+                ), "game: not the state"
                 shown = True
         elif tensor < states + datas:
             # The whole tensor has one dimension more, the first.
