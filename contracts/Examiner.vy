@@ -240,7 +240,7 @@ def is_next(
     @return Whether it is.
     """
     shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
-    leaf: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.shown)
+    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
     number: uint256 = 0
     if game_places._level(place) == game_places.STEP:
         game_places._require(place, game_places.STEP, game_places.CHALLENGER)
@@ -250,10 +250,13 @@ def is_next(
         if index != 0:
             errors._fail("game: no such node")
         # The leaf is the state.
-        if not game_evidence._is_state(
-            way, empty(bytes32), way.step + 1, leaf, shown.shown_path
+        if not game_evidence._is_state_hash(
+            way, way.step + 1, shown.shown, shown.shown_path
         ):
             errors._fail("game: not the state")
+        right = exact_merkle._short_leaf(
+            game_evidence._state_kind(way.counts, way.step + 1), right
+        )
     else:
         game_places._require(place, game_places.STATE, game_places.CHALLENGER)
         game_places._require_leaves(place)
@@ -261,7 +264,10 @@ def is_next(
         number = game_places._number(place, index)
         if len(shown.shown_path) != game_places._levels(place):
             errors._fail("game: path has another length")
-        if game_trees._above(exact_merkle.STATE, leaf, index, shown.shown_path) != node:
+        if (
+            game_trees._above(exact_merkle.STATE, shown.shown, index, shown.shown_path)
+            != node
+        ):
             errors._fail("game: not under the node")
 
     game_evidence._require_record(
@@ -285,7 +291,7 @@ def is_next(
     game_evidence._require_tensor(
         way, origin.data, shown.state, tensor, shown.source, shown.source_path
     )
-    return shown.source == shown.shown
+    return right == shown.shown
 
 
 @external
