@@ -17,6 +17,7 @@ from .interfaces import IJudge
 from .modules import errors
 from .modules import exact_merkle
 from .modules import exact_records
+from .modules import game_clocks
 from .modules import game_evidence
 from .modules import game_places
 from .modules import game_trees
@@ -44,24 +45,30 @@ def __init__(judge: address):
 def operation(
     counts: uint256,
     program: bytes32,
-    operation: uint256,
+    place: uint256,
+    index: uint256,
     record: Bytes[128],
     path: DynArray[bytes32, 18],
 ) -> IExaminer.Picked:
     """
-    @notice What the record of an operation says. Refuses one that is not valid, or is not
-            the program's.
+    @notice What follows from the pick of an operation. Refuses a record that is not valid,
+            or is not the program's.
     @param counts As in IDisputeGame.Way.
     @param program The root of the program's tree.
-    @param operation The operation's number in the program.
-    @param record Its 128 bytes.
+    @param place After the last show of STEP.
+    @param index Of the operation's output among the nodes shown last.
+    @param record The operation's 128 bytes.
     @param path Siblings in the program's tree, from below.
-    @return Its output's shape and elements, opcode and terms.
+    @return Its number, its output's shape and elements, and the place that follows.
     """
+    game_places._require(place, game_places.STEP, game_places.CHALLENGER)
+    game_places._require_leaves(place)
+    game_places._require_shown(place, index)
+    number: uint256 = game_places._number(place, index)
     game_evidence._require_record(
         counts,
         program,
-        1 + game_evidence._states(counts) + game_evidence._datas(counts) + operation,
+        1 + game_evidence._states(counts) + game_evidence._datas(counts) + number,
         record,
         path,
     )
@@ -76,11 +83,12 @@ def operation(
     terms: uint256 = 0
     if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
         terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
+    elements: uint256 = game_trees._elements(shape)
+    below: uint256 = 0
+    if elements != 0:
+        below = game_places._operation(place, index, found.opcode, terms, elements)
     return IExaminer.Picked(
-        shape=shape,
-        elements=game_trees._elements(shape),
-        opcode=found.opcode,
-        terms=terms,
+        operation=number, shape=shape, elements=elements, place=below
     )
 
 
@@ -305,6 +313,25 @@ def is_state(
     @return Whether it is.
     """
     return game_evidence._is_state(way, initial, step, state, path)
+
+
+@external
+@view
+def game_of(position: IDisputeGame.Position) -> IDisputeGame.Game:
+    """
+    @notice A position in words for people.
+    @param position Of a game. DisputeGame.position says whether the game is there.
+    @return Level, turn and clocks.
+    """
+    side: uint256 = game_places._side(position.place)
+    return IDisputeGame.Game(
+        level=game_places._level(position.place),
+        asserter_moves=side == game_places.ASSERTER,
+        deadline=game_clocks._deadline(position.clock, side),
+        asserter_left=game_clocks._left(position.clock, game_places.ASSERTER),
+        challenger_left=game_clocks._left(position.clock, game_places.CHALLENGER),
+        moves=game_clocks._moves(position.clock),
+    )
 
 
 @internal
