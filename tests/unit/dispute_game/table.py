@@ -417,7 +417,8 @@ class Table:
         bonds = sum(game.bond for game in self.games if not game.over)
         rests = sum(job.share - job.paid for job in self.jobs)
         has = self.holds(self.game.address) + self.call("escrow", "balance_of", "keeper", self.game.address)
-        assert has == sum(self.balances.values()) + self.burned + bonds + rests
+        owed = sum(self.balances.values()) + self.burned + bonds + rests
+        assert has == owed, (has, owed, bonds, rests, self.burned)
         for job in self.jobs:
             kept = (job.open, job.opened, job.convicted, job.told, job.refunded, job.share)
             assert self.call("game", "games_of", "keeper", job.id) == kept
