@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_terms_hash_all_that_they_say(honest: Honest) -> None:
     assert honest.terms.exact_terms == sha256(b"\x82" + said.hash() + (60).to_bytes(8, "big")).digest()
     hashes = {honest.terms.exact_terms, Terms(said, 61).exact_terms}
     for name, value in vars(said).items():
-        other = value + 1 if isinstance(value, int) else bytes(32)
+        other: Any = value + 1 if isinstance(value, int) else bytes(32)
         hashes.add(Terms(replace(said, **{name: other}), 60).exact_terms)
     assert len(hashes) == 2 + len(vars(said))
 
