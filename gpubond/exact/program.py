@@ -224,6 +224,15 @@ def parse_record(record: bytes, field: str = "op") -> Op:
     return op
 
 
+def parse_state_record(record: bytes, field: str = "state") -> StateTensor:
+    """A state tensor's record. Raises Refused unless it is valid by itself."""
+    if len(record) != RECORD_BYTES:
+        raise Refused(f"{field}.length", len(record), f"must be {RECORD_BYTES} bytes")
+    tensor = _parse_state(field, _WORDS.unpack(record))
+    shapes.check(field, tensor.shape)
+    return tensor
+
+
 def _pack(words: Sequence[int]) -> bytes:
     return _WORDS.pack(*words, *[0] * (32 - len(words)))
 

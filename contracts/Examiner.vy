@@ -1,0 +1,362 @@
+# pragma version ~=0.4.3
+# SPDX-License-Identifier: AGPL-3.0-only
+"""
+@title The examiner of evidence in dispute games
+@license GNU Affero General Public License v3.0 only
+@author GpuBond
+@notice Finds that what a challenger shows at the end of a dispute game stands where the picks
+        lead: the record in the program, the operands in the step's tree, in the state before
+        it or in the data. The judge evaluates what is found so.
+@dev A part of DisputeGame, which alone would be larger than a contract may be. It holds
+     nothing, owns nothing, and knows nobody: whoever asks gets the same answer.
+     How it is stopped: it cannot be, since it does nothing by itself.
+"""
+from .interfaces import IDisputeGame
+from .interfaces import IExaminer
+from .interfaces import IJudge
+from .modules import errors
+from .modules import exact_merkle
+from .modules import exact_records
+from .modules import game_clocks
+from .modules import game_evidence
+from .modules import game_places
+from .modules import game_trees
+
+implements: IExaminer
+
+# @dev What evaluates.
+JUDGE: public(immutable(IJudge))
+
+_MAX_EVIDENCE: constant(uint256) = 12_288
+
+
+@deploy
+def __init__(judge: address):
+    """
+    @param judge The Judge.
+    """
+    if not judge.is_contract:
+        errors._fail("game: judge is no contract")
+    JUDGE = IJudge(judge)
+
+
+@external
+@view
+def operation(
+    counts: uint256,
+    program: bytes32,
+    place: uint256,
+    index: uint256,
+    record: Bytes[128],
+    path: DynArray[bytes32, 18],
+) -> IExaminer.Picked:
+    """
+    @notice What follows from the pick of an operation. Refuses a record that is not valid,
+            or is not the program's.
+    @param counts As in IDisputeGame.Way.
+    @param program The root of the program's tree.
+    @param place After the last show of STEP.
+    @param index Of the operation's output among the nodes shown last.
+    @param record The operation's 128 bytes.
+    @param path Siblings in the program's tree, from below.
+    @return Its number, its output's shape and elements, and the place that follows.
+    """
+    game_places._require(place, game_places.STEP, game_places.CHALLENGER)
+    game_places._require_leaves(place)
+    game_places._require_shown(place, index)
+    number: uint256 = game_places._number(place, index)
+    game_evidence._require_record(
+        counts,
+        program,
+        1 + game_evidence._states(counts) + game_evidence._datas(counts) + number,
+        record,
+        path,
+    )
+    found: IJudge.Operation = staticcall JUDGE.operation(record)
+    shape: uint256 = (
+        (found.output.rank << 128)
+        | (found.output.dimensions[0] << 96)
+        | (found.output.dimensions[1] << 64)
+        | (found.output.dimensions[2] << 32)
+        | found.output.dimensions[3]
+    )
+    terms: uint256 = 0
+    if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
+        terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
+    elements: uint256 = game_trees._elements(shape)
+    below: uint256 = 0
+    if elements != 0:
+        below = game_places._operation(place, index, found.opcode, terms, elements)
+    return IExaminer.Picked(
+        operation=number, shape=shape, elements=elements, place=below
+    )
+
+
+@external
+@view
+def terms(run: IDisputeGame.Run, answer: uint256) -> (bytes32, uint256):
+    """
+    @notice The exact terms of a job, from what they are the hash of.
+    @param run What the statement is the hash of.
+    @param answer Seconds that an answer may take.
+    @return The terms' hash, and the counts as in IDisputeGame.Way.
+    """
+    counts: uint256 = game_evidence._counts(run)
+    statement: bytes32 = exact_merkle._statement(
+        run.states,
+        run.datas,
+        run.ops,
+        run.steps,
+        run.interval,
+        run.program,
+        run.initial,
+        run.data,
+    )
+    return (
+        sha256(concat(b"\x82", statement, convert(convert(answer, uint64), bytes8))),
+        counts,
+    )
+
+
+@external
+@view
+def element(
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    element: uint256,
+    terms: uint256,
+    evidence: Bytes[_MAX_EVIDENCE],
+) -> uint256:
+    """
+    @notice One element of the operation in doubt, by operands that are found to be its own.
+    @param way What the picks have fixed.
+    @param origin What is fixed since the game opened.
+    @param element Its number in the output.
+    @param terms Of a reduction, at most 16; else 0.
+    @param evidence An abi-encoded IDisputeGame.Evidence.
+    @return The bits.
+    """
+    if terms > game_places.RUN_TERMS:
+        errors._fail("game: pick the element")
+    return self._evaluated(way, origin, element, 0, terms, 0, evidence)
+
+
+@external
+@view
+def is_run(
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    place: uint256,
+    accumulators: Bytes[124],
+    index: uint256,
+    evidence: Bytes[_MAX_EVIDENCE],
+) -> bool:
+    """
+    @notice Whether the accumulator that was shown after a run of at most 16 terms is right.
+    @param way What the picks have fixed.
+    @param origin What is fixed since the game opened.
+    @param place In BLOCK.
+    @param accumulators As they were shown.
+    @param index Of the run in its block.
+    @param evidence An abi-encoded IDisputeGame.Evidence.
+    @return Whether it is.
+    """
+    game_places._require(place, game_places.BLOCK, game_places.CHALLENGER)
+    runs: uint256 = game_places._runs(place)
+    if index >= runs:
+        errors._fail("game: no such run")
+    # The judge takes the identity at a block's start.
+    before: uint256 = 0
+    if index != 0:
+        before = game_places._value(accumulators, index - 1)
+    after: uint256 = game_places._after(place)
+    if index != runs - 1:
+        after = game_places._value(accumulators, index)
+    begin: uint256 = game_places._from(place) * game_places.BLOCK_TERMS
+    end: uint256 = begin + game_places._block_terms(place)
+    begin += index * game_places.RUN_TERMS
+    right: uint256 = self._evaluated(
+        way,
+        origin,
+        game_places._element(place),
+        begin,
+        min(begin + game_places.RUN_TERMS, end),
+        before,
+        evidence,
+    )
+    return right == after
+
+
+@external
+@view
+def is_join(place: uint256, totals: Bytes[508], index: uint256) -> bool:
+    """
+    @notice Whether the total that was shown after a block is what its sum gives.
+    @param place In TOTALS.
+    @param totals As they were shown, sums first.
+    @param index Of the block, among those in doubt.
+    @return Whether it is.
+    """
+    before: uint256 = 0
+    right: uint256 = 0
+    after: uint256 = 0
+    before, right, after = game_places._joins(place, totals, index)
+    # Before block 0 there is no total.
+    if game_places._from(place) + index != 0:
+        right = staticcall JUDGE.join(game_places._opcode(place), before, right)
+    return right == after
+
+
+@external
+@view
+def segment(place: uint256, totals: Bytes[508], segment: uint256) -> uint256:
+    """
+    @notice Where the pick of a segment of blocks leads.
+    @param place In TOTALS.
+    @param totals As they were shown.
+    @param segment From 0.
+    @return The place.
+    """
+    return game_places._segment_picked(place, totals, segment)
+
+
+@external
+@view
+def is_next(
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    node: bytes32,
+    place: uint256,
+    index: uint256,
+    evidence: Bytes[_MAX_EVIDENCE],
+) -> bool:
+    """
+    @notice Whether a tensor of the state after the step in doubt is the one that its record
+            names.
+    @param way What the picks have fixed.
+    @param origin What is fixed since the game opened.
+    @param node The one over the nodes shown last.
+    @param place After the last show of STATE; after the first of STEP, if the state is one
+           tensor.
+    @param index Of the tensor among the nodes shown last.
+    @param evidence An abi-encoded IDisputeGame.Next.
+    @return Whether it is.
+    """
+    shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
+    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
+    number: uint256 = 0
+    if game_places._level(place) == game_places.STEP:
+        game_places._require(place, game_places.STEP, game_places.CHALLENGER)
+        if not game_places._has_single_state(place):
+            errors._fail("game: not this move")
+        game_places._require_first_show(place)
+        if index != 0:
+            errors._fail("game: no such node")
+        # The leaf is the state.
+        if not game_evidence._is_state_hash(
+            way, way.step + 1, shown.shown, shown.shown_path
+        ):
+            errors._fail("game: not the state")
+        right = exact_merkle._short_leaf(
+            game_evidence._state_kind(way.counts, way.step + 1), right
+        )
+    else:
+        game_places._require(place, game_places.STATE, game_places.CHALLENGER)
+        game_places._require_leaves(place)
+        game_places._require_shown(place, index)
+        number = game_places._number(place, index)
+        if len(shown.shown_path) != game_places._levels(place):
+            errors._fail("game: path has another length")
+        if (
+            game_trees._above(exact_merkle.STATE, shown.shown, index, shown.shown_path)
+            != node
+        ):
+            errors._fail("game: not under the node")
+
+    game_evidence._require_record(
+        way.counts, origin.program, 1 + number, shown.record, shown.record_path
+    )
+    valid: bool = False
+    shape: uint256 = 0
+    tensor: uint256 = 0
+    valid, shape, tensor = exact_records._parse_state(shown.record)
+    if not valid:
+        errors._fail("game: record is not valid")
+    states: uint256 = game_evidence._states(way.counts)
+    if tensor < states:
+        if not game_evidence._is_state(
+            way, origin.initial, way.step, shown.state, shown.state_path
+        ):
+            errors._fail("game: not the state")
+    elif tensor < states + game_evidence._datas(way.counts):
+        # A slice of the data has no commitment.
+        errors._fail("game: record is not valid")
+    game_evidence._require_tensor(
+        way, origin.data, shown.state, tensor, shown.source, shown.source_path
+    )
+    return right == shown.shown
+
+
+@external
+@view
+def is_state(
+    way: IDisputeGame.Way,
+    initial: bytes32,
+    step: uint256,
+    state: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+) -> bool:
+    """
+    @notice Whether something is the state before the step in doubt, or after it.
+    @param way What the picks have fixed.
+    @param initial The initial state.
+    @param step How many steps lead to the state.
+    @param state Its commitment.
+    @param path Siblings in tree 5 or 6, from below.
+    @return Whether it is.
+    """
+    return game_evidence._is_state(way, initial, step, state, path)
+
+
+@external
+@view
+def game_of(position: IDisputeGame.Position) -> IDisputeGame.Game:
+    """
+    @notice A position in words for people.
+    @param position Of a game. DisputeGame.position says whether the game is there.
+    @return Level, turn and clocks.
+    """
+    side: uint256 = game_places._side(position.place)
+    return IDisputeGame.Game(
+        level=game_places._level(position.place),
+        asserter_moves=side == game_places.ASSERTER,
+        deadline=game_clocks._deadline(position.clock, side),
+        asserter_left=game_clocks._left(position.clock, game_places.ASSERTER),
+        challenger_left=game_clocks._left(position.clock, game_places.CHALLENGER),
+        moves=game_clocks._moves(position.clock),
+    )
+
+
+@internal
+@view
+def _evaluated(
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    element: uint256,
+    begin: uint256,
+    end: uint256,
+    accumulator: uint256,
+    evidence: Bytes[_MAX_EVIDENCE],
+) -> uint256:
+    shown: IDisputeGame.Evidence = abi_decode(evidence, IDisputeGame.Evidence)
+    game_evidence._check(way, origin, shown)
+    return staticcall JUDGE.evaluate(
+        shown.record,
+        way.step,
+        way.operation,
+        element,
+        begin,
+        end,
+        accumulator,
+        shown.operands,
+    )
