@@ -27,6 +27,7 @@ from gpubond.jobs.requests import Domain
 from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
+from gpubond.provider.exact_jobs import ExactJobs
 from gpubond.provider.executors import defences
 from gpubond.provider.executors.by_runtime import Executors
 from gpubond.provider.fetch import UrlFetcher
@@ -127,6 +128,7 @@ class Daemon:
                 power=consumption.by_class,
             )
             server = GatewayServer(gateway, settings.gateway, session.home.resolve)
+            exact = ExactJobs(session.contracts, executor.log_path)
             dispatcher = Dispatcher(
                 provider_address=settings.provider.address,
                 contracts=session.contracts,
@@ -138,9 +140,10 @@ class Daemon:
                 executor=executor,
                 provider=settings.provider,
                 gateway=settings.gateway,
-                slots=settings.offer.count,
+                slots=settings.offer.count + (0 if settings.exact_offer is None else settings.exact_offer.count),
                 cancellations=cancellations,
                 position=lambda: session.watcher.position().number,
+                exact=exact,
                 on_run_ended=self._wake.set,
             )
             store_jobs = StoreJobs(
@@ -193,14 +196,13 @@ class Daemon:
                 self._drain(session, dispatcher, sender, settings.provider.grace_seconds)
             finally:
                 answers.stop()
+                exact.stop()
                 dispatcher.stop()
                 executor.close()
                 server.stop()
                 store_jobs.stop()
                 fetcher.stop()
-                in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
-                if in_flight:
-                    logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
+                _say_in_flight(sender)
         logger.info("worker ended")
 
     def _make_executor(self, session: Session, provider: ProviderSettings, offer: OfferSettings) -> Executors:
@@ -347,6 +349,12 @@ class Daemon:
                 if state.registered
                 else "run `gpubond provider join` first",
             )
+
+
+def _say_in_flight(sender: Sender) -> None:
+    in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
+    if in_flight:
+        logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
 
 
 def _note_key(home: Home, gateway: GatewaySettings) -> NoteKey:
