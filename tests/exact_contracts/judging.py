@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Judge.vy is asked, from operations and their inputs.
 
-Which elements an evaluation reads is taken from the reference's micro-steps, not found out by index arithmetic of our own.
+Which elements an evaluation reads is told by the reference's micro-steps, not by index arithmetic of our own.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ def run_of(
 ) -> Asked:
     """The question for some terms of a reduction, which are not none. micros: those of the whole element."""
     terms = [micro for micro in micros if not micro.join][begin:end]
-    asked = question(op, held, terms, place, begin=begin, accumulator=_before(terms[0]))
+    accumulator = _before(terms[0])
+    # Where a block starts the judge must not look at it.
+    asked = question(op, held, terms, place, begin=begin, accumulator=accumulator if begin % BLOCK else 0x40400000)
     return Asked(asked, terms[-1].result)
 
 
