@@ -205,6 +205,20 @@ class GatewaySettings(_Section):
         return self
 
 
+class WatchtowerSettings(_Section):
+    """What a watchtower computes again, with what, and what it may stake."""
+
+    share: Decimal = Field(default=Decimal(1), ge=0, le=1, description="of the committed EXACT jobs, drawn by lot")
+    max_bond: Decimal | None = Field(default=None, gt=0, description="whole tokens a game; None: it never challenges")
+    sources: tuple[str, ...] = Field(
+        default=(), description="folders and https addresses where specifications and inputs lie by their SHA-256"
+    )
+    max_blob_mib: int = Field(default=1024, ge=1, description="of one input")
+    max_memory_mib: int = Field(default=4096, ge=256, description="of a run")
+    max_disk_mib: int = Field(default=16_384, ge=16, description="of inputs and states of all jobs that are watched")
+    fetch_from_private_addresses: bool = Field(default=False, description="for tests on one machine only")
+
+
 class StoreSettings(_Section):
     """A buyer's own store: how jobs reach providers without a gateway. Credentials of S3 come from where AWS' own tools
     take them, those of a web server from ~/.netrc."""
@@ -241,6 +255,7 @@ class Settings(BaseSettings):
     offer: OfferSettings | None = None
     exact_offer: ExactOfferSettings | None = None
     store: StoreSettings | None = None
+    watchtower: WatchtowerSettings = WatchtowerSettings()
 
     @classmethod
     def settings_customise_sources(
