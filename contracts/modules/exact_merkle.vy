@@ -101,15 +101,16 @@ def _root(
     zero_height: uint256 = 0
     height: uint256 = 0
     for beside: bytes32 in path:
+        # A call of `_above` would cost a fifth more.
         if position & 1 != 0:
-            node = self._above(tag, beside, node)
+            node = sha256(concat(tag, beside, node))
         else:
             if position == last:
                 for _: uint256 in range(unsafe_sub(height, zero_height), bound=MAX_DEPTH):
                     zero = self._above(tag, zero, zero)
                 zero_height = height
                 assert beside == zero, "exact: a subtree beyond the count"
-            node = self._above(tag, node, beside)
+            node = sha256(concat(tag, node, beside))
         position = position >> 1
         last = last >> 1
         height = unsafe_add(height, 1)

@@ -7,7 +7,7 @@ from gpubond.disputes import levels
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.levels import Level
 from gpubond.disputes.moves import Show, ShowAccumulators, ShowLeaf, ShowNodes, ShowTotals
-from gpubond.disputes.position import Block, Elements, Nodes, Position, Side, Totals
+from gpubond.disputes.position import Block, Elements, Nodes, Position, Side, Totals, reached
 from gpubond.disputes.terms import Terms
 from gpubond.exact import merkle
 from gpubond.exact.commitments import content
@@ -32,9 +32,8 @@ class Asserter:
         doubt = position.doubt
         match doubt:
             case Nodes():
-                below = levels.levels_below(doubt.height)
-                tree = tree_in_doubt(self._execution, position, doubt)
-                return ShowNodes(tree.nodes(doubt.height - below, doubt.index << below, 1 << below))
+                below = levels.below(doubt.count, doubt.height, doubt.index)
+                return ShowNodes(tree_in_doubt(self._execution, position, doubt).nodes(*below))
             case Elements():
                 output = self._execution.output(reached(position.step), reached(position.op))
                 return ShowLeaf(merkle.leaf_of(content(output), doubt.index))
@@ -74,10 +73,3 @@ def tree_in_doubt(execution: Execution, position: Position, doubt: Nodes) -> Tre
             return merkle.tree_of(Kind.STATE, execution.state_tensors(reached(position.step) + 1))
         case _:
             return merkle.elements_tree(content(execution.output(reached(position.step), reached(position.op))))
-
-
-def reached(number: int | None) -> int:
-    """A number of a position that is there at this level."""
-    if number is None:
-        raise Refused("position", None, "this level cannot be reached without it")
-    return number

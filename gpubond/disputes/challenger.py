@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpubond.disputes import levels
-from gpubond.disputes.asserter import check_terms, reached, tree_in_doubt
+from gpubond.disputes.asserter import check_terms, tree_in_doubt
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.levels import FREE, Level
 from gpubond.disputes.moves import (
@@ -14,15 +14,15 @@ from gpubond.disputes.moves import (
     JudgeElement,
     JudgeJoin,
     JudgeRun,
+    JudgeState,
     Move,
-    Pick,
     PickBlock,
     PickElement,
     PickNode,
     PickSegment,
 )
 from gpubond.disputes.openings import Openings
-from gpubond.disputes.position import Block, Elements, Nodes, Position, Side, Totals
+from gpubond.disputes.position import Block, Elements, Nodes, Position, Side, Totals, reached
 from gpubond.disputes.terms import Terms
 from gpubond.exact import merkle, reference
 from gpubond.exact.commitments import content
@@ -63,21 +63,25 @@ class Challenger:
                 return self._in_totals(position, doubt)
             case Block():
                 return self._in_block(position, doubt)
-            case _:
-                return self._openings.next_state(position, doubt)
 
-    def _in_nodes(self, position: Position, doubt: Nodes) -> Pick:
-        below = levels.levels_below(doubt.height)
-        low, first = doubt.height - below, doubt.index << below
-        ours = tree_in_doubt(self._execution, position, doubt).nodes(low, first, 1 << below)
+    def _in_nodes(self, position: Position, doubt: Nodes) -> Move:
+        below = levels.below(doubt.count, doubt.height, doubt.index)
+        ours = tree_in_doubt(self._execution, position, doubt).nodes(*below)
         at = _first_unequal(ours, doubt.shown)
         if at is None:
-            if doubt.level in FREE and doubt.at_root:
-                return PickNode(None)
+            return self._none_wrong(position, doubt)
+        if below.height == 0 and doubt.level is Level.STEP:
+            return self._openings.operation(at + below.first)
+        if below.height == 0 and doubt.level is Level.STATE:
+            return self._openings.next_state(position, at + below.first)
+        return PickNode(at + below.first)
+
+    def _none_wrong(self, position: Position, doubt: Nodes) -> PickNode | JudgeState:
+        if doubt.level not in FREE or not doubt.at_root:
             raise NothingWrong
-        if doubt.level is Level.STEP and low == 0:
-            return self._openings.operation(first + at)
-        return PickNode(first + at)
+        if doubt.level is Level.STEP and position.terms.statement.state_count == 1:
+            return self._openings.next_state(position, 0)
+        return PickNode(None)
 
     def _in_elements(self, position: Position, doubt: Elements) -> PickElement | JudgeElement:
         step, op = reached(position.step), reached(position.op)

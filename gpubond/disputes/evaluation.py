@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gpubond.disputes import judge
 from gpubond.disputes.moves import JudgeState, Operand, Shown
-from gpubond.disputes.position import Binding, Position, Verdict
+from gpubond.disputes.position import Position, reached
 from gpubond.disputes.terms import Terms
 from gpubond.exact import commitments, merkle, shapes
 from gpubond.exact.merkle import HASH_BYTES, Kind, Opening
@@ -32,33 +32,30 @@ def element(position: Position, operation: Op, number: int, shown: Shown) -> int
 def run(position: Position, operation: Op, first: int, last: int, accumulator: int, shown: Shown) -> int:
     """Takes a run of terms into an accumulator. Raises Refused."""
     step, _ = _check(position, operation, shown)
-    assert position.element is not None  # noqa: S101 - beyond LEAF
-    return judge.run(operation, step, position.element, first, last, accumulator, shown.operands)
+    return judge.run(operation, step, reached(position.element), first, last, accumulator, shown.operands)
 
 
-def state(position: Position, doubt: Binding, move: JudgeState) -> Verdict:
-    """Whether a tensor of the next state is the one that its record names. Raises Refused."""
+def next_tensor(position: Position, move: JudgeState) -> bytes:
+    """The commitment of the tensor that the record of a tensor of the state names as the next one. Raises Refused."""
     terms = position.terms
     said = terms.statement
-    check_record(terms, 1 + doubt.tensor, move.record, move.record_path)
+    if not 0 <= move.tensor < said.state_count:
+        raise Refused("judge.tensor", move.tensor, f"there are {said.state_count}")
+    check_record(terms, 1 + move.tensor, move.record, move.record_path)
     number = parse_state_record(move.record, "record").next
     if number < said.state_count:
-        _check_state(position, _root(Kind.STATE, said.state_count, number, move.commitment, move.path), move.state_path)
+        before = _root(Kind.STATE, said.state_count, number, move.commitment, move.path)
+        _check_state(position, before, move.state_path)
     elif number < terms.first_output:
         raise Refused("record.next", number, "names a data tensor")
     else:
         _check_empty("state_path", move.state_path)
         _check_output(position, said.op_count, number - terms.first_output, move.commitment, move.path)
-    leaf = merkle.hash_leaf(Kind.STATE, move.commitment)
-    if doubt.leaf is not None:
-        return Verdict(convicted=leaf != doubt.leaf)
-    assert position.following is not None  # noqa: S101 - beyond INTERVAL
-    return Verdict(convicted=not position.following.holds(leaf))
+    return move.commitment
 
 
 def _check(position: Position, operation: Op, shown: Shown) -> tuple[int, int]:
     """Raises Refused unless the operands are the tensors that the record names. Returns: step and operation."""
-    assert position.step is not None and position.op is not None  # noqa: S101 - beyond STEP
     if len(shown.operands) != len(operation.inputs):
         raise Refused("operands", len(shown.operands), f"must be {len(operation.inputs)}")
     states: set[bytes] = set()
@@ -71,13 +68,12 @@ def _check(position: Position, operation: Op, shown: Shown) -> tuple[int, int]:
         _check_state(position, root, shown.state_path)
     if not states:
         _check_empty("state_path", shown.state_path)
-    return position.step, position.op
+    return reached(position.step), reached(position.op)
 
 
 def _check_operand(
     position: Position, field: str, operand: Operand, number: int, shape: Shape, states: set[bytes]
 ) -> None:
-    assert position.op is not None  # noqa: S101 - beyond STEP
     terms = position.terms
     said = terms.statement
     of_data = said.state_count <= number < terms.first_output
@@ -99,7 +95,7 @@ def _check_operand(
     if number < said.state_count:
         states.add(_root(Kind.STATE, said.state_count, number, commitment, operand.path))
     else:
-        _check_output(position, position.op, number - terms.first_output, commitment, operand.path)
+        _check_output(position, reached(position.op), number - terms.first_output, commitment, operand.path)
 
 
 def _check_output(position: Position, before: int, index: int, commitment: bytes, path: Sequence[bytes]) -> None:
@@ -113,18 +109,17 @@ def _check_output(position: Position, before: int, index: int, commitment: bytes
 
 def _check_state(position: Position, state_root: bytes, path: Sequence[bytes]) -> None:
     """Raises Refused unless this is the state before the step."""
-    assert position.step is not None and position.checkpoint is not None  # noqa: S101 - beyond INTERVAL
-    begins, ends = position.terms.interval(position.checkpoint)
-    if position.step == 0:
+    step, checkpoint = reached(position.step), reached(position.checkpoint)
+    begins, ends = position.terms.interval(checkpoint)
+    if step == 0:
         _check_empty("state_path", path)
         wanted, root = position.terms.statement.initial, state_root
-    elif position.step == begins:
+    elif step == begins:
         count = position.terms.checkpoints
-        wanted, root = position.run_root, _root(Kind.RUN, count, position.checkpoint - 1, state_root, path)
+        wanted, root = position.run_root, _root(Kind.RUN, count, checkpoint - 1, state_root, path)
     else:
-        assert position.interval_root is not None  # noqa: S101 - implied by the first show
-        at = position.step - begins - 1
-        wanted, root = position.interval_root, _root(Kind.INTERVAL, ends - begins - 1, at, state_root, path)
+        at = step - begins - 1
+        wanted, root = reached(position.interval_root), _root(Kind.INTERVAL, ends - begins - 1, at, state_root, path)
     if root != wanted:
         raise Refused("state_path", root.hex(), f"the state before the step is below {wanted.hex()}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from gpubond.exact import merkle
 from gpubond.exact.merkle import HASH_BYTES, Kind
@@ -46,22 +47,33 @@ def levels_below(height: int) -> int:
     return -(-height // shows)
 
 
-def check_nodes(kind: Kind, count: int, height: int, index: int, nodes: Sequence[bytes]) -> bytes:
-    """The node at `height` and `index` of a tree of `count` leaves, by what is shown of it.
+class Below(NamedTuple):
+    """Nodes that are shown: their height, the number of the first from the left, and how many of them hold leaves."""
 
-    Raises: Refused for nodes that are not as many as they must be, or that stand beyond the leaves and are not zero.
-    """
+    height: int
+    first: int
+    nodes: int
+
+
+def below(leaves: int, height: int, index: int) -> Below:
+    """What is shown of a node of a tree."""
     levels = levels_below(height)
-    if len(nodes) != 1 << levels:
-        raise Refused("show.nodes", len(nodes), f"must be {1 << levels}")
-    low = height - levels
-    first = index << levels
+    low, first = height - levels, index << levels
+    return Below(low, first, min(1 << levels, -(-leaves >> low) - first))
+
+
+def check_nodes(kind: Kind, leaves: int, height: int, index: int, nodes: Sequence[bytes]) -> bytes:
+    """The node at `height` and `index` of a tree, by those below it that hold leaves; beyond them are zero subtrees.
+
+    Raises: Refused for nodes that are not as many as they must be.
+    """
+    shown = below(leaves, height, index)
+    if len(nodes) != shown.nodes:
+        raise Refused("show.nodes", len(nodes), f"must be {shown.nodes}")
     for at, node in enumerate(nodes):
         if len(node) != HASH_BYTES:
             raise Refused(f"show.nodes[{at}]", node.hex(), f"must be {HASH_BYTES} bytes")
-        if first + at << low >= count and node != merkle.zero(kind, low):
-            raise Refused(f"show.nodes[{at}]", node.hex(), "no leaf is there: must be the zero subtree")
-    return merkle.climb(kind, b"".join(nodes), low, height)
+    return merkle.climb(kind, b"".join(nodes), shown.height, height)
 
 
 def blocks(terms: int) -> int:

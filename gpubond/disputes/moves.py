@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ShowNodes:
-    """Asserter: the nodes below the one that was picked, from the left, zero subtrees included."""
+    """Asserter: the nodes below the one that was picked, from the left; those that hold leaves."""
 
     nodes: tuple[bytes, ...]
 
@@ -131,12 +131,13 @@ class JudgeRun:
 
 @dataclass(frozen=True)
 class JudgeState:
-    """Challenger: a tensor of the next state is not the one that its record names.
+    """Challenger: tensor number `tensor` of the next state is not the one that its record names.
 
     record: of the state tensor, with its path in the program's tree. commitment: of the tensor that it names, with its
     path in the tree of the step or of the state before. state_path: as in Shown; empty for an output.
     """
 
+    tensor: int
     record: bytes
     record_path: tuple[bytes, ...]
     commitment: bytes

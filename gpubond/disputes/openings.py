@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpubond.disputes.asserter import reached
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.moves import JudgeState, Leaf, Operand, PickOperation, Shown
-from gpubond.disputes.position import Binding, Position, Seen
+from gpubond.disputes.position import Position, Seen, reached
 from gpubond.exact import merkle, reference
 from gpubond.exact.commitments import content
 from gpubond.exact.engine import Array
@@ -55,19 +54,19 @@ class Openings:
                 used[source.input].append(source.element)
         return self._shown(position, inputs, used)
 
-    def next_state(self, position: Position, doubt: Binding) -> JudgeState:
+    def next_state(self, position: Position, tensor: int) -> JudgeState:
         """That a tensor of the next state is not the one that its record names."""
         program, step = self._execution.program, reached(position.step)
-        at = 1 + doubt.tensor
+        at = 1 + tensor
         record = (self._records[at], self._program.path(at))
-        number = program.state[doubt.tensor].next
+        number = program.state[tensor].next
         if number >= program.first_output:
             index = number - program.first_output
             outputs = self._execution.outputs(step)
-            return JudgeState(*record, outputs[index], self._step_path(position, index))
+            return JudgeState(tensor, *record, outputs[index], self._step_path(position, index))
         tensors = self._execution.state_tensors(step)
         path = merkle.tree_of(Kind.STATE, tensors).path(number)
-        return JudgeState(*record, tensors[number], path, self._state_path(position))
+        return JudgeState(tensor, *record, tensors[number], path, self._state_path(position))
 
     def _shown(self, position: Position, inputs: Sequence[Array], used: Sequence[Sequence[int]]) -> Shown:
         program, step = self._execution.program, reached(position.step)
@@ -130,13 +129,6 @@ def _known(seen: Sequence[Seen], kind: Kind) -> dict[tuple[int, int], bytes]:
     """All nodes of a tree that follow from those that were shown, by height and number."""
     found: dict[tuple[int, int], bytes] = {}
     for some in seen:
-        if some.kind is not kind:
-            continue
-        level, height, first = list(some.nodes), some.height, some.first
-        while True:
-            found |= {(height, first + at): node for at, node in enumerate(level)}
-            if len(level) == 1:
-                break
-            level = [merkle.hash_node(kind, *level[at : at + 2]) for at in range(0, len(level), 2)]
-            height, first = height + 1, first // 2
+        if some.kind is kind:
+            found |= some.known()
     return found

@@ -5,12 +5,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from gpubond.disputes.levels import Level
 from gpubond.disputes.terms import Terms
 from gpubond.exact import merkle
 from gpubond.exact.merkle import Kind
 from gpubond.exact.program import Op
+from gpubond.exact.refusal import Refused
+
+T = TypeVar("T")
+
+
+def reached(what: T | None) -> T:
+    """What of a position is there at this level; Refused if the position was put together wrongly."""
+    if what is None:
+        raise Refused("position", None, "this level cannot be reached without it")
+    return what
 
 
 class Side(Enum):
@@ -81,18 +92,7 @@ class Block:
     shown: bool = False
 
 
-@dataclass(frozen=True)
-class Binding:
-    """State tensor `tensor` after the step is not what its record names. level is passed: it is the challenger's turn.
-
-    leaf: its hash in the tree of the next state; None if the state has one tensor, and is known as a whole.
-    """
-
-    tensor: int
-    leaf: bytes | None = None
-
-
-Doubt = Nodes | Elements | Totals | Block | Binding
+Doubt = Nodes | Elements | Totals | Block
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,31 @@ class Place:
 
 @dataclass(frozen=True)
 class Seen:
-    """Nodes that were shown, side by side, the first with its number from the left."""
+    """Nodes that were shown below one of height `top`, side by side, the first with its number from the left."""
 
     kind: Kind
+    top: int
     height: int
     first: int
     nodes: tuple[bytes, ...]
+
+    def known(self) -> dict[tuple[int, int], bytes]:
+        """All nodes that follow from these, by height and number from the left, zero subtrees beside them included."""
+        found: dict[tuple[int, int], bytes] = {}
+        level, first = list(self.nodes), self.first
+        for height in range(self.height, self.top):
+            if len(level) % 2:
+                level.append(merkle.zero(self.kind, height))
+            found |= {(height, first + at): node for at, node in enumerate(level)}
+            level = [merkle.hash_node(self.kind, *level[at : at + 2]) for at in range(0, len(level), 2)]
+            first //= 2
+        return {**found, (self.top, first): level[0]}
+
+    def path(self, index: int) -> tuple[bytes, ...]:
+        """From one of the nodes, by its number from the left, up to the one that they stand below."""
+        known = self.known()
+        beside = ((height, index >> height - self.height ^ 1) for height in range(self.height, self.top))
+        return tuple(known.get(place, merkle.zero(self.kind, place[0])) for place in beside)
 
 
 @dataclass(frozen=True)
@@ -123,7 +142,7 @@ class Position:
 
     checkpoint, step: the first wrong ones. following: the state after the step, as the asserter says. interval_root,
     step_root: as the first shows implied them. op, record, operation: which is picked. output: its commitment, as the
-    asserter says. element: that is picked, of a reduction. seen: all nodes that were shown of run, interval and step.
+    asserter says. element: that is picked, of a reduction. seen: all nodes that were shown.
     """
 
     terms: Terms
@@ -151,7 +170,7 @@ class Position:
         elif isinstance(doubt, Elements):
             answered = bool(doubt.raw)
         else:
-            answered = isinstance(doubt, Binding) or doubt.shown
+            answered = doubt.shown
         return Side.CHALLENGER if answered else Side.ASSERTER
 
     @property
@@ -159,7 +178,7 @@ class Position:
         doubt = self.doubt
         if isinstance(doubt, Nodes):
             return doubt.level
-        by_type = {Elements: Level.LEAF, Totals: Level.TOTALS, Block: Level.BLOCK, Binding: Level.STATE}
+        by_type = {Elements: Level.LEAF, Totals: Level.TOTALS, Block: Level.BLOCK}
         return by_type[type(doubt)]
 
 

@@ -29,16 +29,15 @@ from gpubond.disputes.moves import (
     ShowNodes,
     ShowTotals,
 )
-from gpubond.disputes.position import Binding, Block, Elements, Nodes, Place, Position, Seen, Side, Totals, Verdict
+from gpubond.disputes.position import Block, Elements, Nodes, Place, Position, Seen, Side, Totals, Verdict, reached
 from gpubond.disputes.terms import Terms
 from gpubond.exact import commitments, merkle, reference, shapes
 from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES, LEAF_ELEMENTS, Kind
 from gpubond.exact.program import Op, parse_record
 from gpubond.exact.refusal import Refused
 
-D = TypeVar("D", Nodes, Elements, Totals, Block, Binding)
+D = TypeVar("D", Nodes, Elements, Totals, Block)
 _WORD = 1 << 32
-_SEEN = (Level.RUN, Level.INTERVAL, Level.STEP)
 
 
 def begin(terms: Terms, run_root: bytes) -> Position:
@@ -65,8 +64,7 @@ def _doubt(position: Position, wanted: type[D]) -> D:
 
 
 def _operation(position: Position) -> Op:
-    assert position.operation is not None  # noqa: S101 - beyond STEP there is one
-    return position.operation
+    return reached(position.operation)
 
 
 def _in_interval(position: Position, checkpoint: int, end: bytes) -> Position:
@@ -84,12 +82,6 @@ def _in_step(position: Position, step: int, following: Place) -> Position:
     return replace(position, step=step, following=following, doubt=Nodes.of(Level.STEP, Kind.STEP, count))
 
 
-def _in_state(position: Position) -> Position:
-    count = position.terms.statement.state_count
-    doubt = Binding(0) if count == 1 else Nodes.of(Level.STATE, Kind.STATE, count)
-    return replace(position, doubt=doubt)
-
-
 def _show_nodes(position: Position, move: ShowNodes) -> Position:
     doubt = _doubt(position, Nodes)
     found = levels.check_nodes(doubt.kind, doubt.count, doubt.height, doubt.index, move.nodes)
@@ -101,18 +93,16 @@ def _show_nodes(position: Position, move: ShowNodes) -> Position:
     elif doubt.level is Level.STEP:
         position = replace(position, step_root=found)
     elif doubt.level is Level.STATE:
-        _check_held(position.following, found)
+        _check_held(reached(position.following), found)
     else:
-        _check_held(position.output, commitments.tensor_of_root(_operation(position).shape, found))
-    if doubt.level in _SEEN:
-        below = levels.levels_below(doubt.height)
-        seen = Seen(doubt.kind, doubt.height - below, doubt.index << below, move.nodes)
-        position = replace(position, seen=(*position.seen, seen))
-    return replace(position, doubt=replace(doubt, node=found, shown=move.nodes))
+        _check_held(reached(position.output), commitments.tensor_of_root(_operation(position).shape, found))
+    below = levels.below(doubt.count, doubt.height, doubt.index)
+    seen = Seen(doubt.kind, doubt.height, below.height, below.first, move.nodes)
+    return replace(position, seen=(*position.seen, seen), doubt=replace(doubt, node=found, shown=move.nodes))
 
 
-def _check_held(place: Place | None, leaf: bytes) -> None:
-    if place is None or not place.holds(leaf):
+def _check_held(place: Place, leaf: bytes) -> None:
+    if not place.holds(leaf):
         raise Refused("show", leaf.hex(), "is not what was committed to")
 
 
@@ -126,7 +116,7 @@ def _show_leaf(position: Position, move: ShowLeaf) -> Position:
         raise Refused("show.raw", move.raw[held:].hex(), "bytes beyond the elements must be zero")
     found = merkle.hash_leaf(Kind.ELEMENTS, move.raw)
     if doubt.node is None:
-        _check_held(position.output, commitments.tensor_of_root(shape, found))
+        _check_held(reached(position.output), commitments.tensor_of_root(shape, found))
     elif found != doubt.node:
         raise Refused("show.raw", found.hex(), f"its hash must be {doubt.node.hex()}")
     return replace(position, doubt=replace(doubt, raw=move.raw))
@@ -158,12 +148,10 @@ def _check_bits(field: str, values: tuple[int, ...], count: int) -> None:
 
 def _picked(doubt: Nodes, index: int) -> tuple[int, bytes]:
     """The height of the nodes that are shown, and the one that is picked."""
-    below = levels.levels_below(doubt.height)
-    low = doubt.height - below
-    at = index - (doubt.index << below)
-    if not 0 <= at < len(doubt.shown) or index << low >= doubt.count:
-        raise Refused("pick.index", index, "no node with a leaf was shown there")
-    return low, doubt.shown[at]
+    below = levels.below(doubt.count, doubt.height, doubt.index)
+    if not 0 <= index - below.first < len(doubt.shown):
+        raise Refused("pick.index", index, "no node was shown there")
+    return below.height, doubt.shown[index - below.first]
 
 
 def _pick_node(position: Position, move: PickNode) -> Position:
@@ -175,27 +163,27 @@ def _pick_node(position: Position, move: PickNode) -> Position:
     low, node = _picked(doubt, move.index)
     if low:
         return replace(position, doubt=replace(doubt, height=low, index=move.index, node=node, shown=()))
-    begins, _ = (0, 0) if position.checkpoint is None else position.terms.interval(position.checkpoint)
     match doubt.level:
         case Level.RUN:
             return _in_interval(position, move.index, node)
         case Level.INTERVAL:
+            begins, _ = position.terms.interval(reached(position.checkpoint))
             return _in_step(position, begins + move.index, Place(Kind.INTERVAL, node))
-        case Level.STATE:
-            return replace(position, doubt=Binding(move.index, node))
         case Level.OUTPUT:
             return replace(position, doubt=Elements(move.index, node))
         case _:
-            raise Refused("move", "pick_node", "an operation is picked with its record")
+            raise Refused("move", "pick_node", "an operation is picked with its record, a state's tensor is judged")
 
 
 def _none_wrong(position: Position, doubt: Nodes) -> Position:
     """Nothing between two ends is wrong: then it is the last one."""
     if doubt.level is Level.STEP:
-        return _in_state(position)
-    assert position.checkpoint is not None and position.end is not None  # noqa: S101 - beyond RUN
-    _, ends = position.terms.interval(position.checkpoint)
-    return _in_step(position, ends - 1, position.end)
+        count = position.terms.statement.state_count
+        if count == 1:
+            raise Refused("pick.index", None, "the only tensor of the state is judged")
+        return replace(position, doubt=Nodes.of(Level.STATE, Kind.STATE, count))
+    _, ends = position.terms.interval(reached(position.checkpoint))
+    return _in_step(position, ends - 1, reached(position.end))
 
 
 def _pick_operation(position: Position, move: PickOperation) -> Position | Verdict:
@@ -303,7 +291,20 @@ def _judge_run(position: Position, move: JudgeRun) -> Verdict:
 
 
 def _judge_state(position: Position, move: JudgeState) -> Verdict:
-    return evaluation.state(position, _doubt(position, Binding), move)
+    doubt = _doubt(position, Nodes)
+    only = position.terms.statement.state_count == 1
+    # With one tensor that is what *none* would lead to.
+    if doubt.level is not (Level.STEP if only else Level.STATE) or (only and not doubt.at_root):
+        raise Refused("move", doubt.level.value, "no tensor of the state is in doubt")
+    right = merkle.hash_leaf(Kind.STATE, evaluation.next_tensor(position, move))
+    if only:
+        if move.tensor != 0:
+            raise Refused("judge.tensor", move.tensor, "there is one")
+        return Verdict(convicted=not reached(position.following).holds(right))
+    low, leaf = _picked(doubt, move.tensor)
+    if low:
+        raise Refused("judge.tensor", move.tensor, "the nodes that were shown are not yet leaves")
+    return Verdict(convicted=right != leaf)
 
 
 _MOVES: dict[type[Any], Callable[[Position, Any], Position | Verdict]] = {

@@ -62,7 +62,7 @@ def step_root(program: Program, prepared: Prepared, data: Sequence[Array], state
 def output_commitments(
     program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int
 ) -> list[bytes]:
-    """The commitments of the outputs of all operations of one step; no output is hashed that is a reshape of another."""
+    """The commitments of all outputs of one step; no output is hashed that is a reshape of another."""
     found: list[bytes] = []
     # Of the elements of each output.
     roots: list[bytes] = []

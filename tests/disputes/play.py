@@ -8,15 +8,22 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gpubond.disputes import rules
+from gpubond.disputes.asserter import Asserter
 from gpubond.disputes.challenger import Challenger, NothingWrong
+from gpubond.disputes.execution import Execution
 from gpubond.disputes.moves import Move
 from gpubond.disputes.position import Position, Side, Verdict
 from gpubond.disputes.terms import Terms
+from gpubond.exact.engine import Prepared
+from gpubond.exact.engines import best
 from gpubond.exact.refusal import Refused
+from gpubond.exact.runner import Task
 
 ANSWER_SECONDS = 60
 # No game of a test is longer.
 MOST_MOVES = 200
+
+Watch = Callable[[Position, Move, Position | Verdict], object]
 
 
 class Shows(Protocol):
@@ -33,28 +40,23 @@ class Picks(Protocol):
 
 @dataclass
 class Game:
-    """What was played. ending: `judged`, or who could not move, `asserter` or `challenger`, so that its clock ran out."""
+    """What was played. ending: `judged`, or who could not move, `asserter` or `challenger`: its clock ran out."""
 
-    convicted: bool
-    ending: str
+    convicted: bool = False
+    ending: str = ""
     moves: list[Move] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
 
     @property
     def levels(self) -> list[str]:
-        return [position.level.value for position in self.positions]
+        """Those that were reached, in order."""
+        return list(dict.fromkeys(position.level.value for position in self.positions))
 
 
-def play(
-    terms: Terms,
-    run_root: bytes,
-    asserter: Shows,
-    challenger: Picks,
-    watch: Callable[[Position, Move, Position | Verdict], object] = lambda before, move, after: None,
-) -> Game:
+def play(terms: Terms, run_root: bytes, asserter: Shows, challenger: Picks, watch: Watch = lambda *_: None) -> Game:
     """To the end. A player whose move is refused, or that has none, loses by its clock."""
     position = rules.begin(terms, run_root)
-    game = Game(False, "", positions=[position])
+    game = Game(positions=[position])
     for _ in range(MOST_MOVES):
         turn = position.turn
         try:
@@ -73,9 +75,24 @@ def play(
     raise AssertionError(f"no end after {MOST_MOVES} moves")
 
 
-def honest(execution: object, terms: Terms) -> Challenger:
-    """A challenger that computed right."""
-    from gpubond.disputes.execution import Execution
+@dataclass(frozen=True)
+class Honest:
+    """Both players of a run that was computed right."""
 
-    assert isinstance(execution, Execution)
-    return Challenger(execution, terms)
+    task: Task
+    prepared: Prepared
+    execution: Execution
+    terms: Terms
+    asserter: Asserter
+    challenger: Challenger
+
+    @classmethod
+    def of(cls, task: Task, engine: str = "numpy") -> Honest:
+        prepared = best(kind=engine).prepare(task.program)
+        execution = Execution(prepared, task)
+        terms = Terms(execution.statement, ANSWER_SECONDS)
+        return cls(task, prepared, execution, terms, Asserter(execution, terms), Challenger(execution, terms))
+
+    def against(self, liar: Shows, run_root: bytes, watch: Watch = lambda *_: None) -> Game:
+        """The honest challenger plays an asserter that may lie."""
+        return play(self.terms, run_root, liar, self.challenger, watch)
