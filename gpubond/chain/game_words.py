@@ -76,10 +76,9 @@ class Run(_Struct):
 class Origin(_Struct):
     """What is fixed when a game opens. bond in base units, price in wei."""
 
-    abi_types: ClassVar[tuple[str, ...]] = (*("bytes32",) * 5, *("uint256",) * 3)
+    abi_types: ClassVar[tuple[str, ...]] = (*("bytes32",) * 4, *("uint256",) * 3)
 
     job: bytes
-    run: bytes
     program: bytes
     initial: bytes
     data: bytes
@@ -93,7 +92,7 @@ class Way(_Struct):
     """What the picks so far have fixed."""
 
     abi_types: ClassVar[tuple[str, ...]] = (
-        "bytes32",
+        *("bytes32",) * 2,
         *("uint256",) * 2,
         *("bytes32",) * 2,
         "uint256",
@@ -102,6 +101,7 @@ class Way(_Struct):
     )
 
     origin: bytes
+    run: bytes
     counts: int
     step: int
     interval: bytes

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gpubond.chain.contracts import Call
 from gpubond.chain.game_words import NONE
 from gpubond.chain.games import DisputeGame
 from gpubond.disputes import levels
-from gpubond.disputes.asserter import reached
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.followed import Followed, values_bytes
 from gpubond.disputes.levels import Level
@@ -31,11 +31,12 @@ from gpubond.disputes.moves import (
     ShowNodes,
     ShowTotals,
 )
-from gpubond.disputes.position import Binding, Block, Elements, Nodes, Totals
+from gpubond.disputes.openings import path_in
+from gpubond.disputes.position import Block, Elements, Nodes, Totals, reached
 from gpubond.exact import merkle, shapes
 from gpubond.exact.commitments import tensor_of_root
-from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening
-from gpubond.exact.program import parse_record
+from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening, Tree
+from gpubond.exact.program import parse_record, parse_state_record
 
 _NO_HASH = bytes(32)
 
@@ -50,146 +51,174 @@ def call_of(contract: DisputeGame, game_id: bytes, game: Followed, execution: Ex
         execution: the mover's own run, for what stands beside the paths.
         move: by the rules a right one.
     """
-    return _Encoder(contract, game_id, game, execution).call(move)
+    name, arguments = _CALLS[type(move)]
+    level = game.position.level.value
+    words = f"{name.replace('_', ' ')} at level {level}"
+    args = arguments(_Encoder(game, execution), move)
+    return contract.move(name, words, game_id, game.stored.as_tuple(), *args)
 
 
 class _Encoder:
-    def __init__(self, contract: DisputeGame, game_id: bytes, game: Followed, execution: Execution) -> None:
-        self._contract = contract
-        self._id = game_id
+    """The arguments of each move behind game and position."""
+
+    def __init__(self, game: Followed, execution: Execution) -> None:
         self._game = game
         self._execution = execution
-        self._stored = game.stored.as_tuple()
+        self._position = game.position
         self._way = game.way.as_tuple()
         self._origin = game.origin.as_tuple()
 
-    def call(self, move: Move) -> Call:
-        name, words, args = self._plain(move)
-        return self._contract.move(name, words, self._id, self._stored, *args)
-
-    def _plain(self, move: Move) -> tuple[str, str, tuple[Any, ...]]:
-        doubt, level = self._game.position.doubt, self._game.position.level.value
-        args: tuple[Any, ...]
-        match move:
-            case ShowNodes():
-                assert isinstance(doubt, Nodes)  # noqa: S101 - by the rules
-                return "show_nodes", f"show nodes of level {level}", self._show_nodes(doubt, move)
-            case ShowLeaf():
-                return "show_leaf", "show 64 elements of an output", self._show_leaf(move)
-            case ShowTotals():
-                return "show_totals", "show totals of a sum", (values_bytes((*move.sums, *move.totals)),)
-            case ShowAccumulators():
-                return "show_accumulators", "show accumulators of a block", (values_bytes(move.accumulators),)
-            case PickNode():
-                return "pick_node", f"pick a node of level {level}", (self._index(doubt, move.index),)
-            case PickOperation():
-                return "pick_operation", f"pick operation {move.op}", self._pick_operation(doubt, move)
-            case PickElement():
-                index = move.element % LEAF_ELEMENTS
-                return "pick_element", f"pick element {move.element}", (self._game.raw, index)
-            case PickSegment():
-                return "pick_segment", f"pick segment {move.segment}", (self._game.raw, move.segment)
-            case PickBlock():
-                return "pick_block", f"pick block {move.block}", (self._game.raw, self._block(doubt, move.block))
-            case JudgeJoin():
-                args = (self._way, self._origin, self._game.raw, self._block(doubt, move.block))
-                return "judge_join", f"have the join after block {move.block} judged", args
-            case JudgeElement():
-                index = move.element % LEAF_ELEMENTS
-                args = (self._way, self._origin, self._game.raw, index, self._evidence(move.shown))
-                return "judge_element", f"have element {move.element} judged", args
-            case JudgeRun():
-                shown = self._game.raw if isinstance(doubt, Block) and doubt.accumulators else b""
-                args = (self._way, self._origin, shown, move.run, self._evidence(move.shown))
-                return "judge_run", f"have run {move.run} of a block judged", args
-            case JudgeState():
-                assert isinstance(doubt, Binding)  # noqa: S101 - by the rules
-                args = (self._way, self._origin, *self._next_state(doubt, move))
-                return "judge_state", f"have state tensor {doubt.tensor} judged", args
-
     # The asserter's.
 
-    def _show_nodes(self, doubt: Nodes, move: ShowNodes) -> tuple[Any, ...]:
+    def show_nodes(self, move: ShowNodes) -> tuple[Any, ...]:
+        doubt = self._nodes()
         below = levels.levels_below(doubt.height)
-        low = doubt.height - below
-        held = min(1 << below, ((doubt.count - 1) >> low) + 1 - (doubt.index << below))
+        held = min(1 << below, ((doubt.count - 1) >> (doubt.height - below)) + 1 - (doubt.index << below))
         first = doubt.at_root and doubt.level is not Level.RUN
-        way = [self._way] if first else []
-        return way, list(self._way_up(doubt)), list(move.nodes[:held])
+        return [self._way] if first else [], list(self._way_up(doubt)), list(move.nodes[:held])
+
+    def show_leaf(self, move: ShowLeaf) -> tuple[Any, ...]:
+        doubt = self._position.doubt
+        assert isinstance(doubt, Elements)  # noqa: S101 - by the rules
+        if doubt.node is None:
+            return [self._way], list(self._shown_path(reached(self._position.op))), move.raw
+        return [], list(self._shown_path(doubt.index)), move.raw
+
+    def show_totals(self, move: ShowTotals) -> tuple[Any, ...]:
+        return (values_bytes((*move.sums, *move.totals)),)
+
+    def show_accumulators(self, move: ShowAccumulators) -> tuple[Any, ...]:
+        return (values_bytes(move.accumulators),)
 
     def _way_up(self, doubt: Nodes) -> tuple[bytes, ...]:
         """From what was picked up to the node that the contract knows."""
         if not doubt.at_root:
             return self._shown_path(doubt.index)
         if doubt.level is Level.STATE:
-            return self._following_path()
+            tree, at = self._following_tree()
+            return tree.path(at)
         if doubt.level is Level.OUTPUT:
-            return self._shown_path(reached(self._game.position.op))
+            return self._shown_path(reached(self._position.op))
         return ()
-
-    def _shown_path(self, index: int) -> tuple[bytes, ...]:
-        """From a node among those shown last, by its number from the left, up to the node above them."""
-        nodes = self._game.nodes
-        return () if nodes is None else nodes.path(index - nodes.first)
-
-    def _following_path(self) -> tuple[bytes, ...]:
-        """From the state after the step to the root of tree 5 or 6."""
-        position = self._game.position
-        checkpoint, following = reached(position.checkpoint), reached(position.step) + 1
-        begins, ends = position.terms.interval(checkpoint)
-        if following == ends:
-            return merkle.tree_of(Kind.RUN, self._execution.checkpoints()).path(checkpoint)
-        return merkle.tree_of(Kind.INTERVAL, self._execution.between(checkpoint)).path(following - begins - 1)
-
-    def _show_leaf(self, move: ShowLeaf) -> tuple[Any, ...]:
-        doubt = self._game.position.doubt
-        assert isinstance(doubt, Elements)  # noqa: S101 - by the rules
-        if doubt.node is None:
-            return [self._way], list(self._shown_path(reached(self._game.position.op))), move.raw
-        return [], list(self._shown_path(doubt.index)), move.raw
 
     # The challenger's.
 
-    def _index(self, doubt: object, index: int | None) -> int:
-        if index is None:
-            return NONE
-        assert isinstance(doubt, Nodes)  # noqa: S101 - by the rules
-        return index - (doubt.index << levels.levels_below(doubt.height))
+    def pick_node(self, move: PickNode) -> tuple[Any, ...]:
+        return (NONE if move.index is None else self._among(move.index),)
 
-    def _block(self, doubt: object, block: int) -> int:
+    def pick_operation(self, move: PickOperation) -> tuple[Any, ...]:
+        hashed, path = _NO_HASH, tuple[bytes, ...]()
+        if shapes.count(parse_record(move.record, "record").shape) == 0:
+            nodes = self._game.nodes
+            assert nodes is not None  # noqa: S101 - they were shown before something is picked
+            hashed, path = nodes.nodes[move.op - nodes.first], self._shown_path(move.op)
+        index = self._among(move.op)
+        return self._way, self._origin, index, move.record, list(move.path), hashed, list(path)
+
+    def pick_element(self, move: PickElement) -> tuple[Any, ...]:
+        return self._game.raw, move.element % LEAF_ELEMENTS
+
+    def pick_segment(self, move: PickSegment) -> tuple[Any, ...]:
+        return self._game.raw, move.segment
+
+    def pick_block(self, move: PickBlock) -> tuple[Any, ...]:
+        return self._game.raw, self._block(move.block)
+
+    def judge_join(self, move: JudgeJoin) -> tuple[Any, ...]:
+        return self._way, self._origin, self._game.raw, self._block(move.block)
+
+    def judge_element(self, move: JudgeElement) -> tuple[Any, ...]:
+        at = move.element % LEAF_ELEMENTS
+        return self._way, self._origin, self._game.raw, at, self._evidence(move.shown)
+
+    def judge_run(self, move: JudgeRun) -> tuple[Any, ...]:
+        doubt = self._position.doubt
+        shown = self._game.raw if isinstance(doubt, Block) and doubt.accumulators else b""
+        return self._way, self._origin, shown, move.run, self._evidence(move.shown)
+
+    def judge_state(self, move: JudgeState) -> tuple[Any, ...]:
+        count = self._position.terms.statement.state_count
+        if count == 1:
+            assert self._position.following is not None  # noqa: S101 - beyond INTERVAL
+            index, hashed = 0, self._position.following.hash
+            tree, at = self._following_tree()
+            path = path_in(self._position.seen, tree, at)
+        else:
+            nodes = self._game.nodes
+            assert nodes is not None  # noqa: S101 - they were shown
+            index = move.tensor - nodes.first
+            hashed, path = nodes.nodes[index], nodes.path(index)
+        number, state = parse_state_record(move.record, "record").next, _NO_HASH
+        if number < count:
+            leaf = merkle.hash_leaf(Kind.STATE, move.commitment)
+            state = Opening(Kind.STATE, count, number, leaf, move.path).root()
+        following = (hashed, list(path), move.commitment, list(move.path), state, list(move.state_path))
+        return self._way, self._origin, index, (move.record, list(move.record_path), *following)
+
+    def _evidence(self, shown: Shown) -> tuple[Any, ...]:
+        operation, step = self._position.operation, reached(self._position.step)
+        assert operation is not None  # noqa: S101 - beyond STEP
+        count, state = self._position.terms.statement.state_count, _NO_HASH
+        sources, operands = [], []
+        for number, shape, operand in zip(operation.inputs, operation.input_shapes, shown.operands, strict=True):
+            sources.append((operand.slices, list(operand.path)))
+            operands.append(_operand(operand, shapes.count(shape), step))
+            if operand.leaves and number < count:
+                leaf = merkle.hash_leaf(Kind.STATE, tensor_of_root(shape, operand.root))
+                state = Opening(Kind.STATE, count, number, leaf, operand.path).root()
+        return self._position.record, state, list(shown.state_path), sources, operands
+
+    # Both sides'.
+
+    def _nodes(self) -> Nodes:
+        doubt = self._position.doubt
+        assert isinstance(doubt, Nodes)  # noqa: S101 - by the rules
+        return doubt
+
+    def _among(self, number: int) -> int:
+        """A node's place among those shown last, from its number from the left."""
+        doubt = self._nodes()
+        return number - (doubt.index << levels.levels_below(doubt.height))
+
+    def _block(self, block: int) -> int:
+        doubt = self._position.doubt
         assert isinstance(doubt, Totals)  # noqa: S101 - by the rules
         return block - doubt.first
 
-    def _pick_operation(self, doubt: object, move: PickOperation) -> tuple[Any, ...]:
-        output, path = _NO_HASH, tuple[bytes, ...]()
-        if shapes.count(parse_record(move.record, "record").shape) == 0:
-            output = self._execution.outputs(reached(self._game.position.step))[move.op]
-            path = self._shown_path(move.op)
-        return (
-            *(self._way, self._origin, self._index(doubt, move.op), move.record, list(move.path)),
-            *(output, list(path)),
-        )
+    def _shown_path(self, number: int) -> tuple[bytes, ...]:
+        """From a node among those shown last, by its number from the left, up to the node above them."""
+        nodes = self._game.nodes
+        return () if nodes is None else nodes.path(number - nodes.first)
 
-    def _evidence(self, shown: Shown) -> tuple[Any, ...]:
-        position = self._game.position
-        operation = position.operation
-        assert operation is not None  # noqa: S101 - beyond STEP
-        state = _NO_HASH
-        for number, shape, operand in zip(operation.inputs, operation.input_shapes, shown.operands, strict=True):
-            if operand.leaves and number < position.terms.statement.state_count:
-                state = _state_root(position.terms.statement.state_count, number, shape, operand)
-        sources = [_source(operand) for operand in shown.operands]
-        return (position.record, state, list(shown.state_path), sources)
-
-    def _next_state(self, doubt: Binding, move: JudgeState) -> tuple[Any, ...]:
-        raise NotImplementedError
+    def _following_tree(self) -> tuple[Tree, int]:
+        """The tree in which the state after the step stands, by this side's run, and where."""
+        checkpoint, following = reached(self._position.checkpoint), reached(self._position.step) + 1
+        begins, ends = self._position.terms.interval(checkpoint)
+        if following == ends:
+            return merkle.tree_of(Kind.RUN, self._execution.checkpoints()), checkpoint
+        return merkle.tree_of(Kind.INTERVAL, self._execution.between(checkpoint)), following - begins - 1
 
 
-def _source(operand: Operand) -> tuple[Any, ...]:
+def _operand(operand: Operand, elements: int, step: int) -> tuple[Any, ...]:
     leaves = [(leaf.raw, list(leaf.path)) for leaf in operand.leaves]
-    return (operand.root or _NO_HASH, operand.slices, list(operand.path), leaves)
+    whole, offset = elements, 0
+    if operand.slices:
+        whole, offset = operand.slices * elements, step % operand.slices * elements
+    return operand.root or _NO_HASH, whole, offset, leaves
 
 
-def _state_root(count: int, number: int, shape: tuple[int, ...], operand: Operand) -> bytes:
-    leaf = merkle.hash_leaf(Kind.STATE, tensor_of_root(shape, operand.root))
-    return Opening(Kind.STATE, count, number, leaf, operand.path).root()
+_CALLS: dict[type[Any], tuple[str, Callable[[_Encoder, Any], tuple[Any, ...]]]] = {
+    ShowNodes: ("show_nodes", _Encoder.show_nodes),
+    ShowLeaf: ("show_leaf", _Encoder.show_leaf),
+    ShowTotals: ("show_totals", _Encoder.show_totals),
+    ShowAccumulators: ("show_accumulators", _Encoder.show_accumulators),
+    PickNode: ("pick_node", _Encoder.pick_node),
+    PickOperation: ("pick_operation", _Encoder.pick_operation),
+    PickElement: ("pick_element", _Encoder.pick_element),
+    PickSegment: ("pick_segment", _Encoder.pick_segment),
+    PickBlock: ("pick_block", _Encoder.pick_block),
+    JudgeJoin: ("judge_join", _Encoder.judge_join),
+    JudgeElement: ("judge_element", _Encoder.judge_element),
+    JudgeRun: ("judge_run", _Encoder.judge_run),
+    JudgeState: ("judge_state", _Encoder.judge_state),
+}

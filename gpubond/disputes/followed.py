@@ -110,7 +110,7 @@ def follow(moves: Iterable[GameMove], terms: Terms, program: Program) -> Followe
 def _opened(args: dict[str, Any], terms: Terms) -> Followed:
     stored, way = Stored.from_json(args["position"]), Way.from_json(args["way"])
     origin = Origin.from_json(args["origin"])
-    return Followed(terms, stored, way, origin, rules.begin(terms, origin.run))
+    return Followed(terms, stored, way, origin, rules.begin(terms, way.run))
 
 
 def _moved(game: Followed, event: GameMove, records: Records) -> Followed:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import NamedTuple
 
 from gpubond.chain.contracts import Call
@@ -19,14 +18,12 @@ from gpubond.chain.games import DisputeGame
 from gpubond.chain.index import MarketIndex
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
-from gpubond.disputes import rules
 from gpubond.disputes.asserter import Asserter
 from gpubond.disputes.calls import call_of
 from gpubond.disputes.challenger import Challenger, NothingWrong
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.followed import Followed, follow
-from gpubond.disputes.moves import PickNode
-from gpubond.disputes.position import Binding, Position, Side
+from gpubond.disputes.position import Position, Side
 from gpubond.disputes.terms import Terms
 from gpubond.errors import Refused
 from gpubond.store.boundaries import boundary
@@ -143,11 +140,6 @@ class Player:
         challenger = Challenger(known.execution, known.terms)
         try:
             move = challenger.pick(position)
-            if isinstance(move, PickNode):
-                after = rules.apply(position, move)
-                if isinstance(after, Position) and isinstance(after.doubt, Binding):
-                    # On chain the pick of a state tensor is its evaluation.
-                    game, move = replace(game, position=after), challenger.pick(after)
         except NothingWrong:
             return None
         return call_of(self._contract, record.game_id, game, known.execution, move)
