@@ -414,7 +414,7 @@ def pick_operation(
     @param index Among the outputs shown last.
     @param record The operation's.
     @param record_path Its siblings in the program's tree, from below.
-    @param output The hash of the output's commitment as a leaf, if it has no elements.
+    @param output The output's commitment, if it has no elements.
     @param output_path Its siblings up to the node known, from below.
     """
     self._require_challenger(game, position)
@@ -450,11 +450,13 @@ def pick_operation(
     found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
     if elements == 0:
         found.place = game_places._picked_operation(place, index)
-        # Of a lie nothing but its hash was shown.
-        self._require_under(found, exact_merkle.STEP, output, output_path)
-        right: bytes32 = exact_merkle._short_leaf(
-            exact_merkle.STEP, game_trees._commitment(below.shape, empty(bytes32))
+        self._require_under(
+            found,
+            exact_merkle.STEP,
+            exact_merkle._short_leaf(exact_merkle.STEP, output),
+            output_path,
         )
+        right: bytes32 = game_trees._commitment(below.shape, empty(bytes32))
         self._judged(game, position, origin, output == right)
         return
 
@@ -692,17 +694,17 @@ def judge_state(
     self._require_origin(position, way, origin)
     place: uint256 = position.place
     number: uint256 = 0
-    # Hashes are compared, since of a lie nothing but its hash was shown.
-    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, evidence.source)
     if game_places._level(place) == game_places.STEP:
         assert game_places._has_single_state(place), "game: not this move"
         game_places._require_first_show(place)
         assert index == 0, "game: no such node"
-        # A state of one tensor is the hash of that as a leaf.
-        kind: uint256 = game_evidence._require_state_hash(
-            way, way.step + 1, evidence.shown, evidence.shown_path
+        game_evidence._require_state(
+            way,
+            empty(bytes32),
+            way.step + 1,
+            exact_merkle._short_leaf(exact_merkle.STATE, evidence.shown),
+            evidence.shown_path,
         )
-        right = exact_merkle._short_leaf(kind, right)
     else:
         game_places._require(place, game_places.STATE, game_places.CHALLENGER)
         assert game_places._height(place) == 0, "game: not this move"
@@ -710,7 +712,10 @@ def judge_state(
         number = game_places._number(place, index)
         assert len(evidence.shown_path) == game_places._levels(place), "game: path has another length"
         assert game_trees._above(
-            exact_merkle.STATE, evidence.shown, index, evidence.shown_path
+            exact_merkle.STATE,
+            exact_merkle._short_leaf(exact_merkle.STATE, evidence.shown),
+            index,
+            evidence.shown_path,
         ) == position.node, "game: not under the node"
     game_evidence._require_record(
         way.counts, origin.program, 1 + number, evidence.record, evidence.record_path
@@ -733,7 +738,7 @@ def judge_state(
     game_evidence._require_tensor(
         way, origin.data, evidence.state, tensor, evidence.source, evidence.source_path
     )
-    self._judged(game, position, origin, right == evidence.shown)
+    self._judged(game, position, origin, evidence.source == evidence.shown)
 
 
 @external

@@ -121,51 +121,29 @@ def _require_state(
     if step == 0:
         assert state == initial, "game: not the state"
         return
-    kind: uint256 = 0
-    leaves: uint256 = 0
-    index: uint256 = 0
-    root: bytes32 = empty(bytes32)
-    kind, leaves, index, root = self._place_of(way, step)
-    assert game_trees._holds(kind, leaves, index, state, path, root), "game: not the state"
-
-
-@internal
-@pure
-def _require_state_hash(
-    way: IDisputeGame.Way,
-    step: uint256,
-    hash: bytes32,
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-) -> uint256:
-    """
-    @dev The hash is that of s_step as a leaf, which is all that its asserter showed: what
-         it hashes, nobody else need know.
-    @return The kind of the tree that it is a leaf of.
-    """
-    kind: uint256 = 0
-    leaves: uint256 = 0
-    index: uint256 = 0
-    root: bytes32 = empty(bytes32)
-    kind, leaves, index, root = self._place_of(way, step)
-    assert len(path) == exact_merkle._depth(leaves), "game: path has another length"
-    assert game_trees._above(kind, hash, index, path) == root, "game: not the state"
-    return kind
-
-
-@internal
-@pure
-def _place_of(
-    way: IDisputeGame.Way, step: uint256
-) -> (uint256, uint256, uint256, bytes32):
-    # Where s_step stands, which is not the initial state: kind of the tree, leaves, index,
-    # root.
     interval: uint256 = self._interval(way.counts)
+    holds: bool = False
     if step % interval == 0 or step == self._steps(way.counts):
-        index: uint256 = (step + interval - 1) // interval - 1
-        return exact_merkle.RUN, self._checkpoints(way.counts), index, way.run
-    begin: uint256 = step - step % interval
-    leaves: uint256 = self._end(way.counts, begin) - begin - 1
-    return exact_merkle.INTERVAL, leaves, step - begin - 1, way.interval
+        checkpoints: uint256 = self._checkpoints(way.counts)
+        holds = game_trees._holds(
+            exact_merkle.RUN,
+            checkpoints,
+            (step + interval - 1) // interval - 1,
+            state,
+            path,
+            way.run,
+        )
+    else:
+        begin: uint256 = step - step % interval
+        holds = game_trees._holds(
+            exact_merkle.INTERVAL,
+            self._end(way.counts, begin) - begin - 1,
+            step - begin - 1,
+            state,
+            path,
+            way.interval,
+        )
+    assert holds, "game: not the state"
 
 
 @internal
