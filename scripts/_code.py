@@ -27,6 +27,7 @@ class Wiring(NamedTuple):
     escrow: str = ""
     answer_fee: int = 0
     judge: str = ""
+    examiner: str = ""
     clock: int = 0
     increment: int = 0
     max_answer: int = 0
@@ -72,7 +73,9 @@ def _immutables(name: str, wiring: Wiring) -> list[int]:
             wiring.max_collateral,
         ]
         times = [wiring.clock, wiring.increment, wiring.max_answer, wiring.chain_id]
-        return [*bonds, _number(wiring.judge), _number(wiring.staking), *times]
+        return [*bonds, _number(wiring.examiner), _number(wiring.judge), _number(wiring.staking), *times]
+    if name == "Examiner":
+        return [_number(wiring.judge)]
     return []
 
 

@@ -28,7 +28,7 @@ from scripts._progress import Progress, write_whole
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FEE_BPS = 500
 TEST_TOKEN = "TestToken"  # noqa: S105  # the name of a contract
-CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "Judge", "DisputeGame")
+CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "Judge", "Examiner", "DisputeGame")
 COIN_PRICE = 3000
 MAX_COLLATERAL = 10_000
 
@@ -109,7 +109,7 @@ def cli(
     output: Path,
     force: bool,
 ) -> None:
-    """Deploy ProviderStaking, JobEscrow, JobEscrowViews, DataDemands, Judge and DisputeGame.
+    """Deploy ProviderStaking, JobEscrow, JobEscrowViews, DataDemands, Judge, Examiner and DisputeGame.
 
     If it is cut off, run it again with the same options: it goes on where it was, and deploys nothing twice.
 
@@ -174,7 +174,9 @@ def cli(
     }
     judge = make("Judge")
     wiring = wiring._replace(judge=judge.address, **game)
-    make("DisputeGame", escrow.address, judge.address, *game.values())
+    examiner = make("Examiner", judge.address)
+    wiring = wiring._replace(examiner=examiner.address)
+    make("DisputeGame", escrow.address, examiner.address, *game.values())
     # A run that was cut off may have begun it, and the new admin may have accepted since.
     hand_over = admin is not None and escrow.owner() != admin
     if hand_over and escrow.pending_owner() != admin:

@@ -21,7 +21,7 @@ from scripts._code import Wiring, code_hash, runtime_code
 from scripts._games import game_times
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "Judge", "DisputeGame")
+CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "Judge", "Examiner", "DisputeGame")
 GAME = ("clock", "increment", "max_answer", "min_gas_price", "rate", "max_collateral")
 AMOUNTS = ("fee_bps", "answer_fee", *GAME)
 PARAMETERS = (*AMOUNTS, "admin")
@@ -105,7 +105,9 @@ def verify(deployment: Deployment, provider: ProviderAPI) -> list[Check]:
     token, staking, escrow = (places[name] for name in ("token", "ProviderStaking", "JobEscrow"))
     answer_fee = int(deployment.parameters["answer_fee"])
     game = {name: int(deployment.parameters[name]) for name in GAME}
-    wiring = Wiring(deployment.chain_id, token, staking, escrow, answer_fee, places["Judge"], **game)
+    wiring = Wiring(
+        deployment.chain_id, token, staking, escrow, answer_fee, places["Judge"], places["Examiner"], **game
+    )
     for name in CORE:
         found = code_hash(bytes(provider.get_code(places[name])))
         stated = deployment.contracts[name].code_hash
@@ -142,6 +144,8 @@ def _wiring(places: dict[str, str], deployment: Deployment) -> list[Check]:
         ("DisputeGame: TOKEN", places["token"], game.TOKEN),
         ("DisputeGame: STAKING", places["ProviderStaking"], game.STAKING),
         ("DisputeGame: JUDGE", places["Judge"], game.JUDGE),
+        ("DisputeGame: EXAMINER", places["Examiner"], game.EXAMINER),
+        ("Examiner: JUDGE", places["Judge"], at("Examiner").JUDGE),
     ]
     expected += [
         (f"DisputeGame: {name.upper()}", deployment.parameters[name], getattr(game, name.upper())) for name in GAME

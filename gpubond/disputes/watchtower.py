@@ -20,7 +20,6 @@ from pathlib import Path
 
 from gpubond.chain.contracts import Call
 from gpubond.chain.game_index import GameRecord, GameState
-from gpubond.chain.game_words import Run
 from gpubond.chain.games import DisputeGame
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status, Tier
@@ -31,6 +30,7 @@ from gpubond.disputes.checking import Checked, Stopped, check_run
 from gpubond.disputes.playing import Known, Player
 from gpubond.disputes.position import Side
 from gpubond.disputes.sources import Sources
+from gpubond.disputes.structs import run_of
 from gpubond.disputes.watch_log import Watched, WatchLog, WatchState
 from gpubond.errors import BadInput, GpuBondError, KeyInUse, NotEnough, Refused, Unreachable
 
@@ -257,12 +257,9 @@ class Watchtower:
             # The limit, since a bond can grow until it is mined; none of it is taken but by this key's own `open`.
             self._send(f"approve:{purpose}", contracts.approve(self._contract.address, limit))
             return
-        said = known.terms.statement
-        run = Run(
-            *(said.state_count, said.data_count, said.op_count, said.steps, said.interval),
-            *(said.program, said.initial, said.data),
+        call = self._contract.open(
+            record.terms, record.commitment, run_of(known.terms), known.terms.answer_seconds, salt, limit
         )
-        call = self._contract.open(record.terms, record.commitment, run, known.terms.answer_seconds, salt, limit)
         self._send(purpose, call)
         self._say(record.job, f"challenged, with a bond of {contracts.token_info.text(bond)}")
 
@@ -304,7 +301,7 @@ class Watchtower:
         if not told:
             return
         stands = self._player.stand(game, known)
-        call = self._contract.claim(game.game_id, stands.stored, stands.way, stands.origin)
+        call = self._contract.claim(game.game_id, *stands.structs)
         self._send(f"claim:{game.game}", call)
         self._say(game.game, "claims bond and share")
 
