@@ -9,6 +9,7 @@
 """
 from ..interfaces import IDisputeGame
 from ..interfaces import IJudge
+from . import errors
 from . import exact_merkle
 from . import game_trees
 
@@ -30,11 +31,12 @@ _INPUT_BYTES: constant(uint256) = 24
 @pure
 def _counts(run: IDisputeGame.Run) -> uint256:
     # What does not fit no valid program has.
-    assert max(run.states, max(run.datas, run.ops)) <= _16, "game: run is not valid"
-    assert max(run.steps, run.interval) <= _64, "game: run is not valid"
-    assert (
-        min(min(run.states, run.ops), min(run.steps, run.interval)) != 0
-    ), "game: run is not valid"
+    if max(run.states, max(run.datas, run.ops)) > _16:
+        errors._fail("game: run is not valid")
+    if max(run.steps, run.interval) > _64:
+        errors._fail("game: run is not valid")
+    if min(min(run.states, run.ops), min(run.steps, run.interval)) == 0:
+        errors._fail("game: run is not valid")
     return (
         run.steps
         | (run.interval << _INTERVAL_SHIFT)
@@ -99,11 +101,11 @@ def _require_record(
 ):
     # The record with this number, counted from the header, is that of the program.
     records: uint256 = 1 + self._states(counts) + self._datas(counts) + self._ops(counts)
-    assert len(path) == exact_merkle._depth(records), "game: path has another length"
+    if len(path) != exact_merkle._depth(records):
+        errors._fail("game: path has another length")
     leaf: bytes32 = exact_merkle._leaf(exact_merkle.PROGRAM, record)
-    assert (
-        game_trees._above(exact_merkle.PROGRAM, leaf, number, path) == program
-    ), "game: record is not the program's"
+    if game_trees._above(exact_merkle.PROGRAM, leaf, number, path) != program:
+        errors._fail("game: not the record")
 
 
 @internal
@@ -198,7 +200,8 @@ def _require_tensor(
             path,
             way.outputs,
         )
-    assert holds, "game: not the tensor"
+    if not holds:
+        errors._fail("game: not the tensor")
 
 
 @internal
@@ -210,7 +213,8 @@ def _check(
     @dev The record is that of the operation in doubt, and every operand with leaves is what
          the record says. That its leaves stand under its root, the judge finds.
     """
-    assert keccak256(evidence.record) == way.record, "game: not the record"
+    if keccak256(evidence.record) != way.record:
+        errors._fail("game: not the record")
     states: uint256 = self._states(way.counts)
     datas: uint256 = self._datas(way.counts)
     shown: bool = False
@@ -226,24 +230,28 @@ def _check(
         offset: uint256 = 0
         if tensor < states:
             if not shown:
-                assert self._is_state(
-                    way, origin.initial, way.step, evidence.state, evidence.state_path
-                ), "game: not the state"
+                if (
+                    not self._is_state(way, origin.initial, way.step, evidence.state, evidence.state_path)
+                ):
+                    errors._fail("game: not the state")
                 shown = True
         elif tensor < states + datas:
             # The whole tensor has one dimension more, the first.
             slices: uint256 = evidence.sources[at].slices
-            assert shape >> 128 < 4 and slices <= _32, "game: no such data"
+            if not (shape >> 128 < 4 and slices <= _32):
+                errors._fail("game: no such data")
             offset = way.step % slices * elements
             elements *= slices
             shape = (
                 (((shape >> 128) + 1) << 128) | (slices << 96) | ((shape & (2**128 - 1)) >> 32)
             )
         else:
-            assert tensor < states + datas + way.operation, "game: no such tensor"
-        assert (
-            evidence.operands[at].elements == elements and evidence.operands[at].offset == offset
-        ), "game: operand is not what the record says"
+            if tensor >= states + datas + way.operation:
+                errors._fail("game: no such tensor")
+        if (
+            not (evidence.operands[at].elements == elements and evidence.operands[at].offset == offset)
+        ):
+            errors._fail("game: operand of another shape")
         self._require_tensor(
             way,
             origin.data,

@@ -7,6 +7,7 @@
         one, and ways from a node up. Here every hash counts, since most of the gas of a
         game is spent here; exact_merkle.vy has the same trees for who shows a single leaf.
 """
+from . import errors
 from . import exact_merkle
 
 # @dev Nodes that are shown at most at once, six levels below another.
@@ -32,7 +33,8 @@ def _held(leaves: uint256, height: uint256, levels: uint256, place: uint256) -> 
     # is number `place` at its own.
     nodes: uint256 = unsafe_add(unsafe_sub(leaves, 1) >> height, 1)
     first: uint256 = place << levels
-    assert leaves != 0 and first < nodes, "game: no such node"
+    if not (leaves != 0 and first < nodes):
+        errors._fail("game: no such node")
     return min(unsafe_sub(nodes, first), 1 << levels)
 
 
@@ -49,36 +51,26 @@ def _joined(
     @dev The node by those `levels` below it, at `height`, of which `held` hold leaves:
          these are given, the others have no choice.
     """
-    assert len(nodes) == held, "game: nodes are missing or too many"
+    if len(nodes) != held:
+        errors._fail("game: another number of nodes")
     tag: bytes1 = exact_merkle._node_tag(kind)
-    row: bytes32[MAX_NODES] = empty(bytes32[MAX_NODES])
-    at: uint256 = 0
-    if held == 1 << levels:
-        if levels == 0:
-            return nodes[0]
-        half: uint256 = held >> 1
-        for i: uint256 in range(half, bound=32):
-            row[i] = sha256(concat(tag, nodes[at], nodes[unsafe_add(at, 1)]))
-            at = unsafe_add(at, 2)
-        for _: uint256 in range(unsafe_sub(levels, 1), bound=MAX_LEVELS):
-            half = half >> 1
-            at = 0
-            for i: uint256 in range(half, bound=16):
-                row[i] = sha256(concat(tag, row[at], row[unsafe_add(at, 1)]))
-                at = unsafe_add(at, 2)
-        return row[0]
-
-    for node: bytes32 in nodes:
-        row[at] = node
-        at = unsafe_add(at, 1)
-    zero: bytes32 = exact_merkle._zero(kind, height)
+    row: DynArray[bytes32, MAX_NODES] = nodes
     size: uint256 = held
+    is_whole: bool = held == 1 << levels
+    zero: bytes32 = empty(bytes32)
+    if not is_whole:
+        zero = exact_merkle._zero(kind, height)
     for _: uint256 in range(levels, bound=MAX_LEVELS):
-        if size & 1 != 0:
-            row[size] = zero
-        zero = sha256(concat(tag, zero, zero))
-        size = unsafe_add(size, 1) >> 1
-        at = 0
+        if not is_whole:
+            if size & 1 != 0:
+                if size == len(row):
+                    row.append(zero)
+                else:
+                    row[size] = zero
+                size = unsafe_add(size, 1)
+            zero = sha256(concat(tag, zero, zero))
+        size = size >> 1
+        at: uint256 = 0
         for i: uint256 in range(size, bound=32):
             row[i] = sha256(concat(tag, row[at], row[unsafe_add(at, 1)]))
             at = unsafe_add(at, 2)
@@ -98,7 +90,8 @@ def _above(
          the other stands below it. No padding is looked at: leaves and nodes are hashed
          with different first bytes, so a way down cannot end anywhere else.
     """
-    assert index >> len(path) == 0, "game: path is too short"
+    if index >> len(path) != 0:
+        errors._fail("game: path is too short")
     tag: bytes1 = exact_merkle._node_tag(kind)
     found: bytes32 = node
     place: uint256 = index
@@ -138,8 +131,10 @@ def _holds_hash(
     root: bytes32,
 ) -> bool:
     # Whether this is the hash of a leaf of a tree, whatever the leaf is.
-    assert index < leaves, "game: no such leaf"
-    assert len(path) == exact_merkle._depth(leaves), "game: path has another length"
+    if index >= leaves:
+        errors._fail("game: no such leaf")
+    if len(path) != exact_merkle._depth(leaves):
+        errors._fail("game: path has another length")
     return self._above(kind, hash, index, path) == root
 
 
