@@ -274,7 +274,7 @@ def is_next(
         way.counts, origin.program, 1 + number, shown.record, shown.record_path
     )
     valid: bool = False
-    shape: exact_records.Shape = empty(exact_records.Shape)
+    shape: uint256 = 0
     tensor: uint256 = 0
     valid, shape, tensor = exact_records._parse_state(shown.record)
     if not valid:
