@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gpubond.buyer.client import Buyer
 from gpubond.chain.development import dev_account
-from gpubond.chain.market import Status
+from gpubond.chain.market import Status, Tier
+from gpubond.chain.session import open_session
 
 from .conftest import rpc
 from .exact_market import (
@@ -81,6 +84,40 @@ def test_an_exact_job_is_run_checked_and_paid(market: Marketplace, provider: Pat
     assert (tmp_path / "out" / "final.safetensors").exists()
     said = market.ok("exact", "verify", str(tmp_path / "out"), "--program", str(tmp_path / "job" / "line.gpx"))
     assert said["run"] == view["commitment"]["result_root"][2:]
+
+
+def test_terms_that_are_not_those_of_the_specification_are_given_back(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    market.start_worker(provider)
+    with Buyer.open(buyer) as desk:
+        prepared = replace(desk.prepare(exact_job(tmp_path / "job"), provider=of(OWNER)), exact_terms=b"\x11" * 32)
+        view = desk.resume(desk.begin(prepared).id)
+    assert view.record.status is Status.DECLINED
+    status = market.run("job", "status", view.record.job, "--home", str(buyer)).document
+    assert status["reason"] == "exact_terms"
+
+
+def test_an_offer_with_another_arbiter_is_refused_before_money_moves(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    contracts = market.contracts
+    with open_session(provider) as session:
+        session.sync()
+        [good] = [
+            record.offer
+            for record in session.index.open_offers()
+            if record.offer.tiers == Tier.EXACT and record.offer.provider == of(OWNER)
+        ]
+        bad = replace(good, arbiter=str(contracts.demands_address), expiry=good.expiry + 1)
+        session.send(contracts.post_offer(bad), "post:bad")
+        chosen = "0x" + bad.offer_id(session.deployment.chain_id, str(contracts.escrow.address)).hex()
+    before = market.wealth(BUYER)
+    ran = market.run(*submit(buyer, exact_job(tmp_path / "job"), "--offer", chosen))
+    assert ran.code == 6
+    assert ran.error["field"] == "arbiter"
+    assert str(contracts.game_address) in ran.error["message"]
+    assert market.wealth(BUYER) == before
 
 
 def test_a_flipped_bit_is_convicted_by_the_buyer_with_one_command(
