@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import boa
@@ -20,7 +21,7 @@ def laid() -> Table:
 
 
 def fresh(laid: Table, **changes: Any) -> Table:
-    return replace(laid, balances=defaultdict(int), games=[], jobs=[], burned=0, **changes)
+    return replace(laid, balances=defaultdict(int), games=[], jobs=[], burns=[], **changes)
 
 
 @pytest.fixture
@@ -47,3 +48,10 @@ def right(table: Table) -> Job:
 def game(table: Table, job: Job) -> Game:
     """About the wrong result; the asserter is to move."""
     return table.open(job)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Titanoboa would take a test's steps back before its books are looked at."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.ignore_isolation)

@@ -161,7 +161,7 @@ class Table:
     game: Deployed
     honest: Honest
     balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    burned: int = 0
+    burns: list[int] = field(default_factory=list)
     games: list[Game] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     _salts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -193,6 +193,10 @@ class Table:
         self.call("staking", "allow", owner, self.escrow.address, WEALTH // 2, WEALTH // 2)
         self.call("escrow", "approve_arbiter", owner, self.game.address, True)
         self.call("escrow", "deposit", buyer, WEALTH // 2, buyer)
+
+    @property
+    def burned(self) -> int:
+        return sum(self.burns)
 
     # Calls.
 
@@ -363,7 +367,7 @@ class Table:
             job.open -= 1
             to_provider, gone = lost_shares(game.bond, game.registered.origin.price)
             self.balances[self.people["owner"]] += to_provider
-            self.burned += gone
+            self.burns.append(gone)
         self.check_position(game)
 
     def convict(self, job: Job, sender: str = "keeper") -> None:
@@ -417,7 +421,8 @@ class Table:
         bonds = sum(game.bond for game in self.games if not game.over)
         rests = sum(job.share - job.paid for job in self.jobs)
         has = self.holds(self.game.address) + self.call("escrow", "balance_of", "keeper", self.game.address)
-        assert has == sum(self.balances.values()) + self.burned + bonds + rests
+        owed = sum(self.balances.values()) + self.burned + bonds + rests
+        assert has == owed, (has, owed, bonds, rests, self.burned)
         for job in self.jobs:
             kept = (job.open, job.opened, job.convicted, job.told, job.refunded, job.share)
             assert self.call("game", "games_of", "keeper", job.id) == kept
