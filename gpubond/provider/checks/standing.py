@@ -97,6 +97,11 @@ def exact_offer(subject: Subject) -> Finding:
     )
     if short is not None:
         return failed(f"nobody can hire it: {short.words}", f"correct [exact_offer] and {_JOIN}")
+    per_job = subject.contracts.provider(subject.provider.address).allowed_per_job
+    collateral = subject.contracts.token_info.units(exact.collateral, "exact_offer.collateral")
+    if per_job < collateral:
+        token = subject.contracts.token_info
+        return failed(f"{token.text(per_job)} are allowed a job, and it locks {token.text(collateral)}", _JOIN)
     with Session(subject.home, subject.settings) as session:
         session.sync()
         mine = my_offers(session, subject.provider.address)
