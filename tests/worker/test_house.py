@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "gpubond"
 SOURCE_SUFFIXES = {".py", ".vy", ".vyi", ".h", ".c", ".cpp", ".cu", ".sh"}
 MAX_LINES = 450
-CONTRACTS = ("DataDemands", "JobEscrow", "JobEscrowViews", "ProviderStaking", "TestToken")
+CONTRACTS = ("DataDemands", "DisputeGame", "JobEscrow", "JobEscrowViews", "ProviderStaking", "TestToken")
 
 # Each layer may import itself and the layers named; everyone may import the foundation.
 FOUNDATION = {"errors", "settings"}
@@ -29,8 +29,8 @@ MAY_IMPORT = {
     "chain": {"store"},
     "jobs": {"exact", "chain", "store"},
     "disputes": {"exact", "jobs", "chain", "store"},
-    "provider": {"exact", "jobs", "chain", "store"},
-    "buyer": {"jobs", "chain", "store"},
+    "provider": {"disputes", "exact", "jobs", "chain", "store"},
+    "buyer": {"disputes", "exact", "jobs", "chain", "store"},
     "anvil": set(),
     "devnet": {"anvil", "chain", "store"},
     "cli": {"provider", "buyer", "disputes", "exact", "jobs", "chain", "store", "devnet", "anvil"},

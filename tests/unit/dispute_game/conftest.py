@@ -21,7 +21,7 @@ def laid() -> Table:
 
 
 def fresh(laid: Table, **changes: Any) -> Table:
-    return replace(laid, balances=defaultdict(int), games=[], jobs=[], burned=0, **changes)
+    return replace(laid, balances=defaultdict(int), games=[], jobs=[], burns=[], **changes)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ WINDOW = 7 * DAY
 RATE = 2_000 * USD
 COLLATERAL, MOST_COLLATERAL = 20_000 * USD, 10**6 * USD
 WEALTH = 10**9 * USD
-GAME_GAS, MOVE_GAS = 1_200_000, 80_000
+GAME_GAS, MOVE_GAS = 1_200_000, 120_000
 OPENING = 3  # moves that an opening counts as
 PEOPLE = ("owner", "operator", "buyer", "rival", "friend", "liar", "thief", "keeper")
 OVER = (1).to_bytes(32, "big")
@@ -161,7 +161,7 @@ class Table:
     game: Deployed
     honest: Honest
     balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    burned: int = 0
+    burns: list[int] = field(default_factory=list)
     games: list[Game] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     _salts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -193,6 +193,10 @@ class Table:
         self.call("staking", "allow", owner, self.escrow.address, WEALTH // 2, WEALTH // 2)
         self.call("escrow", "approve_arbiter", owner, self.game.address, True)
         self.call("escrow", "deposit", buyer, WEALTH // 2, buyer)
+
+    @property
+    def burned(self) -> int:
+        return sum(self.burns)
 
     # Calls.
 
@@ -363,7 +367,7 @@ class Table:
             job.open -= 1
             to_provider, gone = lost_shares(game.bond, game.registered.origin.price)
             self.balances[self.people["owner"]] += to_provider
-            self.burned += gone
+            self.burns.append(gone)
         self.check_position(game)
 
     def convict(self, job: Job, sender: str = "keeper") -> None:
