@@ -286,10 +286,11 @@ def _require_padding(place: uint256, number: uint256, leaf: Bytes[exact_merkle.L
     if len(leaf) != exact_merkle.LEAF_BYTES:
         errors._fail("game: leaf is not 256 bytes")
     if number + 1 == self._leaves(place):
-        for at: uint256 in range(
-            self._last(place), exact_merkle.LEAF_ELEMENTS, bound=exact_merkle.LEAF_ELEMENTS
-        ):
-            if exact_merkle._bits(leaf, at) != 0:
+        held: uint256 = self._last(place) * 4
+        for at: uint256 in range(exact_merkle.LEAF_BYTES // 32):
+            # Bytes of this word that belong to elements fall away.
+            own: uint256 = min(max(held, 32 * at) - 32 * at, 32)
+            if convert(extract32(leaf, 32 * at), uint256) << (8 * own) != 0:
                 errors._fail("game: bytes beyond the elements")
 
 
