@@ -27,8 +27,8 @@ from gpubond.errors import GpuBondError  # noqa: E402
 from gpubond.exact import merkle, scalar  # noqa: E402
 from gpubond.exact.program import Op, Opcode, record_of  # noqa: E402
 from tests.exact.values import SPECIAL  # noqa: E402
-from tests.exact_contracts.evm import COMMITMENTS, FLOAT32, HARNESSES, Evm, running  # noqa: E402
-from tests.exact_contracts.operations import NAMES, Set, answers, drawing, places, reference  # noqa: E402
+from tests.exact_contracts.evm import COMMITMENTS, FLOAT32, CALLABLE, Evm, running  # noqa: E402
+from tests.exact_contracts.operations import NAMES, Set, answers, drawing, eight_a_word, places, reference  # noqa: E402
 
 SEED = 1
 CASES, QUICK_CASES = 8_000, 400
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="gpubond-gas-") as folder, running(Path(folder) / "log") as evm:
-            for name in HARNESSES:
+            for name in CALLABLE:
                 evm.add(name)
             operations = {name: measured(evm, name, QUICK_CASES if options.quick else CASES) for name in NAMES}
             others = {"chain_of_16": chain(evm), "path": path(evm), "record": record(evm)}
@@ -142,8 +142,8 @@ def chain(evm: Evm) -> dict[str, dict[str, int]]:
         source = drawing(f"{SEED} {name}")
         gas = []
         for _ in range(100):
-            left, right = ([bits(source.gauss(0, 1)) for _ in range(16)] for _ in range(2))
-            gas.append(evm.call(FLOAT32, "chain", code, bits(source.gauss(0, 4)), left, right) >> 32)
+            left, right = (eight_a_word([bits(source.gauss(0, 1)) for _ in range(16)]) for _ in range(2))
+            gas.append(evm.call(FLOAT32, "chain", code, bits(source.gauss(0, 4)), 16, left, right) >> 32)
         found[name] = spread(gas)
     return found
 

@@ -110,6 +110,21 @@ class OfferSettings(_Section):
         return max(self.count, self.backed_jobs if self.backed_jobs is not None else 4 * self.count)
 
 
+class ExactOfferSettings(_Section):
+    """What is offered of tier EXACT beside [offer], from which all else is taken: results that anybody may dispute."""
+
+    count: int = Field(default=1, ge=1, le=1024, description="jobs at once, beside those of [offer]")
+    price_per_hour: Decimal | None = Field(default=None, gt=0, description="by default as [offer]")
+    collateral: Decimal = Field(gt=0, description="locked for each job, and lost with a wrong result")
+    challenge_window: int = Field(ge=1, le=90 * 86_400, description="in which a result may be challenged")
+    backed_jobs: int | None = Field(default=None, ge=1, le=100_000, description="jobs that the stake covers")
+
+    @property
+    def stake_jobs(self) -> int:
+        """Jobs that the stake covers at once; collateral stays locked until a job's last game is over."""
+        return max(self.count, self.backed_jobs if self.backed_jobs is not None else 4 * self.count)
+
+
 class ProviderSettings(_Section):
     """The policy of a worker."""
 
@@ -128,7 +143,7 @@ class ProviderSettings(_Section):
     private_registries: tuple[str, ...] = Field(
         default=(), description="host[:port] of registries of your own, reached on private addresses and by plain http"
     )
-    tiers: tuple[Literal["BASIC"], ...] = Field(default=("BASIC",), min_length=1)
+    tiers: tuple[Literal["BASIC", "EXACT"], ...] = Field(default=("BASIC",), min_length=1)
     classes: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="resource classes whose jobs are taken; None: every offered one"
     )
@@ -190,6 +205,20 @@ class GatewaySettings(_Section):
         return self
 
 
+class WatchtowerSettings(_Section):
+    """What a watchtower computes again, with what, and what it may stake."""
+
+    share: Decimal = Field(default=Decimal(1), ge=0, le=1, description="of the committed EXACT jobs, drawn by lot")
+    max_bond: Decimal | None = Field(default=None, gt=0, description="whole tokens a game; None: it never challenges")
+    sources: tuple[str, ...] = Field(
+        default=(), description="folders and https addresses where specifications and inputs lie by their SHA-256"
+    )
+    max_blob_mib: int = Field(default=1024, ge=1, description="of one input")
+    max_memory_mib: int = Field(default=4096, ge=256, description="of a run")
+    max_disk_mib: int = Field(default=16_384, ge=16, description="of inputs and states of all jobs that are watched")
+    fetch_from_private_addresses: bool = Field(default=False, description="for tests on one machine only")
+
+
 class StoreSettings(_Section):
     """A buyer's own store: how jobs reach providers without a gateway. Credentials of S3 come from where AWS' own tools
     take them, those of a web server from ~/.netrc."""
@@ -224,7 +253,9 @@ class Settings(BaseSettings):
     provider: ProviderSettings | None = None
     gateway: GatewaySettings | None = None
     offer: OfferSettings | None = None
+    exact_offer: ExactOfferSettings | None = None
     store: StoreSettings | None = None
+    watchtower: WatchtowerSettings = WatchtowerSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -382,7 +382,9 @@ def refused_programs() -> list[list[Any]]:
     changes = [
         (0, word, new) for word, new in ((0, 2), (1, 0), (1, 2), (2, 0), (2, 3), (3, 2**32 - 1), (4, 1), (31, 1))
     ]
-    changes += [(1, word, new) for word, new in ((0, 3), (1, 5), (1, 1), (2, 7), (6, 1), (6, 2**32 - 1), (7, 1))]
+    changes += [
+        (1, word, new) for word, new in ((0, 3), (1, 5), (1, 1), (2, 7), (6, 1), (6, 3), (6, 2**32 - 1), (7, 1))
+    ]
     changes += [(4, word, new) for word, new in ((0, 2), (1, 0), (1, 5), (2, 0), (3, 7), (6, 1), (2, 2**31))]
     changes += [(record, 3, new) for record in (7, 8, 12) for new in (record + 30, record - 1, 2**32 - 1)]
     changes += [(13, 5, 3), (13, 22, 3), (13, 9, 1), (13, 10, 3), (13, 26, 1), (6, 28, 1)]

@@ -31,6 +31,10 @@ LEAF_ELEMENTS: constant(uint256) = 64
 _VERSION: constant(uint256) = 1
 _WORD: constant(uint256) = (1 << 32) - 1
 
+# @dev Every other byte, and every other two.
+_EVEN_BYTES: constant(uint256) = max_value(uint256) // (2**8 + 1)
+_EVEN_PAIRS: constant(uint256) = max_value(uint256) // (2**16 + 1)
+
 
 @internal
 @pure
@@ -97,15 +101,16 @@ def _root(
     zero_height: uint256 = 0
     height: uint256 = 0
     for beside: bytes32 in path:
+        # A call of `_above` would cost a fifth more.
         if position & 1 != 0:
-            node = self._above(tag, beside, node)
+            node = sha256(concat(tag, beside, node))
         else:
             if position == last:
                 for _: uint256 in range(unsafe_sub(height, zero_height), bound=MAX_DEPTH):
                     zero = self._above(tag, zero, zero)
                 zero_height = height
                 assert beside == zero, "exact: a subtree beyond the count"
-            node = self._above(tag, node, beside)
+            node = sha256(concat(tag, node, beside))
         position = position >> 1
         last = last >> 1
         height = unsafe_add(height, 1)
@@ -190,6 +195,29 @@ def _bits(leaf: Bytes[LEAF_BYTES], at: uint256) -> uint256:
         | (((word >> 16) & 255) << 8)
         | (word >> 24)
     )
+
+
+@internal
+@pure
+def _sixteen(leaves: Bytes[2 * LEAF_BYTES], at: uint256) -> (uint256, uint256):
+    """
+    @dev The elements from the `at`-th on of a leaf, or of two that follow each other:
+         eight a word, the first one in its highest bits; what is beyond the leaves is 0.
+    """
+    # So that there is something to read behind the last one.
+    longer: Bytes[2 * LEAF_BYTES + 64] = concat(leaves, empty(bytes32), empty(bytes32))
+    return (
+        self._turned(convert(extract32(longer, at << 2), uint256)),
+        self._turned(convert(extract32(longer, (at << 2) + 32), uint256)),
+    )
+
+
+@internal
+@pure
+def _turned(word: uint256) -> uint256:
+    # The other order of bytes in each of eight elements.
+    pairs: uint256 = ((word & _EVEN_BYTES) << 8) | ((word >> 8) & _EVEN_BYTES)
+    return ((pairs & _EVEN_PAIRS) << 16) | ((pairs >> 16) & _EVEN_PAIRS)
 
 
 @internal

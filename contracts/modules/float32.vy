@@ -422,25 +422,30 @@ def _join(reduction: uint256, total: uint256, block_sum: uint256) -> uint256:
 def _chain(
     reduction: uint256,
     accumulator: uint256,
-    left: DynArray[uint256, MAX_TERMS],
-    right: DynArray[uint256, MAX_TERMS],
+    terms: uint256,
+    left: uint256[2],
+    right: uint256[2],
 ) -> uint256:
     """
-    @dev The accumulator after the terms of some micro-steps within one block.
-         `right` has as many as `left` for DOT, and is not looked at otherwise.
+    @dev The accumulator after the terms of some micro-steps within one block: at most
+         MAX_TERMS. `left` and `right` have eight of their values a word, the first one
+         in its highest bits; `right` is looked at for DOT only.
     """
     result: uint256 = accumulator
-    if reduction == DOT:
-        at: uint256 = 0
-        for term: uint256 in left:
-            result = self._fma(term, right[at], result)
-            at = unsafe_add(at, 1)
-    elif reduction == SUM:
-        for term: uint256 in left:
-            result = self._fma(term, ONE, result)
-    else:
-        for term: uint256 in left:
-            result = self._max(result, term)
+    a: uint256 = left[0]
+    b: uint256 = right[0]
+    for at: uint256 in range(terms, bound=MAX_TERMS):
+        if at == 8:
+            a = left[1]
+            b = right[1]
+        if reduction == DOT:
+            result = self._fma(a >> 224, b >> 224, result)
+        elif reduction == SUM:
+            result = self._fma(a >> 224, ONE, result)
+        else:
+            result = self._max(result, a >> 224)
+        a = a << 32
+        b = b << 32
     return result
 
 

@@ -28,12 +28,13 @@ from gpubond.buyer.handing_over import clean_box
 from gpubond.buyer.hiring import HireRefused, Hiring, NotWanted
 from gpubond.buyer.job_view import JobView, failed_for_nothing
 from gpubond.buyer.listing import Listed, list_all
-from gpubond.buyer.orders import OrderRecord, Submission
+from gpubond.buyer.orders import NO_TERMS, OrderRecord, Submission
 from gpubond.buyer.quotes import Prepared, Quote, choose, quote_all, with_power
 from gpubond.chain.contracts import Call
 from gpubond.chain.index import JobRecord
-from gpubond.chain.market import Status
+from gpubond.chain.market import Status, Tier
 from gpubond.chain.session import Progress, Session, open_session
+from gpubond.disputes.ordered import terms_of
 from gpubond.errors import BadInput, NotEnough, Refused
 from gpubond.jobs.cuda_check import precheck_job
 from gpubond.jobs.exact_check import precheck_exact
@@ -86,8 +87,18 @@ class Buyer(Demanding):
         """Everything that is wrong with a job file, without key, node or home folder."""
         return validate_job_file(job_file)
 
-    def quote(self, seconds: int, class_name: str | None = None) -> list[Quote]:
-        """Offers for a run of at most so many seconds; see `quote_all`."""
+    def quote(
+        self, seconds: int, class_name: str | None = None, spec: JobSpec | None = None, *, exact: bool = False
+    ) -> list[Quote]:
+        """Offers for a run of at most so many seconds; see `quote_all`.
+
+        Args:
+            seconds: the longest run to pay for.
+            class_name: only this resource class.
+            spec: only those that take this job.
+            exact: only those of tier EXACT.
+        """
+        exact = exact or (spec is not None and spec.tier is not None)
         self._session.sync()
         coin_price = self._session.settings.chain.coin_price
         quotes = quote_all(
@@ -97,6 +108,8 @@ class Buyer(Demanding):
             seconds=seconds,
             class_name=class_name,
             coin_units=None if coin_price is None else self._contracts.token_info.units(coin_price, "chain.coin_price"),
+            tier=Tier.EXACT if exact else Tier.BASIC,
+            answer_seconds=None if spec is None or spec.exact is None else spec.exact.answer_seconds,
         )
         obstacle = self._desk.reach.obstacle
         return [replace(item, obstacle=obstacle(item.endpoint, item.record.offer, seconds)) for item in quotes]
@@ -158,9 +171,10 @@ class Buyer(Demanding):
                 remedy=f"pay for at least {spec.limits.seconds} seconds, or lower limits.seconds in the job",
             )
         notes = list(self._precheck(spec, files))
+        exact_terms = NO_TERMS if spec.tier is None else terms_of(spec, files).exact_terms
         units = None if max_price is None else self._contracts.token_info.units(max_price, "max_price")
         quote = choose(
-            self.quote(limit, class_name),
+            self.quote(limit, class_name, spec),
             offer_id=offer,
             provider=provider,
             max_price=units,
@@ -175,7 +189,8 @@ class Buyer(Demanding):
         if recipient is not None:
             notes += self._desk.reach.check(spec)
         pinned = offer is not None or provider is not None
-        return Prepared(spec, files, quote, limit, tuple(notes), class_name, units, pinned, recipient)
+        rest = (class_name, units, pinned, recipient, exact_terms)
+        return Prepared(spec, files, quote, limit, tuple(notes), *rest)
 
     def begin(self, prepared: Prepared, retry: int = 0) -> Submission:
         """Stores a submission; nothing is sent yet. `resume` does the rest, after any interruption as well.

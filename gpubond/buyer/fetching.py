@@ -8,7 +8,9 @@ from pathlib import Path
 from gpubond.buyer.desk import Desk
 from gpubond.buyer.gateway_parts import Meter
 from gpubond.buyer.outputs import require_free, require_ordered
+from gpubond.buyer.run_outputs import verify_run
 from gpubond.chain.index import JobRecord
+from gpubond.chain.market import Tier
 from gpubond.errors import BadInput, JobFailed, Refused
 from gpubond.jobs.manifest import Manifest, verify_outputs
 from gpubond.jobs.spec import JobSpec, parse_spec
@@ -51,18 +53,23 @@ def fetch_outputs(desk: Desk, job: str, directory: Path) -> Manifest:
                 value=manifest.job,
                 remedy="fetch again",
             )
-        require_ordered(record, ordered_spec(desk, record), manifest)
+        spec = ordered_spec(desk, record)
+        require_ordered(record, spec, manifest)
         require_free(directory, manifest)
         files = {item.path: incoming / str(number) for number, item in enumerate(manifest.files)}
         for item in manifest.files:
             desk.say(f"fetching {item.path} ({item.size:,} bytes)")
             gateway.download(item.sha256, item.size, files[item.path], Meter(desk.say, item.path))
-    verify_outputs(record.commitment.result_root, data, files)
+    if record.terms.tier == Tier.EXACT:
+        desk.say(verify_run(record, record.commitment.result_root, spec, manifest, files))
+    else:
+        verify_outputs(record.commitment.result_root, data, files)
     for path, source in files.items():
         target = directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)
-    (directory / "manifest.json").write_bytes(data) if "manifest.json" not in files else None
+    if "manifest.json" not in files:
+        (directory / "manifest.json").write_bytes(data)
     if incoming.is_dir():
         incoming.rmdir()
     return manifest

@@ -17,7 +17,7 @@ from gpubond.buyer.box import Box
 from gpubond.buyer.codes import SubmissionCode
 from gpubond.buyer.desk import POLL_SECONDS, Desk
 from gpubond.buyer.handing_over import hand_over
-from gpubond.buyer.orders import OrderRecord, Submission
+from gpubond.buyer.orders import NO_TERMS, OrderRecord, Submission
 from gpubond.buyer.quotes import Prepared, Quote, choose
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Order, Status, Tier
@@ -31,7 +31,7 @@ FIND_TIMEOUT = 120.0
 # Deposits for one order: more than one only if something else spent the balance meanwhile.
 MAX_DEPOSITS = 4
 
-QuoteAll = Callable[[int, str | None], list[Quote]]
+QuoteAll = Callable[[int, str | None, JobSpec | None], list[Quote]]
 
 
 class HireRefused(Refused):
@@ -47,7 +47,7 @@ class Hiring:
 
     Args:
         desk: whose.
-        quote: all offers for so many seconds and a class, cheapest first.
+        quote: all offers for so many seconds, a class and a job, cheapest first.
     """
 
     def __init__(self, desk: Desk, quote: QuoteAll) -> None:
@@ -72,6 +72,7 @@ class Hiring:
             retries=retries,
             offer=prepared.quote.record.offer,
             box=self._box(prepared.recipient),
+            exact_terms=prepared.exact_terms,
         )
         boundary("buy:submission_stored")
         return submission
@@ -135,14 +136,15 @@ class Hiring:
         tried = frozenset(
             order.offer.provider for order in desk.orders.of_submission(submission.id) if order.offer is not None
         )
+        spec = self._spec(last)
         try:
             quote = choose(
-                self._quote(submission.seconds, submission.class_name),
+                self._quote(submission.seconds, submission.class_name, spec),
                 offer_id=None,
                 provider=None,
                 max_price=submission.max_price,
                 answers=desk.reach.answers,
-                lacks=desk.reach.lacks(self._spec(last)),
+                lacks=desk.reach.lacks(spec),
                 without=tried,
             )
         except (NotEnough, Refused, BadInput, Unreachable) as error:
@@ -309,10 +311,10 @@ def _is_back(record: JobRecord) -> bool:
 def _terms(order: OrderRecord, seconds: int) -> Order:
     return Order(
         spec_hash=bytes.fromhex(order.spec_hash),
-        tier=Tier.BASIC,
+        tier=Tier.BASIC if order.exact_terms == NO_TERMS else Tier.EXACT,
         tasks=1,
         longest_run=seconds,
-        exact_terms=bytes(32),
+        exact_terms=order.exact_terms,
         audit_fee=0,
         audit_seal=bytes(32),
         group=bytes(32),

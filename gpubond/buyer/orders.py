@@ -55,8 +55,13 @@ ORDER_TABLES = Component(
         CREATE UNIQUE INDEX orders_by_submission ON orders (submission, number) WHERE submission IS NOT NULL;
         """,
         "ALTER TABLE orders ADD COLUMN box TEXT;",
+        "ALTER TABLE orders ADD COLUMN exact_terms TEXT;",
     ),
 )
+
+
+# What stands in the terms of a job that nobody can dispute.
+NO_TERMS = bytes(32)
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ class OrderRecord:
     """One order: `files` are the local paths of its blobs by SHA-256, the specification among them.
 
     `number` counts the orders of a submission from 0; `refusal` is why the contract refused the hire;
-    `cancelled` says that the buyer wished it to end; `box` is where it lies in the buyer's store, if it goes that way.
+    `cancelled` says that the buyer wished it to end; `box` is where it lies in the buyer's store, if it goes that way;
+    `exact_terms` are 32 bytes of zeros but for a job of tier EXACT.
     """
 
     salt: str
@@ -95,6 +101,7 @@ class OrderRecord:
     refusal: str | None
     cancelled: bool
     box: Box | None = None
+    exact_terms: bytes = NO_TERMS
 
 
 class Orders:
@@ -116,6 +123,7 @@ class Orders:
         retries: int,
         offer: Offer,
         box: Box | None = None,
+        exact_terms: bytes = NO_TERMS,
     ) -> Submission:
         """Notes a submission and its first order, at once."""
         identifier = f"s-{secrets.token_hex(6)}"
@@ -136,7 +144,7 @@ class Orders:
                 ),
             )
             encoded = json.dumps({sha256: str(path) for sha256, path in files.items()})
-            _add_order(tx, identifier, 0, name, spec_hash.hex(), encoded, offer, box, now)
+            _add_order(tx, identifier, 0, name, spec_hash.hex(), encoded, offer, box, now, exact_terms)
         found = self.submission(identifier)
         assert found is not None  # noqa: S101  # written above
         return found
@@ -153,7 +161,8 @@ class Orders:
             if row is None or not SubmissionCode(row["code"]).open or row["number"] != last.number:
                 return False
             assert last.submission is not None  # noqa: S101  # it was found
-            _add_order(tx, last.submission, last.number + 1, last.name, last.spec_hash, row["files"], offer, box, now)
+            number, terms = last.number + 1, last.exact_terms
+            _add_order(tx, last.submission, number, last.name, last.spec_hash, row["files"], offer, box, now, terms)
         return True
 
     def set_job(self, salt: bytes, job: str) -> None:
@@ -248,12 +257,16 @@ def _add_order(
     offer: Offer,
     box: Box | None,
     now: float,
+    exact_terms: bytes,
 ) -> None:
     lies_in = None if box is None else json.dumps(box.to_json())
     tx.execute(
-        "INSERT INTO orders (salt, name, spec_hash, files, created, submission, number, offer, box)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (secrets.token_hex(32), name, spec_hash, files, now, submission, number, json.dumps(offer.to_json()), lies_in),
+        "INSERT INTO orders (salt, name, spec_hash, files, created, submission, number, offer, box, exact_terms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(secrets.token_hex(32), name, spec_hash, files, now, submission, number),
+            *(json.dumps(offer.to_json()), lies_in, exact_terms.hex()),
+        ),
     )
 
 
@@ -271,4 +284,5 @@ def _order(row: Any) -> OrderRecord:
         refusal=row["refusal"],
         cancelled=bool(row["cancelled"]),
         box=None if row["box"] is None else Box.from_json(json.loads(row["box"])),
+        exact_terms=NO_TERMS if row["exact_terms"] is None else bytes.fromhex(row["exact_terms"]),
     )

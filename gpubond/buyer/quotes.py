@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpubond.buyer.gateway_client import gateway_power
+from gpubond.buyer.orders import NO_TERMS
 from gpubond.buyer.reach import PROBES
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.demands import arbiter_kind
+from gpubond.chain.games import Shortfall, offer_shortfall
 from gpubond.chain.index import MarketIndex, OfferRecord, ProviderRecord
 from gpubond.chain.market import BPS, Tier, compensation
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
@@ -31,6 +33,8 @@ ARBITERS = {
     "none": "none: a provider that commits and then withholds the result is paid all the same",
     "demands": "DataDemands: a result that is withheld can be demanded on chain, 4 KiB at a time; "
     "what is not shown within a day gets you refund and compensation",
+    "game": "DisputeGame: anybody may show that the result is wrong; the provider loses its collateral then, "
+    "and you get refund and compensation",
     "unknown": "one that the provider chose: it can hold your refund up until the dispute times out; know it first",
 }
 
@@ -59,7 +63,7 @@ class Quote:
     `fee` is what the protocol takes out of the provider's pay at most; the buyer pays it as part of `most`.
     `gas_tokens` is the gas in base units of the token, None where the settings give no price of the coin. `obstacle` is
     why this buyer cannot come to the provider. `power` is what the provider claims, None if it was not asked or
-    measured nothing.
+    measured nothing. `shortfall` is why a job of tier EXACT must not be hired at it.
     """
 
     record: OfferRecord
@@ -77,6 +81,7 @@ class Quote:
     arbiter_kind: str
     obstacle: str = ""
     power: Power | None = None
+    shortfall: Shortfall | None = None
 
     @property
     def reached_by(self) -> str:
@@ -88,7 +93,7 @@ class Quote:
     @property
     def available(self) -> bool:
         """Whether the offer can be hired now by a buyer with enough balance."""
-        return self.refusal in ("", "not enough balance")
+        return self.refusal in ("", "not enough balance") and self.shortfall is None
 
     @property
     def collateral_is_low(self) -> bool:
@@ -150,7 +155,7 @@ class Quote:
             "arbiter_kind": self.arbiter_kind,
             "arbiter_meaning": ARBITERS[self.arbiter_kind],
             "available": self.available,
-            "refusal": self.refusal or None,
+            "refusal": self.refusal or (None if self.shortfall is None else self.shortfall.words),
             "power": None if self.power is None else self.power.as_dict(),
             "record": {
                 "settled": self.jobs_settled,
@@ -165,7 +170,8 @@ class Prepared:
     """A checked job with the offer it would be hired at; nothing was sent yet.
 
     `max_price` in base units, if one was given; `pinned` if the offer or provider was named. `recipient` is the
-    key to which a note in the buyer's store is sealed, None where the gateway is used.
+    key to which a note in the buyer's store is sealed, None where the gateway is used. `exact_terms` are what a job of
+    tier EXACT is held to, zeros of all others.
     """
 
     spec: JobSpec
@@ -177,6 +183,7 @@ class Prepared:
     max_price: int | None = None
     pinned: bool = False
     recipient: str | None = None
+    exact_terms: bytes = NO_TERMS
 
 
 def quote_all(
@@ -187,6 +194,8 @@ def quote_all(
     seconds: int,
     class_name: str | None = None,
     coin_units: int | None = None,
+    tier: Tier = Tier.BASIC,
+    answer_seconds: int | None = None,
 ) -> list[Quote]:
     """Every open offer that could run so long, the ones that can be hired now first, cheapest first.
 
@@ -195,17 +204,19 @@ def quote_all(
         seconds: the longest run to pay for.
         class_name: only this resource class.
         coin_units: base units of the token for one coin of the chain, if that is known.
+        tier: only offers of this one.
+        answer_seconds: of a job of tier EXACT, if they are known.
 
     Raises:
         BadInput: nobody offers the class, or a run of this length.
         Refused: there is no open offer at all.
     """
-    records = [record for record in index.open_offers() if record.offer.tiers & Tier.BASIC]
+    records = [record for record in index.open_offers() if record.offer.tiers & tier]
     if not records:
         raise Refused(
-            "nobody offers anything yet",
-            field="offers",
-            value=0,
+            "nobody offers anything yet" if tier is Tier.BASIC else f"nobody offers the tier {tier.name} yet",
+            field="offers" if tier is Tier.BASIC else "tier",
+            value=0 if tier is Tier.BASIC else tier.name,
             remedy="ask a provider to run `gpubond provider join`, or check that this is the right deployment",
         )
     if class_name is not None:
@@ -237,6 +248,11 @@ def quote_all(
         _quote(contracts, record, providers.get(record.offer.provider), seconds, fee_bps, gas, refusal)
         for record, refusal in zip(fitting, refusals, strict=True)
     ]
+    if tier is Tier.EXACT:
+        quotes = [
+            replace(quote, shortfall=offer_shortfall(contracts, quote.record.offer, seconds, answer_seconds))
+            for quote in quotes
+        ]
     return sorted(quotes, key=lambda quote: (not quote.available, quote.most))
 
 
@@ -329,6 +345,14 @@ def choose(
         )
     quotes = [quote for quote in quotes if quote.record.offer.provider not in without]
     available = [quote for quote in quotes if quote.available and quote.endpoint and not quote.obstacle]
+    short = next((quote.shortfall for quote in quotes if quote.shortfall is not None), None)
+    if not available and short is not None and all(quote.shortfall is not None for quote in quotes):
+        raise Refused(
+            f"no offer does for a job of tier EXACT, and nothing was spent: {short.words}",
+            field=short.field,
+            value=str(short.value),
+            remedy=f"{short.remedy}: choose another offer, or pay for a shorter run",
+        )
     if not available:
         reasons = sorted({_reason(quote) for quote in quotes})
         reasons = reasons or ["every provider that offers it was tried"]
@@ -389,7 +413,7 @@ def with_power(quotes: list[Quote]) -> list[Quote]:
 
 def _reason(quote: Quote) -> str:
     """Why an offer cannot be hired now by this buyer."""
-    hindrance = "" if quote.available else quote.refusal
+    hindrance = "" if quote.available else quote.refusal or (quote.shortfall.words if quote.shortfall else "")
     return hindrance or quote.obstacle or "its provider announced no gateway"
 
 

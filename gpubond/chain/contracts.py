@@ -78,6 +78,10 @@ class Contracts:
         self.demands_address: str | None = None
         if "DataDemands" in deployment.contracts:
             self.demands_address = str(deployment.address("DataDemands"))
+        #: The deployment's DisputeGame; None where it was deployed without. See `gpubond.chain.games`.
+        self.game_address: str | None = None
+        if "DisputeGame" in deployment.contracts:
+            self.game_address = str(deployment.address("DisputeGame"))
 
     def at(self, name: str, address: str) -> Contract:
         """A contract with a packaged ABI at an address."""
@@ -92,6 +96,8 @@ class Contracts:
         }
         if self.demands_address is not None:
             watched[self.demands_address] = load_abi("DataDemands")
+        if self.game_address is not None:
+            watched[self.game_address] = load_abi("DisputeGame")
         return watched
 
     def now(self) -> int:

@@ -26,9 +26,12 @@ ProofFields = tuple[bytes, int, int, tuple[bytes, ...]]
 
 
 def arbiter_kind(contracts: Contracts, arbiter: str) -> str:
-    """`none`, `demands` (this deployment's own DataDemands) or `unknown`: a contract that somebody else chose."""
+    """`none`, `demands` or `game` (this deployment's own DataDemands and DisputeGame), or `unknown`: a contract that
+    somebody else chose."""
     if arbiter == ZERO_ADDRESS:
         return "none"
+    if arbiter == contracts.game_address:
+        return "game"
     return "demands" if arbiter == contracts.demands_address else "unknown"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpubond.chain.demand_index import DemandIndex, apply_demand, clear_demands
+from gpubond.chain.game_index import GameIndex, apply_game, clear_games
 from gpubond.chain.market import Commitment, JobTerms, Offer, Status
 from gpubond.chain.watcher import Event, stored_events
 from gpubond.store.database import Database, Transaction
@@ -117,18 +118,22 @@ class MarketIndex:
         database.install(INDEX_TABLES)
         #: Demands for the data of results.
         self.demands = DemandIndex(database)
+        #: Disputes over results.
+        self.games = GameIndex(database)
 
     def apply(self, tx: Transaction, events: Iterable[Event]) -> None:
         """Takes new events over, inside the watcher's transaction."""
         for event in events:
             _apply(tx, event)
             apply_demand(tx, event)
+            apply_game(tx, event)
 
     def rebuild(self, tx: Transaction, from_block: int) -> None:
         """Derives everything anew after the watcher removed the events from `from_block` on."""
         for table in ("market_providers", "market_offers", "market_jobs"):
             tx.execute(f"DELETE FROM {table}")  # noqa: S608  # names from the line above
         clear_demands(tx)
+        clear_games(tx)
         self.apply(tx, stored_events(tx))
 
     def job(self, job: str) -> JobRecord | None:
@@ -314,6 +319,8 @@ def _apply_job(tx: Transaction, event: Event) -> None:
             _set_status(tx, args["job"], Status.DISPUTED)
         case "JobReleased":
             _set_status(tx, args["job"], Status.COMMITTED)
+        case "JobConvicted" if "refund" not in args:
+            pass  # the game's own, which follows the escrow's
         case "JobSettled" | "JobDeclined" | "JobExpired" | "JobConvicted":
             # A job that expires keeps its place: a machine that vanished is hired no more.
             if event.name == "JobDeclined":

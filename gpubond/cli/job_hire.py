@@ -44,15 +44,16 @@ def _ending_options(command: F) -> F:
     is_flag=True,
     help="Ask the gateways of the first 16 offers that are free which Python packages jobs find there.",
 )
+@click.option("--exact", is_flag=True, help="Only offers of tier EXACT, whose results anybody may dispute.")
 @_home
 @reporting
-def quote(seconds: int, class_name: str | None, packages: bool, home: Path, as_json: bool) -> None:
+def quote(seconds: int, class_name: str | None, packages: bool, exact: bool, home: Path, as_json: bool) -> None:
     """List offers with price, gas, fee, the most that can be spent, the worst case, the record. Sends nothing.
 
     Example: gpubond job quote --seconds 60 --class cpu-sim
     """
     with Buyer.open(home, progress) as buyer:
-        quotes = buyer.with_power(buyer.quote(seconds, class_name))
+        quotes = buyer.with_power(buyer.quote(seconds, class_name, exact=exact))
         free = [item for item in quotes if item.available and item.reached_by == "gateway"][:_ASKED]
         found = buyer.software(free) if packages else {}
         if as_json:

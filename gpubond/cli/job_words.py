@@ -107,7 +107,7 @@ def show_quotes(buyer: Buyer, quotes: list[Quote]) -> None:
             f"{item.due_after} s",
             item.reached_by,
             f"{item.jobs_settled}/{item.jobs_declined}/{item.jobs_expired}",
-            {"none": "no", "demands": "yes", "unknown": "unknown arbiter"}[item.arbiter_kind],
+            {"none": "no", "demands": "yes", "game": "disputable", "unknown": "unknown arbiter"}[item.arbiter_kind],
             _free(item),
             shortened(item.record.offer_id),
             *([_power(item)] if measured else []),

@@ -122,6 +122,18 @@ def group() -> None:
     help="Seconds from the result to the payment, unless the buyer releases it earlier.",
 )
 @click.option(
+    "--exact-collateral",
+    type=TOKENS,
+    help="Offer tier EXACT as well, whose results anybody may dispute: tokens locked for each such job, lost with a "
+    "wrong result.",
+)
+@click.option(
+    "--exact-window",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="Seconds in which an EXACT result may be challenged; needed with --exact-collateral.",
+)
+@click.option(
     "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address that the gateway listens on."
 )
 @click.option(
@@ -166,6 +178,8 @@ def init(
     acknowledge_window: int,
     delivery_margin: int,
     challenge_window: int,
+    exact_collateral: Decimal | None,
+    exact_window: int | None,
     host: str,
     port: int,
     url: str | None,
@@ -185,6 +199,9 @@ def init(
     refuse_existing(folder)
     if no_gateway and url is not None:
         raise BadInput("two ways to be reached", field="--url", value=url, remedy="give --url or --no-gateway")
+    if (exact_collateral is None) != (exact_window is None):
+        given, lacking = ("--exact-collateral", "--exact-window")[:: 1 if exact_window is None else -1]
+        raise BadInput(f"{lacking} belongs to it", field=given, remedy="give both, or neither")
     found = check_chain(rpc_url, deployment)
     here, count = choose_units(class_name, count)
     owner, owner_address = make_key(folder, "owner", owner_keystore, dev_owner, found.chain_id)
@@ -195,7 +212,7 @@ def init(
             "chain": {"rpc_url": rpc_url, "ws_url": ws_url, "deployment": deployment.absolute()},
             "key": operator,
             "owner_key": owner,
-            "provider": {"address": owner_address},
+            "provider": {"address": owner_address, "tiers": None if exact_window is None else ("BASIC", "EXACT")},
             "gateway": {"listen": False}
             if no_gateway
             else {"host": host, "port": port, "url": url or f"http://{host}:{port}"},
@@ -211,6 +228,11 @@ def init(
                 "delivery_margin": delivery_margin,
                 "challenge_window": challenge_window,
             },
+            **(
+                {}
+                if exact_window is None
+                else {"exact_offer": {"collateral": exact_collateral, "challenge_window": exact_window}}
+            ),
         },
     )
     try:
@@ -227,6 +249,8 @@ def init(
     assert settings.offer is not None  # noqa: S101  # written above
     note_key = make_note_key(folder)
     stake = collateral * settings.offer.stake_jobs
+    if settings.exact_offer is not None:
+        stake += settings.exact_offer.collateral * settings.exact_offer.stake_jobs
     shown = {
         "home": str(folder.directory),
         "owner": owner_address,
@@ -393,6 +417,9 @@ def _mint_stake(session: Session, settings: Settings) -> None:
         raise BadInput("this deployment's token has no faucet", field="--faucet", remedy="send the stake to the owner")
     token = session.contracts.token_info
     needed = token.units(settings.offer.collateral, "offer.collateral") * settings.offer.stake_jobs
+    if settings.exact_offer is not None:
+        exact = settings.exact_offer
+        needed += token.units(exact.collateral, "exact_offer.collateral") * exact.stake_jobs
     short = needed - session.contracts.token_balance(session.address)
     if short > 0:
         session.send(session.contracts.faucet(short, session.address), f"faucet:{session.contracts.now()}")
@@ -405,7 +432,7 @@ def _show_plan(session: Session, plan: JoinPlan) -> None:
     token = session.contracts.token_info
     show_calls(session, plan.calls)
     click.echo(
-        f"At risk: at most {token.text(plan.stake_needed)}, {token.text(plan.offer.collateral)} a job, "
+        f"At risk: at most {token.text(plan.stake_needed)}, {token.text(plan.per_job)} a job, "
         "if the worker takes a job and does not deliver."
     )
 

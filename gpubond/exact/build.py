@@ -14,6 +14,8 @@ from gpubond.exact.graph import Graph
 from gpubond.exact.nodes import Kind
 from gpubond.exact.program import Op, Opcode, Program, StateTensor
 from gpubond.exact.refusal import Refused
+from gpubond.exact.shapes import Shape, row_major
+from gpubond.exact.views import View
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,19 @@ def build(graph: Graph) -> Built:
         shapes = tuple(graph.nodes[x].shape for x in node.inputs)
         ops.append(Op(node.code, inputs, shapes, node.shape, node.parameters))
         paths.append(node.path)
-    state = tuple(
-        StateTensor(graph.nodes[entry.node].shape, number[actual[graph.nexts.get(entry.node, entry.node)]])
-        for entry in graph.state_entries
-    )
+    state = []
+    shown: dict[int, int] = {}
+    for entry in graph.state_entries:
+        node = graph.nodes[entry.node]
+        following = number[actual[graph.nexts.get(entry.node, entry.node)]]
+        if len(graph.state_entries) <= following < first:
+            # A slice of the data has no commitment, what shows it has.
+            if following not in shown:
+                shown[following] = first + len(ops)
+                ops.append(_whole(following, node.shape))
+                paths.append(node.path)
+            following = shown[following]
+        state.append(StateTensor(node.shape, following))
     data = tuple((entry.slices, *graph.nodes[entry.node].shape) for entry in graph.data_entries)
     names = Names(
         tuple(entry.name for entry in graph.state_entries),
@@ -117,7 +128,7 @@ def build(graph: Graph) -> Built:
         tuple(at for at, entry in enumerate(graph.state_entries) if entry.trained),
         tuple(paths),
     )
-    return Built(Program(state, data, tuple(ops)), names)
+    return Built(Program(tuple(state), data, tuple(ops)), names)
 
 
 def initial_state(graph: Graph, seed: int) -> list[Array]:
@@ -152,6 +163,11 @@ def _actual(graph: Graph) -> list[int]:
     for at, node in enumerate(graph.nodes):
         found.append(found[node.inputs[0]] if node.kind == Kind.ALIAS else at)
     return found
+
+
+def _whole(number: int, shape: Shape) -> Op:
+    """A view of a tensor as it is."""
+    return Op(Opcode.VIEW, (number,), (shape,), shape, View.of(0, shape, row_major(shape)).parameters)
 
 
 def _needed(graph: Graph, actual: list[int]) -> set[int]:

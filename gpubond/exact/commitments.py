@@ -143,6 +143,5 @@ class Reveal:
 def reveal(array: Array, index: int) -> Reveal:
     """A leaf of a tensor with its path; holds the tree, a quarter of the tensor, meanwhile."""
     bytes_of = content(array)
-    tree = merkle.Tree(Kind.ELEMENTS, merkle.hash_leaves(Kind.ELEMENTS, bytes_of, LEAF_BYTES))
-    leaf = bytes(bytes_of[index * LEAF_BYTES : (index + 1) * LEAF_BYTES])
-    return Reveal(array.shape, index, leaf.ljust(LEAF_BYTES, b"\0"), tree.path(index))
+    tree = merkle.elements_tree(bytes_of)
+    return Reveal(array.shape, index, merkle.leaf_of(bytes_of, index), tree.path(index))

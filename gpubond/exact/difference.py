@@ -108,7 +108,7 @@ def in_state(
         assumed = () if alone else ("step",)
         index = program.state[at].next - program.first_output
         if index < 0:
-            # It was to stay as it was, or to be a slice of the data.
+            # It was to stay as it was, or to become another tensor of the state.
             found = Difference("checkpoint", moment.checkpoint, *values, step=moment.step, element=element)
         else:
             found = replace(_of_output(moment, index, element, *values), what="checkpoint")

@@ -137,6 +137,21 @@ def _subtree(kind: Kind, content: memoryview, height: int) -> bytes:
     return climb(kind, hash_leaves(kind, content, LEAF_BYTES), 0, height)
 
 
+def tree_of(kind: Kind, leaves: Iterable[bytes]) -> Tree:
+    """The tree over leaves that are held in memory, with all its nodes."""
+    return Tree(kind, b"".join([hash_leaf(kind, leaf) for leaf in leaves]))
+
+
+def leaf_of(content: memoryview, index: int) -> bytes:
+    """A leaf of the elements of a tensor, from its bytes."""
+    return bytes(content[index * LEAF_BYTES : (index + 1) * LEAF_BYTES]).ljust(LEAF_BYTES, b"\0")
+
+
+def elements_tree(content: memoryview) -> Tree:
+    """The tree over the elements of a tensor with all its nodes, a quarter of the tensor's bytes."""
+    return Tree(Kind.ELEMENTS, hash_leaves(Kind.ELEMENTS, content, LEAF_BYTES))
+
+
 class Growing:
     """A tree whose leaves come one by one and are not kept, as those of a trace."""
 
@@ -189,6 +204,10 @@ class Tree:
         """A node by its height and its place from the left."""
         at = index * HASH_BYTES
         return self._levels[height][at : at + HASH_BYTES] or zero(self.kind, height)
+
+    def nodes(self, height: int, first: int, count: int) -> tuple[bytes, ...]:
+        """Nodes side by side, from number `first` of their height on; zero subtrees beyond the leaves."""
+        return tuple(self.node(height, first + at) for at in range(count))
 
     def path(self, index: int) -> tuple[bytes, ...]:
         """What stands beside the way from a leaf to the root, from below."""

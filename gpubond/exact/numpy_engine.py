@@ -80,7 +80,7 @@ class PreparedNumpy:
         for index, op in enumerate(program.ops):
             if on_output is None and not plan.needed[index]:
                 continue
-            output = _output(op, [tensors[number] for number in op.inputs], step, index)
+            output = output_of(op, [tensors[number] for number in op.inputs], step, index)
             tensors[first + index] = output
             if on_output is not None:
                 on_output(index, output)
@@ -102,7 +102,8 @@ class NumpyEngine:
         return prepared
 
 
-def _output(op: Op, inputs: Sequence[Array], step: int, index: int) -> Array:
+def output_of(op: Op, inputs: Sequence[Array], step: int, index: int) -> Array:
+    """What one operation gives, the one at position `index` of its program; within float_environment.standard()."""
     if op.code in ELEMENTWISE:
         return _elementwise(op, inputs)
     if op.code is Opcode.UNIFORM:

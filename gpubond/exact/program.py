@@ -98,7 +98,7 @@ class Op:
 
 @dataclass(frozen=True)
 class StateTensor:
-    """A tensor of the state. next: number of the tensor, of a step, that it becomes."""
+    """A tensor of the state. next: number of the tensor of a step, of the state or an output, that it becomes."""
 
     shape: Shape
     next: int
@@ -140,11 +140,16 @@ class Program:
                     raise Refused(f"{field}.shape", shape, f"tensor {number} has the shape {known[number]}")
             known.append(op.shape)
         for at, tensor in enumerate(self.state):
-            if not 0 <= tensor.next < len(known):
-                raise Refused(f"state[{at}].next", tensor.next, f"there are only {len(known)} tensors")
-            if known[tensor.next] != tensor.shape:
-                shape = known[tensor.next]
-                raise Refused(f"state[{at}].next", tensor.next, f"has the shape {shape}, not {tensor.shape}")
+            self._check_next(f"state[{at}].next", tensor, known)
+
+    def _check_next(self, field: str, tensor: StateTensor, known: Sequence[Shape]) -> None:
+        if not 0 <= tensor.next < len(known):
+            raise Refused(field, tensor.next, f"there are only {len(known)} tensors")
+        if len(self.state) <= tensor.next < self.first_output:
+            reason = "is a slice of the data, which has no commitment of its own"
+            raise Refused(field, tensor.next, reason, "name a VIEW that shows all of it")
+        if known[tensor.next] != tensor.shape:
+            raise Refused(field, tensor.next, f"has the shape {known[tensor.next]}, not {tensor.shape}")
 
     @property
     def first_output(self) -> int:
@@ -217,6 +222,15 @@ def parse_record(record: bytes, field: str = "op") -> Op:
     op = _parse_op(field, _WORDS.unpack(record))
     op.check(field)
     return op
+
+
+def parse_state_record(record: bytes, field: str = "state") -> StateTensor:
+    """A state tensor's record. Raises Refused unless it is valid by itself."""
+    if len(record) != RECORD_BYTES:
+        raise Refused(f"{field}.length", len(record), f"must be {RECORD_BYTES} bytes")
+    tensor = _parse_state(field, _WORDS.unpack(record))
+    shapes.check(field, tensor.shape)
+    return tensor
 
 
 def _pack(words: Sequence[int]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,6 +28,12 @@ class Source(NamedTuple):
 
     input: int
     element: int
+
+
+class Elements(Protocol):
+    """The bits of a tensor's elements, by number. Somebody who was shown a few of them has no more to offer."""
+
+    def __getitem__(self, element: int, /) -> int: ...
 
 
 class MicroStep(NamedTuple):
@@ -81,6 +87,28 @@ def value(op: Op, inputs: Sequence[Array], element: int, step: int, index: int) 
     return _value(op, [_bits(array) for array in inputs], element, step, index)
 
 
+def value_of(op: Op, inputs: Sequence[Elements], element: int, step: int, index: int) -> int:
+    """As `value`, reading no element of an input but those that it needs."""
+    return _value(op, inputs, element, step, index)
+
+
+def take_terms(op: Op, inputs: Sequence[Elements], element: int, begin: int, end: int, accumulator: int) -> int:
+    """The accumulator after the terms from `begin` to before `end`, of one block, of an element of a reduction."""
+    for at in range(begin, end):
+        accumulator = _term(op, inputs, element, at, accumulator).result
+    return accumulator
+
+
+def identity(op: Op) -> int:
+    """What the accumulator of a reduction begins with."""
+    return _IDENTITY[op.code]
+
+
+def join(op: Op, total: int, block_sum: int) -> int:
+    """The total after one more block of a reduction."""
+    return scalar.evaluate(_JOIN[op.code], (total, block_sum))
+
+
 def blocks(op: Op, inputs: Sequence[Array], element: int) -> Blocks:
     """The sums and totals of one element of a reduction; both are empty if it has no terms."""
     sums: list[int] = []
@@ -100,14 +128,14 @@ def _bits(array: Array) -> memoryview:
     return np.ascontiguousarray(array, dtype=np.float32).reshape(-1).view(np.uint32).data
 
 
-def _value(op: Op, inputs: Sequence[memoryview], element: int, step: int, index: int) -> int:
+def _value(op: Op, inputs: Sequence[Elements], element: int, step: int, index: int) -> int:
     result = _IDENTITY.get(op.code, 0)
     for micro in _chain(op, inputs, element, step, index):
         result = micro.result
     return result
 
 
-def _chain(op: Op, inputs: Sequence[memoryview], element: int, step: int, index: int) -> Iterator[MicroStep]:
+def _chain(op: Op, inputs: Sequence[Elements], element: int, step: int, index: int) -> Iterator[MicroStep]:
     if op.code in REDUCTIONS:
         yield from _reduction(op, inputs, element)
     elif op.code is Opcode.CONST:
@@ -128,7 +156,7 @@ def _chain(op: Op, inputs: Sequence[memoryview], element: int, step: int, index:
         yield MicroStep(0, "copy", (copied,), (source,), copied)
 
 
-def _reduction(op: Op, inputs: Sequence[memoryview], element: int) -> Iterator[MicroStep]:
+def _reduction(op: Op, inputs: Sequence[Elements], element: int) -> Iterator[MicroStep]:
     count = terms(op)
     number = 0
     total = _IDENTITY[op.code]
@@ -147,26 +175,32 @@ def _reduction(op: Op, inputs: Sequence[memoryview], element: int) -> Iterator[M
         number += 1
 
 
-def _term(op: Op, inputs: Sequence[memoryview], element: int, at: int, accumulator: int) -> MicroStep:
-    """What takes term number `at` into the accumulator."""
+def sources_of_term(op: Op, element: int, at: int) -> tuple[Source, ...]:
+    """Where term number `at` of an element of a reduction stands: in its input, or in both."""
     count = terms(op)
-    if op.code is Opcode.MATMUL_NT:
-        rows, columns = op.shape[-2:]
-        matrix, within = divmod(element, rows * columns)
-        row, column = divmod(within, columns)
-        left = Source(0, (matrix * rows + row) * count + at)
-        right = Source(1, (matrix * columns + column) * count + at)
-        operands = (inputs[0][left.element], inputs[1][right.element], accumulator)
-        return MicroStep(0, "fma", operands, (left, right, None), scalar.fma(*operands))
-    source = Source(0, element * count + at)
-    term = inputs[0][source.element]
+    if op.code is not Opcode.MATMUL_NT:
+        return (Source(0, element * count + at),)
+    rows, columns = op.shape[-2:]
+    matrix, within = divmod(element, rows * columns)
+    row, column = divmod(within, columns)
+    return Source(0, (matrix * rows + row) * count + at), Source(1, (matrix * columns + column) * count + at)
+
+
+def _term(op: Op, inputs: Sequence[Elements], element: int, at: int, accumulator: int) -> MicroStep:
+    """What takes term number `at` into the accumulator."""
+    first, *others = sources_of_term(op, element, at)
+    if others:
+        second = others[0]
+        operands = (inputs[0][first.element], inputs[1][second.element], accumulator)
+        return MicroStep(0, "fma", operands, (first, second, None), scalar.fma(*operands))
+    term = inputs[0][first.element]
     if op.code is Opcode.ROWMAX:
-        return MicroStep(0, "max", (accumulator, term), (None, source), scalar.maximum(accumulator, term))
+        return MicroStep(0, "max", (accumulator, term), (None, first), scalar.maximum(accumulator, term))
     operands = (term, scalar.ONE, accumulator)
-    return MicroStep(0, "fma", operands, (source, None, None), scalar.fma(*operands))
+    return MicroStep(0, "fma", operands, (first, None, None), scalar.fma(*operands))
 
 
-def _gather(op: Op, inputs: Sequence[memoryview], element: int) -> MicroStep:
+def _gather(op: Op, inputs: Sequence[Elements], element: int) -> MicroStep:
     height, width = op.input_shapes[0]
     at, column = divmod(element, width)
     row = inputs[1][at]

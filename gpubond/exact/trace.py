@@ -22,7 +22,7 @@ import numpy as np
 from gpubond.exact import commitments, reference, shapes
 from gpubond.exact.engine import Array, Prepared
 from gpubond.exact.files import write_whole
-from gpubond.exact.merkle import Growing, Kind, constant_root, elements_root
+from gpubond.exact.merkle import Growing, Kind, constant_root, elements_root, root
 from gpubond.exact.program import Op, Opcode, Program
 from gpubond.exact.refusal import Refused
 from gpubond.exact.tensors import put_tensors, read_tensor
@@ -56,7 +56,14 @@ def interval_root(prepared: Prepared, data: Sequence[Array], state: Sequence[Arr
 
 def step_root(program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int) -> bytes:
     """The root over the outputs of all operations of one step."""
-    tree = Growing(Kind.STEP)
+    return root(Kind.STEP, output_commitments(program, prepared, data, state, step))
+
+
+def output_commitments(
+    program: Program, prepared: Prepared, data: Sequence[Array], state: Sequence[Array], step: int
+) -> list[bytes]:
+    """The commitments of all outputs of one step; no output is hashed that is a reshape of another."""
+    found: list[bytes] = []
     # Of the elements of each output.
     roots: list[bytes] = []
 
@@ -64,14 +71,14 @@ def step_root(program: Program, prepared: Prepared, data: Sequence[Array], state
         op = program.ops[index]
         source = _reshaped(op) - program.first_output
         if op.code is Opcode.CONST:
-            root = constant_root(op.parameters[0].to_bytes(4, "little"), array.size)
+            above = constant_root(op.parameters[0].to_bytes(4, "little"), array.size)
         else:
-            root = roots[source] if source >= 0 else elements_root(commitments.content(array))
-        roots.append(root)
-        tree.add(commitments.tensor_of_root(op.shape, root))
+            above = roots[source] if source >= 0 else elements_root(commitments.content(array))
+        roots.append(above)
+        found.append(commitments.tensor_of_root(op.shape, above))
 
     prepared.step(state, data, step, add)
-    return tree.root()
+    return found
 
 
 def _reshaped(op: Op) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from gpubond.errors import BadInput
 from gpubond.exact import commitments
 from gpubond.exact.checkpoints import Retention
+from gpubond.exact.commitments import Statement
 from gpubond.exact.memory import STATES_HELD, data_bytes, state_bytes
 from gpubond.exact.metrics import Metrics
 from gpubond.exact.program import Program
@@ -44,9 +45,10 @@ def load_task(section: ExactSection, paths: Mapping[str, Path]) -> Task:
     )
 
 
-def disk_budget(program: Program) -> int:
-    """Bytes that the run's checkpoints take."""
-    return _FILES * file_bytes([tensor.shape for tensor in program.state])
+def disk_budget(program: Program, spec: JobSpec) -> int:
+    """Bytes that the run's checkpoints take: of tier EXACT all of them, since each may have to be shown."""
+    files = len(spec.kept_states) + 2 if spec.tier is not None else _FILES
+    return files * file_bytes([tensor.shape for tensor in program.state])
 
 
 def precheck_exact(spec: JobSpec, files: Mapping[str, Path]) -> bool:
@@ -64,7 +66,7 @@ def precheck_exact(spec: JobSpec, files: Mapping[str, Path]) -> bool:
     try:
         task = load_task(section, {name: files[content[path]] for name, path in section.read.items()})
         count = commitments.checkpoints(section.steps, section.interval)
-        Retention.plan(task.program, count, disk_budget(task.program))
+        Retention.plan(task.program, count, disk_budget(task.program, spec))
     except Refused as refused:
         remedy = refused.remedy or "correct the file, or name another one"
         raise BadInput(refused.reason, field=refused.field, value=refused.value, remedy=remedy) from None
@@ -76,12 +78,23 @@ def precheck_exact(spec: JobSpec, files: Mapping[str, Path]) -> bool:
             value=spec.limits.memory_mib,
             remedy=f"allow {-(-least // (1 << 20)) + 1} MiB, and what the operations' outputs take",
         )
-    room = disk_budget(task.program) + sum(item.size for item in spec.inputs)
+    room = disk_budget(task.program, spec) + sum(item.size for item in spec.inputs)
     if room > spec.limits.disk_mib << 20:
+        states = "three checkpoints" if spec.tier is None else f"all {count} checkpoints, which tier 'exact' keeps,"
         raise BadInput(
-            f"inputs and three checkpoints need {room} bytes",
+            f"inputs and {states} need {room} bytes",
             field="limits.disk_mib",
             value=spec.limits.disk_mib,
-            remedy=f"allow {-(-room // (1 << 20)) + 1} MiB",
+            remedy=f"allow {-(-room // (1 << 20)) + 1} MiB"
+            + ("" if spec.tier is None else ", or take checkpoints seldomer: exact.interval"),
         )
     return True
+
+
+def statement_of(section: ExactSection, paths: Mapping[str, Path]) -> Statement:
+    """The statement of a job's run; reads and hashes all of its tensors. paths: local files by field of the section.
+
+    Raises: gpubond.exact.refusal.Refused for what is not valid; OSError.
+    """
+    task = load_task(section, paths)
+    return commitments.statement(task.program, task.initial, task.data, task.steps, task.interval)

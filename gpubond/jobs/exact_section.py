@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from gpubond.jobs.answer_time import MOST_SECONDS
 from gpubond.jobs.cuda_section import MAX_SAFE_INTEGER
 from gpubond.jobs.model import Model
 from gpubond.jobs.paths import JobPath
@@ -20,6 +21,7 @@ class ExactSection(Model):
     program, initial, data, names: inputs. names is the file beside the program that names its metrics.
     final, manifest, metrics: outputs: the last state, the run's manifest with the run root, a line of metrics a step.
     every: metrics are taken each so-many steps.
+    answer_seconds: of a job of tier EXACT, the time that one answer in a dispute may take by itself.
     """
 
     program: JobPath
@@ -32,6 +34,7 @@ class ExactSection(Model):
     manifest: JobPath
     metrics: JobPath | None = None
     every: Count = 1
+    answer_seconds: Annotated[int, Field(strict=True, ge=1, le=MOST_SECONDS)] | None = None
 
     @model_validator(mode="after")
     def _metrics_have_names(self) -> ExactSection:

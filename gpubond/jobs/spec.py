@@ -16,6 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from gpubond.errors import BadInput
+from gpubond.exact.program import Program
+from gpubond.exact.refusal import Refused
+from gpubond.jobs.answer_time import MOST_SECONDS, answer_seconds
 from gpubond.jobs.container_section import ContainerSection
 from gpubond.jobs.cuda_section import SAFETENSORS, CudaSection
 from gpubond.jobs.exact_section import ExactSection
@@ -27,6 +30,9 @@ from gpubond.jobs.urls import check_url
 MAX_SPEC_BYTES = 1 << 20
 MAX_BLOB_BYTES = 1 << 40
 _CHUNK = 1 << 20
+# Folder of the states that a run of tier EXACT leaves behind beside its outputs, and how many there may be.
+KEPT_STATES = ".states"
+MAX_KEPT_STATES = 65_536
 
 Sha256Hex = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
 JobName = Annotated[
@@ -87,11 +93,15 @@ Version = Annotated[int, Field(strict=True), AfterValidator(_only_version_1)]
 
 
 class JobSpec(Model):
-    """A whole job. See the module's docstring for its hash."""
+    """A whole job. See the module's docstring for its hash.
+
+    tier: `exact` for a job whose result anybody may dispute; None for BASIC.
+    """
 
     version: Version
     name: JobName
     runtime: Literal["python", "cuda", "container", "exact"]
+    tier: Literal["exact"] | None = None
     inputs: Annotated[tuple[InputFile, ...], Field(max_length=1024)]
     outputs: Annotated[tuple[JobPath, ...], Field(min_length=1, max_length=1024)]
     limits: Limits = Field(default_factory=Limits)
@@ -110,6 +120,10 @@ class JobSpec(Model):
                 raise ValueError(f"runtime is {self.runtime!r}, so the section {name!r} must be left out")
         if self.runtime != "cuda" and self.limits.device_memory_mib is not None:
             raise ValueError(f"limits.device_memory_mib is for the runtime 'cuda', not {self.runtime!r}")
+        if self.tier is not None and self.exact is None:
+            raise ValueError(f"tier {self.tier!r} is for the runtime 'exact', not {self.runtime!r}")
+        if self.tier is None and self.exact is not None and self.exact.answer_seconds is not None:
+            raise ValueError("exact.answer_seconds is for the tier 'exact': add `tier`, or leave it out")
         return self
 
     @model_validator(mode="after")
@@ -138,6 +152,11 @@ class JobSpec(Model):
         if sorted(exact.written.values()) != sorted(self.outputs):
             named = ", ".join(f"{field} {path!r}" for field, path in exact.written.items())
             raise ValueError(f"the outputs must be those of the section 'exact': {named}")
+        taken = [path for path in (*inputs, *self.outputs) if path.split("/")[0] == KEPT_STATES]
+        if self.tier is not None and taken:
+            raise ValueError(f"the path {taken[0]!r} is where the states of a job of tier 'exact' are kept")
+        if self.tier is not None and exact.steps > MAX_KEPT_STATES * exact.interval:
+            raise ValueError(f"exact.interval: with tier 'exact' at most {MAX_KEPT_STATES} checkpoints are allowed")
 
     def _check_cuda_paths(self, cuda: CudaSection, inputs: set[str]) -> None:
         if cuda.source not in inputs:
@@ -172,6 +191,15 @@ class JobSpec(Model):
                 f"the buffers with `from` or `to` hold {passed} bytes, more than limits.memory_mib ="
                 f" {self.limits.memory_mib}; they pass through the machine's memory"
             )
+
+    @property
+    def kept_states(self) -> dict[int, str]:
+        """Of a job of tier `exact`: where the run leaves the states that it must be able to show, by the number of
+        steps taken; the last state is an output anyway."""
+        if self.exact is None or self.tier is None:
+            return {}
+        steps = range(self.exact.interval, self.exact.steps, self.exact.interval)
+        return {step: f"{KEPT_STATES}/{step}.safetensors" for step in steps}
 
     def hash(self) -> bytes:
         """SHA-256 (32 bytes) of the canonical form."""
@@ -261,7 +289,7 @@ def load_job_file(path: Path, collect: Callable[[BadInput], None] | None = None)
     """Read a job file; hash its inputs.
 
     collect: receives each problem; reading goes on after it as far as it can. The first one is raised at the end.
-    Returns: the specification, and the local file of each input by SHA-256 (hex), but of those with a `url`.
+    Returns: the specification, and the local file of each input by SHA-256 (hex), but of those that only a `url` names.
     Raises: BadInput, naming field, value and remedy.
     """
     first: BadInput | None = None
@@ -313,12 +341,41 @@ def load_job_file(path: Path, collect: Callable[[BadInput], None] | None = None)
                 problem(error)
     if first is not None:
         raise first
-    return _validated(raw, what), files
+    spec = _validated(raw, what)
+    if spec.tier is not None and spec.exact is not None and spec.exact.answer_seconds is None:
+        raw["exact"]["answer_seconds"] = _default_answer_seconds(spec, spec.exact, files)
+        spec = _validated(raw, what)
+    return spec, files
+
+
+def _default_answer_seconds(spec: JobSpec, section: ExactSection, files: dict[str, Path]) -> int:
+    """Raises BadInput if the program is not here, or needs longer than the tier allows."""
+    field = "exact.answer_seconds"
+    local = next((files.get(item.sha256) for item in spec.inputs if item.path == section.program), None)
+    if local is None:
+        raise BadInput(
+            "the program is not here, so the time that an answer needs is not known",
+            field=field,
+            remedy="name the program's local file by `source` beside its url, or state the seconds",
+        )
+    try:
+        found = answer_seconds(Program.parse(local.read_bytes()), section.interval)
+    except Refused as refused:
+        remedy = refused.remedy or "correct the file, or name another one"
+        raise BadInput(refused.reason, field=refused.field, value=refused.value, remedy=remedy) from None
+    if found > MOST_SECONDS:
+        raise BadInput(
+            f"one answer in a dispute may need {found} s, and at most {MOST_SECONDS} are allowed",
+            field="exact.interval",
+            value=section.interval,
+            remedy="take checkpoints oftener, or state exact.answer_seconds for quicker machines",
+        )
+    return found
 
 
 def _is_local(entry: Any) -> bool:
-    """Whether an input is a file here; of one that is fetched by URL, hash and size must be stated."""
-    return isinstance(entry, dict) and "url" not in entry
+    """Whether an input is a file here; of one that only a URL names, hash and size must be stated."""
+    return isinstance(entry, dict) and ("url" not in entry or "source" in entry)
 
 
 def _draft(entry: Any) -> Any:

@@ -13,6 +13,9 @@ class WorkerCode(StrEnum):
 
     POLICY = "policy"
     SPEC_INVALID = "spec_invalid"
+    EXACT_TERMS = "exact_terms"
+    EXACT_GAS = "exact_gas"
+    EXACT_TOO_SLOW = "exact_too_slow"
     INPUTS_MISSING = "inputs_missing"
     INPUTS_LOST = "inputs_lost"
     DEADLINE_PASSED = "deadline_passed"
@@ -49,6 +52,18 @@ _WORDS: dict[WorkerCode, tuple[str, str]] = {
     WorkerCode.SPEC_INVALID: (
         "What was handed over as the specification, or the note that holds it, is not valid.",
         "Submit with this release of gpubond; `gpubond job validate` checks the file.",
+    ),
+    WorkerCode.EXACT_TERMS: (
+        "The terms of an EXACT job are not those that its specification and this deployment's game ask for.",
+        "Submit with this release of gpubond, and leave exact.answer_seconds to it.",
+    ),
+    WorkerCode.EXACT_GAS: (
+        "The provider's operator has too little gas money to answer challenges of one more EXACT job.",
+        "Hire another provider; nothing was spent.",
+    ),
+    WorkerCode.EXACT_TOO_SLOW: (
+        "An EXACT run would not have ended in time, and such a job cannot fail.",
+        "Pay for a longer run (limits.seconds), take fewer steps, or hire another provider.",
     ),
     WorkerCode.INPUTS_MISSING: (
         "The inputs had not arrived shortly before the end of the acknowledgement window.",
@@ -91,6 +106,9 @@ _WORDS: dict[WorkerCode, tuple[str, str]] = {
 _FAULTS: dict[WorkerCode, Fault] = {
     WorkerCode.POLICY: "workload",
     WorkerCode.SPEC_INVALID: "workload",
+    WorkerCode.EXACT_TERMS: "workload",
+    WorkerCode.EXACT_GAS: "machine",
+    WorkerCode.EXACT_TOO_SLOW: "unknown",
     WorkerCode.INPUTS_MISSING: "network",
     WorkerCode.INPUTS_LOST: "machine",
     WorkerCode.DEADLINE_PASSED: "machine",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpubond.chain.index import JobRecord
-from gpubond.chain.market import JobTerms, Status
+from gpubond.chain.market import JobTerms, Status, Tier
 from gpubond.provider.work import WorkLog, WorkState
 from gpubond.store.database import Database
 from gpubond.store.migrations import Component
@@ -56,6 +56,15 @@ class Cancellations:
         row = self._database.connection.execute("SELECT chain_time FROM cancellations WHERE job = ?", (job,)).fetchone()
         return None if row is None else int(row["chain_time"])
 
+    def ends(self, record: JobRecord, now: Callable[[], int]) -> bool:
+        """Whether its buyer's wish ends a job. One of tier EXACT cannot fail, so it goes on once it cannot be declined.
+
+        now: the chain's time, Unix seconds.
+        """
+        if self.heard(record.job) is None:
+            return False
+        return record.terms.tier != Tier.EXACT or can_decline(record.terms, now())
+
     def used(self, job: str, history: Sequence[tuple[float, str, str | None]]) -> int:
         """Whole seconds that a run had used when the wish was heard, as far as the store tells: for a run whose worker
         died before it could say.
@@ -97,6 +106,10 @@ def hear(cancellations: Cancellations, record: JobRecord, work_log: WorkLog, now
     # Executed without a result: this machine failed, and the job is about to be tried again.
     failed_here = work is not None and work.state == WorkState.EXECUTED and work.result is None
     open_still = work is None or work.state in CANCELLABLE or failed_here
+    if record.terms.tier == Tier.EXACT and heard is None and not can_decline(record.terms, now()):
+        effect = "too late: a job of tier EXACT cannot fail, so after its acknowledgement window it is delivered"
+        state = None if work is None else work.state
+        return {"job": record.job, "acknowledged": False, "state": state, "effect": effect, "until": None}
     if heard is None and record.status == Status.ACTIVE and open_still:
         cancellations.wish(record.job, now())
         heard = cancellations.heard(record.job)

@@ -23,10 +23,13 @@ from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session, open_session
 from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unreachable
+from gpubond.jobs.guarded_http import GuardedHttp
 from gpubond.jobs.requests import Domain
 from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
+from gpubond.provider.disputing import Disputing
+from gpubond.provider.exact_jobs import ExactJobs
 from gpubond.provider.executors import defences
 from gpubond.provider.executors.by_runtime import Executors
 from gpubond.provider.fetch import UrlFetcher
@@ -34,7 +37,6 @@ from gpubond.provider.gas_money import GasWatch
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
 from gpubond.provider.gpus.consumption import Consumption
-from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.note_key import NoteKey, announced, make_note_key
 from gpubond.provider.notes import Notes
@@ -127,6 +129,7 @@ class Daemon:
                 power=consumption.by_class,
             )
             server = GatewayServer(gateway, settings.gateway, session.home.resolve)
+            exact = ExactJobs(session.contracts, executor.log_path)
             dispatcher = Dispatcher(
                 provider_address=settings.provider.address,
                 contracts=session.contracts,
@@ -138,9 +141,10 @@ class Daemon:
                 executor=executor,
                 provider=settings.provider,
                 gateway=settings.gateway,
-                slots=settings.offer.count,
+                slots=settings.offer.count + (0 if settings.exact_offer is None else settings.exact_offer.count),
                 cancellations=cancellations,
                 position=lambda: session.watcher.position().number,
+                exact=exact,
                 on_run_ended=self._wake.set,
             )
             store_jobs = StoreJobs(
@@ -157,6 +161,7 @@ class Daemon:
                 on_change=self._wake.set,
             )
             answers = DemandAnswers(session, sender, work, stores, settings.provider)
+            disputing = Disputing(session, sender, work, stores, inputs, settings.provider)
             retention = Retention(
                 provider_address=settings.provider.address,
                 index=session.index,
@@ -182,6 +187,7 @@ class Daemon:
                 chores = (
                     store_jobs.tick,
                     answers.tick,
+                    disputing.tick,
                     GasWatch(session.node, session.address, settings.provider.low_gas_jobs).look,
                     gateway.beat,
                     retention.sweep_if_due,
@@ -190,17 +196,15 @@ class Daemon:
                 url = settings.chain.ws_url
                 with Heads(url, self._wake.set) if url else nullcontext() as heads:
                     self._loop(session, dispatcher, answers, sender, settings.provider.reconcile_seconds, chores, heads)
-                self._drain(session, dispatcher, sender, settings.provider.grace_seconds)
+                self._drain(session, dispatcher, disputing, sender, settings.provider.grace_seconds)
             finally:
-                answers.stop()
-                dispatcher.stop()
+                for part in (answers, exact, disputing, dispatcher):
+                    part.stop()
                 executor.close()
                 server.stop()
                 store_jobs.stop()
                 fetcher.stop()
-                in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
-                if in_flight:
-                    logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
+                _say_in_flight(sender)
         logger.info("worker ended")
 
     def _make_executor(self, session: Session, provider: ProviderSettings, offer: OfferSettings) -> Executors:
@@ -265,20 +269,24 @@ class Daemon:
         except (KeyInUse, NotEnough) as error:
             self._sparing.warn(error.message, "%s; what concerns other transactions goes on", error)
 
-    def _drain(self, session: Session, dispatcher: Dispatcher, sender: Sender, grace_seconds: float) -> None:
+    def _drain(
+        self, session: Session, dispatcher: Dispatcher, disputing: Disputing, sender: Sender, grace_seconds: float
+    ) -> None:
         dispatcher.drain()
         if dispatcher.busy:
             logger.info("draining: %d runs may go on for %.0f s", dispatcher.busy, grace_seconds)
-        self._look_after(session, dispatcher, sender, grace_seconds, lambda: dispatcher.busy > 0)
-        self._look_after(session, dispatcher, sender, COMMIT_SECONDS, lambda: dispatcher.owed > 0)
+        steps = (session.sync, lambda: self._poll(sender), dispatcher.tick, disputing.tick)
+        self._look_after(session, steps, grace_seconds, lambda: dispatcher.busy > 0)
+        self._look_after(session, steps, COMMIT_SECONDS, lambda: dispatcher.owed > 0)
         if dispatcher.owed:
             logger.warning("%d results or declines are not confirmed yet; the next start sees to them", dispatcher.owed)
+        if disputing.open_games:
+            logger.warning("%d games are open: start again before their clocks run out", disputing.open_games)
 
     def _look_after(
         self,
         session: Session,
-        dispatcher: Dispatcher,
-        sender: Sender,
+        steps: Sequence[Callable[[], object]],
         seconds: float,
         wanted: Callable[[], bool],
     ) -> None:
@@ -286,9 +294,8 @@ class Daemon:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                session.sync()
-                self._poll(sender)
-                dispatcher.tick()
+                for step in steps:
+                    step()
             except GpuBondError as error:
                 logger.warning("while draining: %s", error.message)
             except Exception:
@@ -347,6 +354,12 @@ class Daemon:
                 if state.registered
                 else "run `gpubond provider join` first",
             )
+
+
+def _say_in_flight(sender: Sender) -> None:
+    in_flight = [entry.purpose for entry in sender.in_flight() if entry.state == OutboxState.SENT]
+    if in_flight:
+        logger.info("still in flight, looked after at the next start: %s", ", ".join(in_flight))
 
 
 def _note_key(home: Home, gateway: GatewaySettings) -> NoteKey:

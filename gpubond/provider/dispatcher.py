@@ -13,12 +13,14 @@ from collections.abc import Callable
 from gpubond.chain.clock import HeadClock
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.index import JobRecord, MarketIndex
-from gpubond.chain.market import Status
+from gpubond.chain.market import Status, Tier
 from gpubond.chain.sender import Sender
 from gpubond.errors import BadInput, GpuBondError
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider.cancellations import CANCELLABLE, Cancellations, can_decline, decline_margin
+from gpubond.provider.exact_jobs import ExactJobs
+from gpubond.provider.exact_steps import ExactSteps
 from gpubond.provider.executors.attempt import Executor
 from gpubond.provider.giving_back import GivingBack
 from gpubond.provider.inputs import JobInputs
@@ -65,6 +67,8 @@ _UNCOMMITTED = frozenset(
 )
 
 _HIRE_REORGED = "hire_reorged"
+# What a job of tier EXACT that is not delivered yet may still be given back from.
+_PROMISED = frozenset({WorkState.AWAITING_INPUTS, WorkState.READY, WorkState.RUNNING})
 # Nothing is left to run, and the chain does not know of it yet.
 _OWED = frozenset({WorkState.CANCELLING, WorkState.EXECUTED, WorkState.COMMITTING, WorkState.DECLINING})
 
@@ -79,6 +83,7 @@ class Dispatcher:
         slots: jobs at once.
         cancellations: buyers' wishes to end a job.
         position: the block up to which the index knows the chain.
+        exact: judges jobs of tier EXACT.
         on_run_ended: called from a run's own thread when its outcome can be taken.
     """
 
@@ -98,6 +103,7 @@ class Dispatcher:
         slots: int,
         cancellations: Cancellations,
         position: Callable[[], int],
+        exact: ExactJobs,
         on_run_ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._provider_address = provider_address
@@ -118,6 +124,7 @@ class Dispatcher:
         self._sparing = Sparing(logger)
         self._sending = Sending(contracts, self._clock, index, sender, work, self._sparing, position)
         self._giving_back = GivingBack(self._clock, sender, work, stores, self._sending)
+        self._exact = ExactSteps(exact, self._clock, inputs, stores, self._runs, self._giving_back)
         self._payment = Payment(self._clock, work, self._sending, provider.settle_wait_seconds)
         self._steps: dict[WorkState, Step] = {
             WorkState.HIRED: self._check_hire,
@@ -214,7 +221,9 @@ class Dispatcher:
             self._end(work, _ENDS[record.status], record)
         elif record.status in (Status.COMMITTED, Status.DISPUTED) and work.state in _UNCOMMITTED:
             self._take_over(work)
-        elif work.state in CANCELLABLE and self._cancellations.heard(work.job) is not None:
+        elif work.state in _PROMISED and self._exact.doubts(work, record):
+            pass
+        elif work.state in CANCELLABLE and self._cancellations.ends(record, self._clock.now):
             logger.info("job %s: cancelled by its buyer", work.job)
             self._work.move(work.job, WorkState.CANCELLING, reason=Reason.CANCELLED_BY_BUYER)
         else:
@@ -287,6 +296,8 @@ class Dispatcher:
                 self._giving_back.decline(work, record, "policy", refusal)
                 return
         missing = self._inputs.missing(terms)
+        if spec is not None and spec.tier is not None and not self._exact.accepts(work, record, spec, bool(missing)):
+            return
         if not missing:
             boundary("inputs:complete")
             self._work.move(work.job, WorkState.READY)
@@ -402,7 +413,11 @@ class Dispatcher:
             )
             self._sending.submit(work, "commit", call, WorkState.COMMITTING)
             return
-        if work.attempts < MAX_ATTEMPTS:
+        # Its own fault would come again; a job of tier EXACT has no failed run that could be committed.
+        workload = record.terms.tier == Tier.EXACT and any(
+            item == work.reason and not item.is_no_result for item in Reason
+        )
+        if work.attempts < MAX_ATTEMPTS and not workload:
             self._work.move(work.job, WorkState.READY, reason="retry")
             return
         self._giving_back.after_runs(work, record, work.reason or Reason.INTERNAL, work.detail or "this machine failed")
@@ -416,5 +431,6 @@ class Dispatcher:
 
     def _end(self, work: Work, state: WorkState, record: JobRecord) -> None:
         self._runs.cancel(work.job)
+        self._exact.forget(work.job)
         self._work.move(work.job, state)
         logger.info("job %s: %s (%s)", work.job, state, record.final_tx)

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gpubond.errors import GpuBondError
+from gpubond.jobs.guarded_http import GuardedHttp
 from gpubond.jobs.spec import InputFile
 from gpubond.jobs.urls import https_of
-from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.stores import BuyerStores
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ import logging
 
 from gpubond.chain.clock import HeadClock
 from gpubond.chain.index import JobRecord
+from gpubond.chain.market import Tier
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.jobs.reasons import Reason
@@ -41,7 +42,7 @@ class GivingBack:
         """Gives a job back of which no run came to a result: declines it if this machine is why; else that would be on
         its record by no fault of its own, and a failed run is committed that costs nothing."""
         blameless = next((item for item in Reason if item == reason and not item.on_record), None)
-        if blameless is None:
+        if blameless is None or record.terms.tier == Tier.EXACT:
             self.decline(work, record, reason, detail)
         else:
             self._give_up(work, record, reason, f"no fault of this machine's to decline for: {detail}")
@@ -63,6 +64,11 @@ class GivingBack:
     def _give_up(self, work: Work, record: JobRecord, reason: str | None, why: str) -> None:
         if self._clock.now() > record.terms.deliver_by:
             logger.error("job %s: %s: %s; the collateral is lost", work.job, reason, why)
+            self._work.move(work.job, WorkState.ABANDONED, reason=reason)
+            return
+        if record.terms.tier == Tier.EXACT:
+            # It cannot fail on chain, and committing to what was not computed would cost the collateral as well.
+            logger.error("job %s: %s: %s; an EXACT job cannot fail, so the collateral is lost", work.job, reason, why)
             self._work.move(work.job, WorkState.ABANDONED, reason=reason)
             return
         # Else whoever can make this machine fail collects its collateral. A failure of no seconds costs its

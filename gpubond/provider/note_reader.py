@@ -16,8 +16,8 @@ from gpubond.chain.index import JobRecord, MarketIndex
 from gpubond.chain.market import Status
 from gpubond.chain.trailer import HireNotShown, trailer_of_hire
 from gpubond.errors import BadInput, GpuBondError, Refused, Unreachable
+from gpubond.jobs.guarded_http import GuardedHttp
 from gpubond.jobs.note import MAX_NOTE_BYTES, Note
-from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.note_key import NoteKey
 from gpubond.provider.notes import NoteRow, Notes
 from gpubond.provider.sparing import Sparing

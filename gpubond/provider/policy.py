@@ -10,7 +10,7 @@ from gpubond.jobs.packages import unmet
 from gpubond.jobs.spec import JobSpec
 from gpubond.provider.device_policy import refusal_here
 from gpubond.provider.software import software
-from gpubond.settings import GatewaySettings, OfferSettings, ProviderSettings
+from gpubond.settings import ExactOfferSettings, GatewaySettings, OfferSettings, ProviderSettings
 
 
 def refusal_of_terms(
@@ -39,6 +39,9 @@ def refusal_of_terms(
 
 def refusal_of_spec(terms: JobTerms, spec: JobSpec, provider: ProviderSettings, gateway: GatewaySettings) -> str | None:
     """Why a specification rules a job out, in words for its buyer; None if it does not."""
+    tier = Tier.BASIC if spec.tier is None else Tier.EXACT
+    if terms.tier != tier:
+        return f"the specification is for the tier {tier.name}, and {Tier(terms.tier).name} was hired"
     if spec.runtime not in provider.runtimes:
         return f"runtime {spec.runtime!r} is not served here; served: {', '.join(provider.runtimes)}"
     if not gateway.fetch_urls and any(item.url is not None for item in spec.inputs):
@@ -71,7 +74,9 @@ def _refusal_of_limits(
     return None
 
 
-def refuse_contradiction(offer: OfferSettings, provider: ProviderSettings) -> None:
+def refuse_contradiction(
+    offer: OfferSettings, provider: ProviderSettings, exact: ExactOfferSettings | None = None
+) -> None:
     """Compares what is offered with what is taken.
 
     Raises:
@@ -88,6 +93,10 @@ def refuse_contradiction(offer: OfferSettings, provider: ProviderSettings) -> No
             str(provider.min_price_per_hour),
             f"lower it to offer.price_per_hour, {offer.price_per_hour}",
         )
+    elif exact is not None and Tier.EXACT.name not in provider.tiers:
+        clash = ("provider.tiers", provider.tiers, 'set it to ["BASIC", "EXACT"]')
+    elif exact is not None and "exact" not in provider.runtimes:
+        clash = ("provider.runtimes", provider.runtimes, 'add "exact" to it')
     if clash is not None:
         field, value, remedy = clash
         raise BadSettings(

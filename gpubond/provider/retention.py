@@ -156,6 +156,7 @@ class Retention:
         if work is not None and work.result is not None:
             yield work.result["manifest"]
             yield from work.result["blobs"]
+            yield from work.result.get("states", {}).values()
 
     def _sweep_folders(self, kept: dict[str, tuple[JobRecord | None, Work | None]]) -> int:
         if not self._work_root.is_dir():

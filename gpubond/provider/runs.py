@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpubond.exact.manifest import Manifest as ExactManifest
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.manifest import commit_outputs
 from gpubond.jobs.reasons import Reason
@@ -94,7 +96,9 @@ class Runs:
             attempt = self._executor.run(job, spec, blobs, cancel=cancel)
             boundary("run:ended")
             usable = not attempt.reason.is_no_result and attempt.reason != Reason.CANCELLED
-            outcome = Finished(attempt, _keep(job, attempt, blobs) if usable else None)
+            # A job of tier EXACT cannot fail on chain, so a failed run of one is no result.
+            usable = usable and (spec.tier is None or attempt.reason == Reason.OK)
+            outcome = Finished(attempt, _keep(job, attempt, blobs, spec) if usable else None)
             boundary("run:kept")
         except BaseException as error:  # the step that collects it decides what follows
             outcome = error
@@ -118,31 +122,49 @@ def failed_result(
     return _keep(job, attempt, blobs)
 
 
-def _keep(job: str, attempt: Attempt, blobs: BlobStore) -> dict[str, Any]:
-    """Commits to the outputs and moves them into the buyer's store; what the gateway and `commit` need of it."""
+def _keep(job: str, attempt: Attempt, blobs: BlobStore, spec: JobSpec | None = None) -> dict[str, Any]:
+    """Commits to the outputs and moves them into the buyer's store; what the gateway and `commit` need of it.
+
+    What is committed on chain of a job of tier EXACT is its run root; the outputs' manifest is for the buyer alone.
+    """
+    states = {} if spec is None else {step: attempt.outputs[path] for step, path in spec.kept_states.items()}
+    outputs = {path: file for path, file in attempt.outputs.items() if file not in states.values()}
+    run_root = (
+        None if spec is None or spec.tier is None or spec.exact is None else _run_root(outputs[spec.exact.manifest])
+    )
     commitment = commit_outputs(
         job=job,
         exit_code=attempt.exit_code,
         reason=attempt.reason,
         seconds=attempt.seconds,
         device=attempt.device,
-        files=attempt.outputs,
+        files=outputs,
         energy=attempt.energy,
     )
     # Outputs are bounded by limits.disk_mib, so they too may go beyond what the inputs have filled.
-    names = [blobs.put_file(path, beyond_quota=True) for path in attempt.outputs.values()]
+    names = [blobs.put_file(path, beyond_quota=True) for path in outputs.values()]
     manifest = hashlib.sha256(commitment.manifest).hexdigest()
     # Less than a MiB, and beyond the quota: a buyer who fills it must not keep us from committing.
     blobs.put([commitment.manifest], manifest, len(commitment.manifest), beyond_quota=True)
     energy = {} if attempt.energy is None else attempt.energy.model_dump() | {"class": attempt.gpu_class}
+    kept = {str(step): blobs.put_file(path, beyond_quota=True) for step, path in states.items()}
     return {
-        "root": "0x" + commitment.root.hex(),
+        "root": "0x" + (commitment.root if run_root is None else run_root).hex(),
         "manifest": manifest,
         "blobs": names,
         "exit_code": attempt.exit_code,
         "seconds": attempt.seconds,
         "device": attempt.device,
         "bundle_size": commitment.bundle_size,
-        "chunk_count": commitment.chunk_count,
+        "chunk_count": commitment.chunk_count if run_root is None else 0,
         **({"energy": energy} if energy else {}),
+        **({"states": kept} if kept else {}),
     }
+
+
+def _run_root(path: Path) -> bytes:
+    """The run root that our own runtime has written, which holds it against the run's statement. Raises Refused."""
+    root = ExactManifest.parse(json.loads(path.read_bytes())).run
+    if root is None:
+        raise ValueError("the run's manifest has no root")
+    return root

@@ -21,10 +21,10 @@ from typing import Any
 
 from gpubond.chain.index import JobRecord, MarketIndex
 from gpubond.errors import GpuBondError
+from gpubond.jobs.guarded_http import Absent, GuardedHttp
 from gpubond.jobs.manifest import Manifest
 from gpubond.jobs.note import MAX_LOG_BYTES, Note
 from gpubond.provider.cancellations import CANCELLABLE, Cancellations, hear
-from gpubond.provider.guarded_http import Absent, GuardedHttp
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.job_status import describe
 from gpubond.provider.notes import Notes

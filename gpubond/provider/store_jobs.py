@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpubond.chain.session import Session
+from gpubond.jobs.guarded_http import GuardedHttp
 from gpubond.provider.cancellations import Cancellations
-from gpubond.provider.guarded_http import GuardedHttp
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.note_key import NoteKey
 from gpubond.provider.note_reader import NoteReader

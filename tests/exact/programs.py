@@ -102,6 +102,11 @@ class _Maker:
         numbers = [at for at, shape in enumerate(self.known) if fits(shape)]
         return self.draw(st.sampled_from(numbers)) if numbers else None
 
+    def following(self, shape: Shape, state: int, data: int) -> list[int]:
+        """What a state tensor of this shape can become: any but the data."""
+        numbers = [*range(state), *range(state + data, len(self.known))]
+        return [at for at in numbers if self.known[at] == shape]
+
     def of(self, shape: Shape) -> int:
         """A tensor of this shape: one that is there, a view of another, or a constant."""
         there = self.any(lambda known: known == shape)
@@ -197,9 +202,9 @@ def programs(draw: st.DrawFn, most_ops: int = 8) -> Case:
     maker = _Maker(draw, [*state, *data])
     for code in draw(st.lists(st.sampled_from(list(Opcode)), min_size=1, max_size=most_ops)):
         maker.grow(code)
-    next_numbers = [maker.any(lambda known, shape=shape: known == shape) for shape in state]  # type: ignore[misc]
+    next_numbers = [draw(st.sampled_from(maker.following(shape, len(state), len(data)))) for shape in state]
     program = Program(
-        tuple(StateTensor(shape, number or 0) for shape, number in zip(state, next_numbers, strict=True)),
+        tuple(StateTensor(shape, number) for shape, number in zip(state, next_numbers, strict=True)),
         tuple((length, *shape) for length, shape in zip(lengths, data, strict=True)),
         tuple(maker.ops),
     )

@@ -20,7 +20,7 @@ from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import row_major
 from gpubond.exact.summary import live_bytes, summarise
 from gpubond.exact.views import View, compose
-from tests.exact.evaluate import values
+from tests.exact.evaluate import step, values
 
 RANDOM = np.random.default_rng(3)
 
@@ -166,6 +166,19 @@ def test_a_program_holds_only_what_the_next_state_needs() -> None:
     assert codes(program) == ["SQRT", "VIEW", "SUM"]
     assert [tensor.next for tensor in program.state] == [4, kept.node, 6]
     assert Program.parse(program.encode()) == program
+
+
+def test_a_state_tensor_that_becomes_a_slice_of_the_data_is_a_view_of_it() -> None:
+    graph = Graph()
+    newest, same = graph.state("newest", (2, 3)), graph.state("same", (2, 3))
+    given = graph.data("given", (2, 3), 2)
+    graph.becomes(newest, given)
+    graph.becomes(same, graph.stop_gradient(given))
+    built = build(graph)
+    assert codes(built.program) == ["VIEW"] and built.names.operations == ("",)
+    assert [tensor.next for tensor in built.program.state] == [3, 3]
+    data = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    assert all((one == data[1]).all() for one in step(built.program, initial_state(graph, 1), [data], 1, np.float32))
 
 
 def test_a_graph_where_nothing_happens_is_no_program() -> None:

@@ -156,6 +156,7 @@ def test_files_that_go_on() -> None:
         (1, 1, 5, "state[0].rank"),
         (1, 6, 2**32 - 1, "state[0].next"),
         (1, 6, 1, "state[0].next"),  # another shape
+        (1, 6, 3, "state[0].next"),  # a slice of the data, of the same shape
         (3, 1, 0, "data[0].shape"),
         (3, 1, 2**31, "data[0].rank"),
         (5, 1, 0, "op[0].opcode"),
@@ -299,14 +300,19 @@ def test_counts_are_bounded() -> None:
     assert len(Program((state,), (), (op,) * MAX_RECORDS).ops) == MAX_RECORDS
 
 
-def test_state_may_come_from_state_data_and_outputs() -> None:
+def test_state_comes_from_state_and_outputs_and_no_data() -> None:
     ops = (Op(Opcode.CONST, (), (), (2,), (0,)),)
-    for number in (0, 1, 2):
-        assert Program((StateTensor((2,), number),), ((5, 2),), ops).state[0].next == number
-    for number in (-1, 3):
+
+    def program(number: int) -> Program:
+        return Program((StateTensor((2,), number), StateTensor((2,), 0)), ((5, 2), (2, 2)), ops)
+
+    for number in (0, 1, 4):
+        assert program(number).state[0].next == number
+    for number in (-1, 2, 3, 5):
         with pytest.raises(Refused) as refused:
-            Program((StateTensor((2,), number),), ((5, 2),), ops)
-        assert refused.value.field == "state[0].next"
+            program(number)
+        assert (refused.value.field, refused.value.value) == ("state[0].next", number)
+        assert ("VIEW" in refused.value.remedy) == (number in (2, 3))
 
 
 def refused_or_read_again(file: bytes) -> None:

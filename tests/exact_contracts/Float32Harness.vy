@@ -33,19 +33,21 @@ def many(op: uint256, sets: DynArray[uint256, _MOST]) -> DynArray[uint256, _MOST
 def chain(
     reduction: uint256,
     accumulator: uint256,
-    left: DynArray[uint256, float32.MAX_TERMS],
-    right: DynArray[uint256, float32.MAX_TERMS],
+    terms: uint256,
+    left: uint256[2],
+    right: uint256[2],
 ) -> uint256:
     """
     @notice Micro-steps of a reduction.
     @param reduction 6, 7 or 8.
     @param accumulator Before them.
-    @param left First operand of each.
+    @param terms How many there are.
+    @param left First operand of each, eight a word.
     @param right Second operand of each, for a dot.
     @return The result in the low 32 bits, and above it the gas.
     """
     before: uint256 = msg.gas
-    result: uint256 = float32._chain(reduction, accumulator, left, right)
+    result: uint256 = float32._chain(reduction, accumulator, terms, left, right)
     return result | ((before - msg.gas) << 32)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.exact.conftest import counted, pytest_collection_modifyitems, pytest_terminal_summary
-from tests.exact_contracts.evm import HARNESSES, Evm, running
+from tests.exact_contracts.evm import CALLABLE, Evm, running
 
 __all__ = ["counted", "evm", "pytest_collection_modifyitems", "pytest_terminal_summary"]
 
@@ -16,6 +16,6 @@ __all__ = ["counted", "evm", "pytest_collection_modifyitems", "pytest_terminal_s
 @pytest.fixture(scope="session")
 def evm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evm]:
     with running(tmp_path_factory.mktemp("anvil") / "log") as node:
-        for name in HARNESSES:
+        for name in CALLABLE:
             node.add(name)
         yield node

@@ -12,17 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from eth_abi.abi import decode
 from eth_utils.crypto import keccak
 
 from gpubond.anvil import find_anvil
 from gpubond.devnet import free_port
-from tests.mutation.chain import ROOT, Chain, Deployed, compile_file
+from tests.mutation.chain import CONTRACTS, ROOT, Chain, Deployed, compile_file
 
 ANVIL_CACHE = ROOT / ".cache" / "anvil"
 DEPLOYER = "0x" + "aa" * 20
-FLOAT32, COMMITMENTS = "Float32Harness", "ExactHarness"
-HARNESSES = (FLOAT32, COMMITMENTS)
+FLOAT32, COMMITMENTS, JUDGE = "Float32Harness", "ExactHarness", "Judge"
+CALLABLE = (FLOAT32, COMMITMENTS, JUDGE)
 _GAS = hex(2**50)
 
 
@@ -46,10 +45,11 @@ class Evm:
         connection.close()
         return answer
 
-    def add(self, harness: str, replaced: Mapping[Path, str] | None = None, name: str = "") -> None:
-        """Makes a harness callable, by another name if it is one with the sources of some modules replaced."""
-        name = name or harness
-        program = compile_file(Path(__file__).with_name(f"{harness}.vy"), replaced, quick=bool(replaced))
+    def add(self, contract: str, replaced: Mapping[Path, str] | None = None, name: str = "") -> None:
+        """Makes a harness or a contract callable, by another name if it is one with some sources replaced."""
+        name = name or contract
+        path = Path(__file__).with_name(f"{contract}.vy")
+        program = compile_file(path if path.exists() else CONTRACTS / path.name, replaced, quick=bool(replaced))
         chain = Chain()
         code = chain.code(chain.deploy(name, program, program.abi, DEPLOYER))
         address = "0x" + keccak(text=name)[12:].hex()
@@ -64,10 +64,17 @@ class Evm:
         answer = self.rpc("eth_call", request, "latest")
         if "error" in answer:
             raise Reverted(answer["error"]["message"])
-        output = bytes.fromhex(answer["result"][2:])
-        (item,) = found.outputs
-        (value,) = decode([item["type"]], output)
-        return value
+        return found.value(bytes.fromhex(answer["result"][2:]))
+
+    def gas(self, name: str, function: str, *args: Any) -> int:
+        """What a call takes besides what any transaction with its calldata does."""
+        contract = self._deployed[name]
+        data = contract.functions[function, len(args)].call_data(args)
+        answer = self.rpc("debug_traceCall", {"to": contract.address, "data": "0x" + data.hex(), "gas": _GAS}, "latest")
+        if "error" in answer or answer["result"]["failed"]:
+            raise Reverted(str(answer.get("error") or answer["result"]["returnValue"]))
+        zeros = data.count(0)
+        return int(answer["result"]["gas"]) - 21_000 - 4 * zeros - 16 * (len(data) - zeros)
 
 
 @contextmanager

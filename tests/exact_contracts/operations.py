@@ -68,3 +68,9 @@ def differences(evm: Evm, name: str, sets: Sequence[Set], harness: str = FLOAT32
         if found != wanted:
             wrong.append(f"{name}({', '.join(map(hex, operands))}) = {found:#010x}, not {wanted:#010x}")
     return wrong[:5]
+
+
+def eight_a_word(values: Sequence[int]) -> list[int]:
+    """At most sixteen values in the two words that the contract takes."""
+    filled = [*values, *[0] * (16 - len(values))]
+    return [sum(value << 224 - 32 * at for at, value in enumerate(filled[begin : begin + 8])) for begin in (0, 8)]

@@ -13,7 +13,7 @@ from gpubond.exact.program import Opcode
 from tests.exact.conftest import Counted
 from tests.exact.values import SPECIAL, operands
 from tests.exact_contracts.evm import FLOAT32, Evm
-from tests.exact_contracts.operations import NAMES, WORD, Set, differences, drawing, places
+from tests.exact_contracts.operations import NAMES, WORD, Set, differences, drawing, eight_a_word, places
 from tests.mutation.chain import CONTRACTS
 
 SCALAR = sorted(set(NAMES) - {"uniform"})
@@ -132,8 +132,8 @@ def test_chains(evm: Evm, name: str) -> None:
         count = case % 17
         left, right = drawn_terms(random_, count), drawn_terms(random_, count)
         accumulator = evm.call(FLOAT32, "identity", REDUCTIONS[name]) if case % 2 else drawn_terms(random_, 1)[0]
-        given = right if name == "dot" else []
-        found = evm.call(FLOAT32, "chain", REDUCTIONS[name], accumulator, left, given) & WORD
+        given = [count, eight_a_word(left), eight_a_word(right)]
+        found = evm.call(FLOAT32, "chain", REDUCTIONS[name], accumulator, *given) & WORD
         wanted = accumulator
         for a, b in zip(left, right, strict=True):
             if name == "maximum":

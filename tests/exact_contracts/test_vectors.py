@@ -14,7 +14,7 @@ from gpubond.exact import merkle, scalar
 from gpubond.exact.merkle import Kind
 from gpubond.exact.program import RECORD_BYTES, Opcode
 from tests.exact_contracts.evm import COMMITMENTS, FLOAT32, Evm
-from tests.exact_contracts.operations import NAMES, WORD, answers, places
+from tests.exact_contracts.operations import NAMES, WORD, answers, eight_a_word, places
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "vectors"
 REDUCTIONS = {"dot": Opcode.MATMUL_NT, "sum": Opcode.SUM, "maximum": Opcode.ROWMAX}
@@ -54,8 +54,8 @@ def block_sum(evm: Evm, code: Opcode, left: list[int], right: list[int]) -> int:
     """A block, sixteen micro-steps a call."""
     accumulator: int = evm.call(FLOAT32, "identity", code)
     for at in range(0, len(left), STEPS):
-        given = right[at : at + STEPS] if code == Opcode.MATMUL_NT else []
-        accumulator = evm.call(FLOAT32, "chain", code, accumulator, left[at : at + STEPS], given) & WORD
+        given = [eight_a_word(terms[at : at + STEPS]) for terms in (left, right)]
+        accumulator = evm.call(FLOAT32, "chain", code, accumulator, len(left[at : at + STEPS]), *given) & WORD
     return accumulator
 
 

@@ -20,6 +20,7 @@ from gpubond.chain.session import open_session
 from gpubond.jobs.requests import sign
 from gpubond.provider.cancellations import Cancellations
 from gpubond.provider.dispatcher import Dispatcher
+from gpubond.provider.exact_jobs import ExactJobs
 from gpubond.provider.executors.process import ProcessExecutor
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.stores import BuyerStores
@@ -338,4 +339,5 @@ def dispatcher_of(session: Any, sender: Any, work: WorkLog) -> Dispatcher:
         slots=1,
         cancellations=Cancellations(session.database),
         position=lambda: session.watcher.position().number,
+        exact=ExactJobs(session.contracts, ProcessExecutor(session.home.work).log_path),
     )

@@ -2,7 +2,8 @@
 """Makes wrong contracts out of the right ones, one change at a time.
 
 The sources are read as Python after a replacement of Vyper's own words by others of the same length, so that every
-node of the tree has its place in the source. Mocks and interfaces are left alone. Out of scope: the pragmas of
+node of the tree has its place in the source. Mocks and interfaces are left alone, and contracts that the suite
+does not execute: those of exact programs have tests of their own. Out of scope: the pragmas of
 nonreentrancy, since no mutant of them is a fault of a line; types; the numbers within types.
 """
 
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from .chain import CONTRACTS
+from .chain import CONTRACTS, closure
+from .world import TARGETS
 
 # Same length, same precedence where it matters.
 _WORDS = (
@@ -76,8 +78,9 @@ class Mutant:
 
 
 def files() -> list[Path]:
-    """The contracts and modules, without mocks and interfaces."""
-    return sorted((*CONTRACTS.glob("*.vy"), *(CONTRACTS / "modules").glob("*.vy")))
+    """The contracts that the suite executes, and their modules: of others no mutant could be killed."""
+    executed = frozenset[Path]().union(*(closure(CONTRACTS / f"{name}.vy") for name in TARGETS))
+    return sorted(path for path in executed if path.suffix == ".vy")
 
 
 def _readable(source: str) -> str:

@@ -9,9 +9,10 @@ import re
 import pytest
 
 from . import suite
-from .chain import CONTRACTS, compile_contract
+from .chain import CONTRACTS, closure, compile_contract
 from .mutants import every, files, sample
 from .run import ACCEPTED, KILLED, SURVIVED, judge, real_programs, summary
+from .world import TARGETS
 
 MUTANTS = every()
 
@@ -40,6 +41,14 @@ def test_a_wrong_contract_falls(file: str, after: str, operator: str) -> None:
     assert candidates, after
     for mutant in candidates[:1]:
         assert judge(mutant)["status"] == KILLED, after
+
+
+def test_only_what_the_suite_executes_is_in_the_sample() -> None:
+    chosen = {path.relative_to(CONTRACTS).as_posix() for path in files()}
+    assert {f"{name}.vy" for name in TARGETS} | {"modules/merkle.vy", "modules/terms.vy"} <= chosen
+    assert not chosen & {"Judge.vy", "modules/float32.vy", "modules/exact_merkle.vy", "modules/exact_records.vy"}
+    for file in chosen:
+        assert any(CONTRACTS / file in closure(CONTRACTS / f"{name}.vy") for name in TARGETS), file
 
 
 def test_every_file_and_operator_has_mutants() -> None:

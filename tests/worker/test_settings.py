@@ -106,7 +106,7 @@ def test_a_wrong_setting_is_named_with_a_remedy(tmp_path: Path, change: tuple[st
     [
         ("min_price = 1", "provider.min_price"),
         ("min_price_per_hour = 0", "provider.min_price_per_hour"),
-        ('tiers = ["EXACT"]', "provider.tiers.0"),
+        ('tiers = ["REPLICATED"]', "provider.tiers.0"),
         ("runtimes = []", "provider.runtimes"),
         ("longest_run = 0", "provider.longest_run"),
         ("grace_seconds = -1", "provider.grace_seconds"),

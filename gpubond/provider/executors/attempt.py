@@ -23,7 +23,8 @@ class Attempt:
     seconds: wall clock, rounded up, at least 1.
     detail: one line for people, more specific than the reason's meaning.
     log_path: stdout and stderr of the job and remarks of the runtime, in the order they came.
-    outputs: path in the job -> local file, read-only, when `reason` is ok; else empty.
+    outputs: path in the job -> local file, read-only, when `reason` is ok; else empty. With the states that a job of
+    tier EXACT keeps.
     device: what ran it: "cpu", "cpu-sim (host)", or the GPU's name. energy: what its GPU consumed, if measured.
     gpu_class: the resource class of that GPU, None without one.
     """

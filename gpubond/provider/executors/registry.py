@@ -23,9 +23,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from gpubond.errors import Refused, Unreachable
 from gpubond.jobs.container_section import ImageName, parse_image
+from gpubond.jobs.guarded_http import GuardedHttp
 from gpubond.jobs.reasons import Reason
 from gpubond.provider.executors.layer_names import NameCounter
-from gpubond.provider.guarded_http import GuardedHttp
 
 _MIB = 1 << 20
 MAX_DOCUMENT_BYTES = 4 * _MIB

@@ -107,7 +107,8 @@ def judged(ending: Ending, reason: Reason, spec: JobSpec, directory: Path) -> tu
     if reason is Reason.OK:
         try:
             limit = spec.limits.disk_mib * _MIB
-            outputs = collect_outputs(directory / "job", spec.outputs, directory / "out", limit)
+            wanted = [*spec.outputs, *spec.kept_states.values()]
+            outputs = collect_outputs(directory / "job", wanted, directory / "out", limit)
         except BadOutput as error:
             reason, detail = error.reason, str(error)
     if ending.disk_was_full and reason.fault == "workload":

@@ -51,10 +51,13 @@ def _run(spec: JobSpec, section: ExactSection) -> None:
 
     folder = Path(tempfile.mkdtemp(prefix=".exact-", dir="."))
     try:
-        manifest = run(prepared, task, folder, memory_bytes=allowed, disk_bytes=disk_budget(program), watch=show)
+        manifest = run(prepared, task, folder, memory_bytes=allowed, disk_bytes=disk_budget(program, spec), watch=show)
     except Unsteady as error:
         raise JobEnds(Reason.INTERNAL, str(error)) from None
     say(f"run root {'' if manifest.run is None else manifest.run.hex()}")
+    for step, path in spec.kept_states.items():
+        Path(path).parent.mkdir(exist_ok=True)
+        checkpoint_path(folder, step).replace(path)
     checkpoint_path(folder, section.steps).replace(section.final)
     (folder / MANIFEST).replace(section.manifest)
     if section.metrics is not None:

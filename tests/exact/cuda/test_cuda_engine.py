@@ -92,9 +92,10 @@ def test_many_steps_at_once_give_what_single_ones_give(device: Device) -> None:
 
 def test_state_tensors_change_places_and_copy_one_another(device: Device) -> None:
     shape = (3,)
-    states = tuple(StateTensor(shape, at) for at in (1, 0, 1, 4, 5, 5, 7))
-    # Tensor 7 is the slice of the data, 8 an operation's output that nothing needs.
-    program = Program(states, ((2, 3),), (neg(0, shape),))
+    states = tuple(StateTensor(shape, at) for at in (1, 0, 1, 4, 5, 5, 8))
+    # Tensor 7 is the slice of the data, 8 shows it, 9 is an operation's output that nothing needs.
+    shown = Op(Opcode.VIEW, (7,), (shape,), shape, (0, 1, 0, 0, 0))
+    program = Program(states, ((2, 3),), (shown, neg(0, shape)))
     case = Case(program, tuple(tensor(at, shape) for at in range(7)), (tensor(9, (2, 3)),), 0)
     assert not differences(CudaEngine(device), NUMPY, case, steps=5)
 

@@ -23,13 +23,14 @@ import trustme
 from botocore.config import Config
 
 from gpubond.errors import BadInput, Refused, Unreachable
+from gpubond.jobs import guarded_http
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.cuda_check import precheck_job
+from gpubond.jobs.guarded_http import GuardedHttp, is_public
 from gpubond.jobs.spec import InputFile, load_job_file
 from gpubond.jobs.urls import check_url, https_of
-from gpubond.provider import fetch, guarded_http
+from gpubond.provider import fetch
 from gpubond.provider.fetch import UrlFetcher
-from gpubond.provider.guarded_http import GuardedHttp, is_public
 from gpubond.provider.stores import BuyerStores
 from tests.integration.store_market import s3_server
 

@@ -1,0 +1,1112 @@
+# pragma version ~=0.4.3
+# pragma nonreentrancy on
+# SPDX-License-Identifier: AGPL-3.0-only
+"""
+@title The dispute game
+@license GNU Affero General Public License v3.0 only
+@author GpuBond
+@notice The arbiter of EXACT jobs. Anyone who posts a bond can say that a committed run is
+        wrong; asserter and challenger then move in turn, by docs/disputes.md, until one
+        evaluation is left that a contract can make. Who does not move in time loses.
+        A job of which one game is won is convicted, for good.
+@dev It has no admin, and can do no more to a provider than the escrow lets an arbiter of
+     an EXACT job do, and no provider has it that has not approved it. No function loops
+     over games, and none but `open` and `withdraw` moves tokens, so that neither a token
+     nor a crowd of games stops a move or a verdict.
+
+     A verdict is recorded by the move that it follows from; `convict` brings it to the
+     escrow. Between the two the job is held, and nothing can release it: `release` needs
+     that no game is open, and a game that was won stays open until it is claimed after.
+
+     How it is stopped: a provider withdraws its approval; running jobs end.
+"""
+from .interfaces import IDisputeGame
+from .interfaces import IJobEscrow
+from .interfaces import IJudge
+from .interfaces import IProviderStaking
+from .modules import exact_merkle
+from .modules import exact_records
+from .modules import game_bonds
+from .modules import game_clocks
+from .modules import game_evidence
+from .modules import game_places
+from .modules import game_trees
+from .modules import terms as job_terms
+
+implements: IDisputeGame
+
+initializes: game_bonds
+
+exports: (
+    game_bonds.ESCROW,
+    game_bonds.TOKEN,
+    game_bonds.GAME_GAS,
+    game_bonds.MOVE_GAS,
+    game_bonds.CHALLENGERS,
+    game_bonds.MIN_GAS_PRICE,
+    game_bonds.RATE,
+    game_bonds.MAX_COLLATERAL,
+    game_bonds.withdraw,
+    game_bonds.balance_of,
+    game_bonds.burned,
+    game_bonds.minimum_collateral,
+    game_bonds.bond_of,
+    game_bonds.games_of,
+)
+
+
+# @dev Moves of the longest game that a statement allows, both sides' together, rounded up:
+#      RUN and INTERVAL have at most 66 levels together, so at most 15 shows, STEP 3, OUTPUT
+#      5, LEAF 1, TOTALS 4, BLOCK 1, and each is answered by one move.
+MOST_MOVES: public(constant(uint256)) = 60
+
+# @dev Seconds between the longest game's end and the escrow's time-out, in which somebody
+#      must call `time_out` and `convict`.
+MARGIN: public(constant(uint256)) = 7 * 86_400
+
+# @dev What evaluates.
+JUDGE: public(immutable(IJudge))
+
+# @dev Where providers name their operators.
+STAKING: public(immutable(IProviderStaking))
+
+# @dev Seconds that each side has at first.
+CLOCK: public(immutable(uint256))
+
+# @dev Seconds that each move adds, besides the answer seconds of the terms.
+INCREMENT: public(immutable(uint256))
+
+# @dev Answer seconds of the terms, at most.
+MAX_ANSWER: public(immutable(uint256))
+
+_CHAIN_ID: immutable(uint256)
+
+_STATUS_MASK: constant(uint256) = 2**16 - 1
+_DIGEST_SHIFT: constant(uint256) = 56
+
+# @dev Instead of the hash of a position: the game is over, and no other takes its id.
+_OVER: constant(bytes32) = 0x0000000000000000000000000000000000000000000000000000000000000001
+
+# @dev Bytes of one move in `move_many`.
+_MAX_MOVE: constant(uint256) = 12_288
+
+
+# @dev game -> keccak256 of its Position.
+_games: HashMap[bytes32, bytes32]
+
+
+@deploy
+def __init__(
+    escrow: address,
+    judge: address,
+    clock: uint256,
+    increment: uint256,
+    max_answer: uint256,
+    min_gas_price: uint256,
+    rate: uint256,
+    max_collateral: uint256,
+):
+    """
+    @dev Games open strictly before the window's end, so that all are over by the window's
+         end + two clocks + what all moves add; a verdict needs the escrow to wait longer
+         than that, or a liar would play for time and be paid.
+    @param escrow The JobEscrow.
+    @param judge The Judge.
+    @param clock Seconds that each side has at first: more than it may take to get a
+           transaction in against a sequencer's will.
+    @param increment Seconds that each move adds.
+    @param max_answer Answer seconds of terms, at most.
+    @param min_gas_price Wei a unit of gas that bonds reckon with at least.
+    @param rate Base units of the token that are reckoned for 10**18 wei.
+    @param max_collateral Base units of collateral of a job, at most.
+    """
+    game_bonds.__init__(escrow, min_gas_price, rate, max_collateral)
+    assert judge.is_contract, "game: judge is no contract"
+    assert clock != 0 and increment != 0, "game: clock is zero"
+    assert max(clock, max(increment, max_answer)) < 2**32, "game: clock too long"
+    assert (
+        2 * clock + MOST_MOVES * (increment + max_answer) + MARGIN
+        <= staticcall game_bonds.IEscrow(escrow).EXACT_DISPUTE_TIMEOUT()
+    ), "game: longest game too long"
+    JUDGE = IJudge(judge)
+    STAKING = IProviderStaking(staticcall game_bonds.IEscrow(escrow).STAKING())
+    CLOCK = clock
+    INCREMENT = increment
+    MAX_ANSWER = max_answer
+    _CHAIN_ID = staticcall game_bonds.IEscrow(escrow).CHAIN_ID()
+
+
+@external
+def open(
+    terms: IJobEscrow.JobTerms,
+    commitment: IJobEscrow.Commitment,
+    run: IDisputeGame.Run,
+    answer: uint256,
+    salt: bytes32,
+    max_bond: uint256,
+) -> bytes32:
+    """
+    @notice Opens a game on a committed job, strictly before its challenge window ends. The
+            bond comes from the caller's tokens. The first game holds the job.
+    @param terms The job's terms; this contract is their arbiter.
+    @param commitment What the provider committed to.
+    @param run What the statement in the terms is the hash of.
+    @param answer The answer seconds in the terms.
+    @param salt Any value that makes the game's id unique.
+    @param max_bond Base units that the bond may be at most.
+    @return The game's id.
+    """
+    assert terms.tier == IJobEscrow.Tier.EXACT, "game: not on this tier"
+    assert terms.arbiter == self, "game: not the arbiter"
+    assert (
+        terms.collateral >= game_bonds._least(game_bonds.MIN_GAS_PRICE, game_bonds.RATE)
+    ), "game: collateral too low"
+    assert terms.collateral <= game_bonds.MAX_COLLATERAL, "game: collateral too high"
+    assert answer <= MAX_ANSWER, "game: answer takes too long"
+    counts: uint256 = game_evidence._counts(run)
+    statement: bytes32 = exact_merkle._statement(
+        run.states,
+        run.datas,
+        run.ops,
+        run.steps,
+        run.interval,
+        run.program,
+        run.initial,
+        run.data,
+    )
+    assert (
+        sha256(concat(b"\x82", statement, convert(convert(answer, uint64), bytes8)))
+        == terms.exact_terms
+    ), "game: not the exact terms"
+
+    job: bytes32 = job_terms._job_id(_CHAIN_ID, game_bonds.ESCROW.address, terms)
+    packed: uint256 = game_bonds._require_undecided(job)
+    slot: uint256 = staticcall game_bonds.ESCROW.job_slot(job)
+    if slot & _STATUS_MASK == convert(IJobEscrow.Status.DISPUTED, uint256):
+        assert (
+            slot >> _DIGEST_SHIFT == job_terms._digest(commitment)
+        ), "game: not what was committed"
+        assert (
+            block.timestamp < commitment.committed_at + terms.challenge_window
+        ), "game: challenge window is over"
+    else:
+        # The escrow checks state, commitment and window.
+        extcall game_bonds.ESCROW.hold(terms, commitment)
+    game_bonds._enter(job, packed)
+
+    price: uint256 = game_bonds._price()
+    origin: IDisputeGame.Origin = IDisputeGame.Origin(
+        job=job,
+        program=run.program,
+        initial=run.initial,
+        data=run.data,
+        bond=game_bonds._bond(terms, price, packed & (2**32 - 1)),
+        price=price,
+        number=(packed >> 32) & (2**32 - 1),
+    )
+    assert origin.bond <= max_bond, "game: bond above limit"
+    way: IDisputeGame.Way = empty(IDisputeGame.Way)
+    way.origin = keccak256(abi_encode(origin))
+    way.run = commitment.result_root
+    way.counts = counts
+    position: IDisputeGame.Position = IDisputeGame.Position(
+        clock=game_clocks._started(CLOCK, INCREMENT + answer),
+        challenger=msg.sender,
+        provider=terms.provider,
+        way=keccak256(abi_encode(way)),
+        node=commitment.result_root,
+        place=game_places._at_root(game_places.RUN, game_evidence._checkpoints(counts)),
+    )
+    game: bytes32 = self._game_id(job, msg.sender, salt)
+    assert self._games[game] == empty(bytes32), "game: game exists"
+    self._games[game] = keccak256(abi_encode(position))
+    log IDisputeGame.GameOpened(
+        game=game,
+        job=job,
+        provider=terms.provider,
+        position=position,
+        way=way,
+        origin=origin,
+    )
+    game_bonds._take(origin.bond)
+    return game
+
+
+@external
+def show_nodes(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: DynArray[IDisputeGame.Way, 1],
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+):
+    """
+    @notice The asserter shows nodes of a tree. By anyone where there is one choice only,
+            that which hashes up to what is known; by the provider's owner or operator in
+            the first show of INTERVAL and STEP.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way For the first show of a level below RUN, else empty.
+    @param path Siblings from the picked node up to the one known, from below.
+    @param nodes Those that hold leaves.
+    """
+    self._require_position(game, position)
+    place: uint256 = position.place
+    level: uint256 = game_places._level(place)
+    assert (
+        game_places._side(place) == game_places.ASSERTER and level <= game_places.OUTPUT
+    ), "game: not this move"
+    found: IDisputeGame.Position = position
+    found.clock = game_clocks._moved(position.clock, game_places.ASSERTER)
+    leaves: uint256 = game_places._leaves(place)
+    left: uint256 = game_places._height(place)
+    levels: uint256 = 0
+    if game_places._is_fresh(place) or left == 0 or game_places._index(place) == game_places.NO_NODE:
+        assert len(way) == 1, "game: way is missing"
+        self._require_way(position, way[0])
+        below: IDisputeGame.Way = way[0]
+        level, leaves = self._below(place, below)
+        left = exact_merkle._depth(leaves)
+        levels = game_trees._levels(left)
+        left = unsafe_sub(left, levels)
+        found.node = self._joined(level, leaves, left, levels, 0, nodes)
+        found.place = game_places._shown(place, level, leaves, left, levels, 0)
+        if level == game_places.OUTPUT:
+            self._require_output(position, below.shape, found.node, path)
+        elif level == game_places.STATE:
+            game_evidence._require_state(
+                below, empty(bytes32), below.step + 1, found.node, path
+            )
+        else:
+            self._require_asserter(position.provider)
+            if level == game_places.INTERVAL:
+                below.interval = found.node
+            else:
+                below.outputs = found.node
+                if game_evidence._states(below.counts) == 1:
+                    found.place = game_places._with_single_state(found.place)
+            below.step = self._step_below(place, below)
+            found.way = keccak256(abi_encode(below))
+    else:
+        levels = game_trees._levels(left)
+        left = unsafe_sub(left, levels)
+        number: uint256 = game_places._picked_number(place)
+        found.node = self._joined(level, leaves, left, levels, number, nodes)
+        self._require_under(position, self._kind(level), found.node, path)
+        found.place = game_places._shown(place, level, leaves, left, levels, number)
+    self._advance(game, found)
+    log IDisputeGame.NodesShown(
+        game=game,
+        clock=found.clock,
+        way=found.way,
+        node=found.node,
+        place=found.place,
+        nodes=nodes,
+    )
+
+
+@external
+def show_leaf(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: DynArray[IDisputeGame.Way, 1],
+    path: DynArray[bytes32, game_trees.MAX_LEVELS],
+    leaf: Bytes[exact_merkle.LEAF_BYTES],
+):
+    """
+    @notice The asserter shows 64 elements of the output. By anyone, since there is one
+            choice only.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way If the output has one leaf only, else empty.
+    @param path Siblings from the leaf's hash up to the node known, from below; of an
+           output with one leaf, from its commitment.
+    @param leaf The 256 bytes.
+    """
+    self._require_position(game, position)
+    place: uint256 = position.place
+    game_places._require(place, game_places.OUTPUT, game_places.ASSERTER)
+    hash: bytes32 = exact_merkle._leaf(exact_merkle.ELEMENTS, leaf)
+    number: uint256 = 0
+    if game_places._is_fresh(place):
+        assert game_places._leaves(place) == 1, "game: not this move"
+        assert len(way) == 1, "game: way is missing"
+        self._require_way(position, way[0])
+        self._require_output(position, way[0].shape, hash, path)
+    else:
+        assert game_places._height(place) == 0, "game: not this move"
+        number = game_places._picked_number(place)
+        self._require_under(position, exact_merkle.ELEMENTS, hash, path)
+    exact_merkle._check_padding(game_places._elements(place), number, leaf)
+    found: IDisputeGame.Position = position
+    found.clock = game_clocks._moved(position.clock, game_places.ASSERTER)
+    found.node = hash
+    found.place = game_places._leaf(place, number)
+    self._advance(game, found)
+    self._log_bytes(game, found, leaf)
+
+
+@external
+def show_totals(game: bytes32, position: IDisputeGame.Position, totals: Bytes[508]):
+    """
+    @notice The asserter shows totals of a reduction; of at most 64 blocks also their
+            sums, first. By the provider's owner or operator.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param totals Values of 4 bytes.
+    """
+    game_places._require(position.place, game_places.TOTALS, game_places.ASSERTER)
+    self._show_values(game, position, totals, game_places._totals_size(position.place))
+
+
+@external
+def show_accumulators(
+    game: bytes32, position: IDisputeGame.Position, accumulators: Bytes[124]
+):
+    """
+    @notice The asserter shows the accumulators of a block after 16, 32, … terms. By the
+            provider's owner or operator.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param accumulators Values of 4 bytes.
+    """
+    game_places._require(position.place, game_places.BLOCK, game_places.ASSERTER)
+    size: uint256 = 4 * (game_places._runs(position.place) - 1)
+    self._show_values(game, position, accumulators, size)
+
+
+@external
+def pick_node(game: bytes32, position: IDisputeGame.Position, index: uint256):
+    """
+    @notice The challenger picks the first wrong one of the nodes shown last, or none in
+            the first show of INTERVAL and STEP.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param index Among those shown; 64 is none.
+    """
+    self._require_challenger(game, position)
+    found: IDisputeGame.Position = position
+    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
+    found.place = game_places._picked(position.place, index)
+    self._advance(game, found)
+    self._log_pick(game, found)
+
+
+@external
+def pick_operation(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    index: uint256,
+    record: Bytes[128],
+    record_path: DynArray[bytes32, 18],
+    output: bytes32,
+    output_path: DynArray[bytes32, game_trees.MAX_LEVELS],
+):
+    """
+    @notice The challenger picks the first operation of the step whose output is wrong. If
+            its output has no elements, that ends the game.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way As it is hashed in the position.
+    @param origin As it is hashed in the way.
+    @param index Among the outputs shown last.
+    @param record The operation's.
+    @param record_path Its siblings in the program's tree, from below.
+    @param output The hash of the output's commitment as a leaf, if it has no elements.
+    @param output_path Its siblings up to the node known, from below.
+    """
+    self._require_challenger(game, position)
+    self._require_origin(position, way, origin)
+    place: uint256 = position.place
+    game_places._require(place, game_places.STEP, game_places.CHALLENGER)
+    assert game_places._height(place) == 0, "game: not this move"
+    game_places._require_shown(place, index)
+    below: IDisputeGame.Way = way
+    below.operation = game_places._number(place, index)
+    below.record = keccak256(record)
+    game_evidence._require_record(
+        way.counts,
+        origin.program,
+        1
+        + game_evidence._states(way.counts)
+        + game_evidence._datas(way.counts)
+        + below.operation,
+        record,
+        record_path,
+    )
+    # Refuses a record that is not valid.
+    operation: IJudge.Operation = staticcall JUDGE.operation(record)
+    below.shape = (
+        (operation.output.rank << 128)
+        | (operation.output.dimensions[0] << 96)
+        | (operation.output.dimensions[1] << 64)
+        | (operation.output.dimensions[2] << 32)
+        | operation.output.dimensions[3]
+    )
+    elements: uint256 = game_trees._elements(below.shape)
+    found: IDisputeGame.Position = position
+    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
+    if elements == 0:
+        found.place = game_places._picked_operation(place, index)
+        # Of a lie nothing but its hash was shown.
+        self._require_under(found, exact_merkle.STEP, output, output_path)
+        right: bytes32 = exact_merkle._short_leaf(
+            exact_merkle.STEP, game_trees._commitment(below.shape, empty(bytes32))
+        )
+        self._judged(game, position, origin, output == right)
+        return
+
+    terms: uint256 = 0
+    if (
+        operation.opcode >= exact_records.MATMUL_NT
+        and operation.opcode <= exact_records.ROWMAX
+    ):
+        terms = operation.shapes[0].dimensions[operation.shapes[0].rank - 1]
+    found.way = keccak256(abi_encode(below))
+    found.place = game_places._operation(place, index, operation.opcode, terms, elements)
+    self._advance(game, found)
+    log IDisputeGame.OperationPicked(
+        game=game, clock=found.clock, place=found.place, way=below, record=record
+    )
+
+
+@external
+def pick_element(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    leaf: Bytes[exact_merkle.LEAF_BYTES],
+    index: uint256,
+):
+    """
+    @notice The challenger picks a wrong element of a reduction of more than 16 terms.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param leaf As it was shown.
+    @param index Among its 64 elements.
+    """
+    self._require_challenger(game, position)
+    assert (
+        game_places._terms(position.place) > game_places.RUN_TERMS
+    ), "game: evaluate the element"
+    element: uint256 = self._element_of(position, leaf, index)
+    found: IDisputeGame.Position = position
+    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
+    found.place = game_places._reduction(
+        position.place, element, exact_merkle._bits(leaf, index)
+    )
+    found.node = empty(bytes32)
+    self._advance(game, found)
+    self._log_pick(game, found)
+
+
+@external
+def pick_segment(
+    game: bytes32, position: IDisputeGame.Position, totals: Bytes[508], segment: uint256
+):
+    """
+    @notice The challenger picks the segment of blocks in which the first wrong total is.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param totals As they were shown.
+    @param segment From 0.
+    """
+    self._require_challenger(game, position)
+    self._require_values(position, game_places.TOTALS, totals)
+    found: IDisputeGame.Position = position
+    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
+    found.place = game_places._segment_picked(position.place, totals, segment)
+    found.node = empty(bytes32)
+    self._advance(game, found)
+    self._log_pick(game, found)
+
+
+@external
+def pick_block(
+    game: bytes32, position: IDisputeGame.Position, totals: Bytes[508], index: uint256
+):
+    """
+    @notice The challenger picks a block whose sum is wrong.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param totals As they were shown, sums first.
+    @param index Among the blocks in doubt.
+    """
+    self._require_challenger(game, position)
+    self._require_values(position, game_places.TOTALS, totals)
+    found: IDisputeGame.Position = position
+    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
+    found.place = game_places._block_picked(position.place, totals, index)
+    found.node = empty(bytes32)
+    self._advance(game, found)
+    self._log_pick(game, found)
+
+
+@external
+def judge_join(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    totals: Bytes[508],
+    index: uint256,
+):
+    """
+    @notice The challenger says that a total is not what a block's sum gives, and ends the game.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way As it is hashed in the position.
+    @param origin As it is hashed in the way.
+    @param totals As they were shown, sums first.
+    @param index Of the block, among those in doubt.
+    """
+    self._require_challenger(game, position)
+    self._require_origin(position, way, origin)
+    self._require_values(position, game_places.TOTALS, totals)
+    before: uint256 = 0
+    right: uint256 = 0
+    after: uint256 = 0
+    before, right, after = game_places._joins(position.place, totals, index)
+    # Before block 0 there is no total.
+    if game_places._from(position.place) + index != 0:
+        right = staticcall JUDGE.join(
+            game_places._opcode(position.place), before, right
+        )
+    self._judged(game, position, origin, right == after)
+
+
+@external
+def judge_element(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    leaf: Bytes[exact_merkle.LEAF_BYTES],
+    index: uint256,
+    evidence: IDisputeGame.Evidence,
+):
+    """
+    @notice The challenger has an element evaluated, and ends the game.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way As it is hashed in the position.
+    @param origin As it is hashed in the way.
+    @param leaf As it was shown.
+    @param index Among its 64 elements.
+    @param evidence The operands.
+    """
+    self._require_challenger(game, position)
+    self._require_origin(position, way, origin)
+    terms: uint256 = game_places._terms(position.place)
+    assert terms <= game_places.RUN_TERMS, "game: pick the element"
+    element: uint256 = self._element_of(position, leaf, index)
+    game_evidence._check(way, origin, evidence)
+    right: uint256 = staticcall JUDGE.evaluate(
+        evidence.record,
+        way.step,
+        way.operation,
+        element,
+        0,
+        terms,
+        0,
+        evidence.operands,
+    )
+    self._judged(game, position, origin, right == exact_merkle._bits(leaf, index))
+
+
+@external
+def judge_run(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    accumulators: Bytes[124],
+    index: uint256,
+    evidence: IDisputeGame.Evidence,
+):
+    """
+    @notice The challenger has at most 16 terms of a block evaluated, and ends the game.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way As it is hashed in the position.
+    @param origin As it is hashed in the way.
+    @param accumulators As they were shown; empty if none were.
+    @param index Of the run in its block.
+    @param evidence The operands.
+    """
+    self._require_challenger(game, position)
+    self._require_origin(position, way, origin)
+    place: uint256 = position.place
+    runs: uint256 = game_places._runs(place)
+    if runs > 1:
+        self._require_values(position, game_places.BLOCK, accumulators)
+    else:
+        game_places._require(place, game_places.BLOCK, game_places.CHALLENGER)
+    assert index < runs, "game: no such run"
+    # The judge takes the identity at a block's start.
+    before: uint256 = 0
+    if index != 0:
+        before = game_places._value(accumulators, index - 1)
+    after: uint256 = game_places._after(place)
+    if index != runs - 1:
+        after = game_places._value(accumulators, index)
+    begin: uint256 = game_places._from(place) * game_places.BLOCK_TERMS
+    end: uint256 = begin + game_places._block_terms(place)
+    begin += index * game_places.RUN_TERMS
+    game_evidence._check(way, origin, evidence)
+    right: uint256 = staticcall JUDGE.evaluate(
+        evidence.record,
+        way.step,
+        way.operation,
+        game_places._element(place),
+        begin,
+        min(begin + game_places.RUN_TERMS, end),
+        before,
+        evidence.operands,
+    )
+    self._judged(game, position, origin, right == after)
+
+
+@external
+def judge_state(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    index: uint256,
+    evidence: IDisputeGame.Next,
+):
+    """
+    @notice The challenger says that a tensor of the next state is not the one that its record
+            names, and ends the game. A state of one tensor is judged after the first show of
+            STEP, in the place of picking none.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way As it is hashed in the position.
+    @param origin As it is hashed in the way.
+    @param index Among the nodes shown last; 0 if there is one tensor only.
+    @param evidence The tensor's record, its commitment and that of what it names.
+    """
+    self._require_challenger(game, position)
+    self._require_origin(position, way, origin)
+    place: uint256 = position.place
+    number: uint256 = 0
+    # Hashes are compared, since of a lie nothing but its hash was shown.
+    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, evidence.source)
+    if game_places._level(place) == game_places.STEP:
+        assert game_places._has_single_state(place), "game: not this move"
+        game_places._require_first_show(place)
+        assert index == 0, "game: no such node"
+        # A state of one tensor is the hash of that as a leaf.
+        kind: uint256 = game_evidence._require_state_hash(
+            way, way.step + 1, evidence.shown, evidence.shown_path
+        )
+        right = exact_merkle._short_leaf(kind, right)
+    else:
+        game_places._require(place, game_places.STATE, game_places.CHALLENGER)
+        assert game_places._height(place) == 0, "game: not this move"
+        game_places._require_shown(place, index)
+        number = game_places._number(place, index)
+        assert len(evidence.shown_path) == game_places._levels(place), "game: path has another length"
+        assert game_trees._above(
+            exact_merkle.STATE, evidence.shown, index, evidence.shown_path
+        ) == position.node, "game: not under the node"
+    game_evidence._require_record(
+        way.counts, origin.program, 1 + number, evidence.record, evidence.record_path
+    )
+    valid: bool = False
+    shape: exact_records.Shape = empty(exact_records.Shape)
+    tensor: uint256 = 0
+    valid, shape, tensor = exact_records._parse_state(evidence.record)
+    assert valid, "game: record is not valid"
+    states: uint256 = game_evidence._states(way.counts)
+    if tensor < states:
+        game_evidence._require_state(
+            way, origin.initial, way.step, evidence.state, evidence.state_path
+        )
+    else:
+        # A slice of the data has no commitment.
+        assert (
+            tensor >= states + game_evidence._datas(way.counts)
+        ), "game: record is not valid"
+    game_evidence._require_tensor(
+        way, origin.data, evidence.state, tensor, evidence.source, evidence.source_path
+    )
+    self._judged(game, position, origin, right == evidence.shown)
+
+
+@external
+def time_out(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+):
+    """
+    @notice Ends a game against the side whose clock is over. By anyone.
+    @param game The game's id.
+    @param position Where it is.
+    @param way As it is hashed in the position.
+    @param origin As it is hashed in the way.
+    """
+    self._require_position(game, position)
+    self._require_origin(position, way, origin)
+    side: uint256 = game_places._side(position.place)
+    assert (
+        block.timestamp >= game_clocks._deadline(position.clock, side)
+    ), "game: clock is not over"
+    self._end(game, position, origin, side == game_places.ASSERTER)
+
+
+@external
+def release(terms: IJobEscrow.JobTerms):
+    """
+    @notice Lets a job go on of which every game was lost: it can settle from the window's
+            end on. By anyone.
+    @param terms The job's terms.
+    """
+    job: bytes32 = job_terms._job_id(_CHAIN_ID, game_bonds.ESCROW.address, terms)
+    packed: uint256 = game_bonds._require_undecided(job)
+    assert packed & (2**32 - 1) == 0, "game: a game is open"
+    extcall game_bonds.ESCROW.release(terms)
+
+
+@external
+def convict(terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment):
+    """
+    @notice Brings a conviction to the escrow, which slashes and refunds. By anyone.
+    @param terms The job's terms.
+    @param commitment What the provider committed to.
+    """
+    job: bytes32 = job_terms._job_id(_CHAIN_ID, game_bonds.ESCROW.address, terms)
+    share: uint256 = job_terms._arbiter_cap(terms.collateral)
+    games: uint256 = game_bonds._tell(job, share)
+    extcall game_bonds.ESCROW.convict(terms, commitment, share)
+    log IDisputeGame.JobConvicted(job=job, share=share, games=games)
+
+
+@external
+def claim(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+):
+    """
+    @notice Gives the challenger of a game that was open at the conviction its bond and a
+            refund of its gas; the last claim of a job gives what remains of the share to the
+            earliest-opened of these games. By anyone, also for the others.
+    @param game The game's id.
+    @param position Where it is.
+    @param way As it is hashed in the position.
+    @param origin As it is hashed in the way.
+    """
+    self._require_position(game, position)
+    self._require_origin(position, way, origin)
+    self._games[game] = _OVER
+    refund: uint256 = game_bonds._claim(
+        origin.job, origin, position.challenger, game_clocks._moves(position.clock)
+    )
+    log IDisputeGame.Claimed(
+        game=game,
+        job=origin.job,
+        challenger=position.challenger,
+        bond=origin.bond,
+        refund=refund,
+    )
+
+
+@external
+@reentrant
+def move_many(moves: DynArray[Bytes[_MAX_MOVE], 32]):
+    """
+    @notice Makes several calls of this contract as if each were the caller's own: all or none.
+    @param moves Calldata of each.
+    """
+    for move: Bytes[_MAX_MOVE] in moves:
+        raw_call(self, move, is_delegate_call=True)
+
+
+@external
+@view
+def position(game: bytes32) -> bytes32:
+    """
+    @notice The hash of a game's position.
+    @param game The game's id.
+    @return Zero if there is no such game, one if it is over.
+    """
+    return self._games[game]
+
+
+@external
+@view
+def game_of(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Game:
+    """
+    @notice A position in words for people. Reverts if the game is not there.
+    @param game The game's id.
+    @param position Where it is.
+    @return Level, turn and clocks.
+    """
+    self._require_position(game, position)
+    side: uint256 = game_places._side(position.place)
+    return IDisputeGame.Game(
+        level=game_places._level(position.place),
+        asserter_moves=side == game_places.ASSERTER,
+        deadline=game_clocks._deadline(position.clock, side),
+        asserter_left=game_clocks._left(position.clock, game_places.ASSERTER),
+        challenger_left=game_clocks._left(position.clock, game_places.CHALLENGER),
+        moves=game_clocks._moves(position.clock),
+    )
+
+
+@external
+@view
+def game_id(job: bytes32, challenger: address, salt: bytes32) -> bytes32:
+    """
+    @notice The id that a game has.
+    @param job The job's id.
+    @param challenger Who opens it.
+    @param salt What it is opened with.
+    @return The id.
+    """
+    return self._game_id(job, challenger, salt)
+
+
+@internal
+@view
+def _game_id(job: bytes32, challenger: address, salt: bytes32) -> bytes32:
+    return keccak256(abi_encode(_CHAIN_ID, self, job, challenger, salt))
+
+
+@internal
+@view
+def _require_position(game: bytes32, position: IDisputeGame.Position):
+    assert keccak256(abi_encode(position)) == self._games[game], "game: not this position"
+
+
+@internal
+@view
+def _require_challenger(game: bytes32, position: IDisputeGame.Position):
+    self._require_position(game, position)
+    assert msg.sender == position.challenger, "game: not the challenger"
+
+
+@internal
+@view
+def _require_asserter(provider: address):
+    assert msg.sender == provider or staticcall STAKING.is_operator(
+        provider, msg.sender
+    ), "game: not the provider"
+
+
+@internal
+@pure
+def _require_way(position: IDisputeGame.Position, way: IDisputeGame.Way):
+    assert keccak256(abi_encode(way)) == position.way, "game: not this way"
+
+
+@internal
+@pure
+def _require_origin(
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+):
+    self._require_way(position, way)
+    assert keccak256(abi_encode(origin)) == way.origin, "game: not this origin"
+
+
+@internal
+@pure
+def _require_under(
+    position: IDisputeGame.Position,
+    kind: uint256,
+    node: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+):
+    # The node is the one that was picked.
+    place: uint256 = position.place
+    assert len(path) == game_places._levels(place), "game: path has another length"
+    assert (
+        game_trees._above(kind, node, game_places._index(place), path) == position.node
+    ), "game: not under the node"
+
+
+@internal
+@pure
+def _require_output(
+    position: IDisputeGame.Position,
+    shape: uint256,
+    root: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+):
+    # These are the elements of the output that was picked.
+    commitment: bytes32 = game_trees._commitment(shape, root)
+    leaf: bytes32 = exact_merkle._short_leaf(exact_merkle.STEP, commitment)
+    self._require_under(position, exact_merkle.STEP, leaf, path)
+
+
+@internal
+@pure
+def _require_values(position: IDisputeGame.Position, level: uint256, raw: Bytes[508]):
+    # What the asserter showed last.
+    game_places._require(position.place, level, game_places.CHALLENGER)
+    assert keccak256(raw) == position.node, "game: not what was shown"
+
+
+@internal
+@pure
+def _element_of(
+    position: IDisputeGame.Position, leaf: Bytes[exact_merkle.LEAF_BYTES], index: uint256
+) -> uint256:
+    # The number of an element of the leaf that was shown.
+    game_places._require(position.place, game_places.LEAF, game_places.CHALLENGER)
+    assert (
+        exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) == position.node
+    ), "game: not what was shown"
+    return game_places._element_picked(position.place, index)
+
+
+@internal
+@pure
+def _joined(
+    level: uint256,
+    leaves: uint256,
+    height: uint256,
+    levels: uint256,
+    number: uint256,
+    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+) -> bytes32:
+    return game_trees._joined(
+        self._kind(level),
+        height,
+        levels,
+        game_trees._held(leaves, height, levels, number),
+        nodes,
+    )
+
+
+@internal
+@pure
+def _kind(level: uint256) -> uint256:
+    if level == game_places.OUTPUT:
+        return exact_merkle.ELEMENTS
+    if level == game_places.STATE:
+        return exact_merkle.STATE
+    # RUN, INTERVAL and STEP follow each other in both.
+    return level + (exact_merkle.RUN - game_places.RUN)
+
+
+@internal
+@pure
+def _below(place: uint256, way: IDisputeGame.Way) -> (uint256, uint256):
+    # The level that begins, and its leaves.
+    level: uint256 = game_places._level(place)
+    if level == game_places.RUN:
+        begin: uint256 = self._step_below(place, way)
+        size: uint256 = game_evidence._end(way.counts, begin) - begin
+        if size > 1:
+            return game_places.INTERVAL, size - 1
+        return game_places.STEP, game_evidence._ops(way.counts)
+    if level == game_places.INTERVAL:
+        return game_places.STEP, game_evidence._ops(way.counts)
+    if level == game_places.STATE:
+        return game_places.STATE, game_evidence._states(way.counts)
+    # An output of one leaf has no nodes; what is below a leaf are no nodes.
+    assert (
+        game_places._is_fresh(place) and game_places._leaves(place) > 1
+    ), "game: not this move"
+    return game_places.OUTPUT, game_places._leaves(place)
+
+
+@internal
+@pure
+def _step_below(place: uint256, way: IDisputeGame.Way) -> uint256:
+    # The first step of the checkpoint's interval that was picked, or the step whose next
+    # state was.
+    if game_places._level(place) == game_places.RUN:
+        return game_places._picked_number(place) * game_evidence._interval(way.counts)
+    if game_places._index(place) == game_places.NO_NODE:
+        return game_evidence._end(way.counts, way.step) - 1
+    return way.step + game_places._picked_number(place)
+
+
+@internal
+def _advance(game: bytes32, position: IDisputeGame.Position):
+    self._games[game] = keccak256(abi_encode(position))
+
+
+@internal
+def _show_values(
+    game: bytes32, position: IDisputeGame.Position, raw: Bytes[508], size: uint256
+):
+    self._require_position(game, position)
+    # They are bound to nothing.
+    self._require_asserter(position.provider)
+    assert len(raw) == size, "game: values are missing or too many"
+    found: IDisputeGame.Position = position
+    found.clock = game_clocks._moved(position.clock, game_places.ASSERTER)
+    found.node = keccak256(raw)
+    found.place = position.place | game_places.CHALLENGER
+    self._advance(game, found)
+    self._log_bytes(game, found, raw)
+
+
+@internal
+def _log_bytes(game: bytes32, position: IDisputeGame.Position, raw: Bytes[508]):
+    log IDisputeGame.BytesShown(
+        game=game,
+        clock=position.clock,
+        node=position.node,
+        place=position.place,
+        raw=raw,
+    )
+
+
+@internal
+def _log_pick(game: bytes32, position: IDisputeGame.Position):
+    log IDisputeGame.Picked(
+        game=game,
+        clock=position.clock,
+        node=position.node,
+        place=position.place,
+    )
+
+
+@internal
+def _judged(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    origin: IDisputeGame.Origin,
+    right: bool,
+):
+    # By a move of the challenger's, which must be in time like any other.
+    clock: uint256 = game_clocks._moved(position.clock, game_places.CHALLENGER)
+    self._end(game, position, origin, not right)
+
+
+@internal
+def _end(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    origin: IDisputeGame.Origin,
+    convicted: bool,
+):
+    paid: uint256 = 0
+    gone: uint256 = 0
+    if convicted:
+        # The game stays where it is, for its claim.
+        game_bonds._won(origin.job)
+    else:
+        self._games[game] = _OVER
+        paid, gone = game_bonds._lost(
+            origin.job, position.provider, origin.bond, origin.price
+        )
+    log IDisputeGame.GameEnded(
+        game=game,
+        job=origin.job,
+        convicted=convicted,
+        to_provider=paid,
+        burned=gone,
+    )

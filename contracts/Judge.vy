@@ -1,0 +1,339 @@
+# pragma version ~=0.4.3
+# SPDX-License-Identifier: AGPL-3.0-only
+"""
+@title The judge of exact programs
+@license GNU Affero General Public License v3.0 only
+@author GpuBond
+@notice Evaluates one element of one operation, or at most sixteen terms of a reduction,
+        by docs/exact.md, from leaves of its inputs. Pure: it holds nothing, owns nothing,
+        and knows nobody. Who asks, and what follows, is DisputeGame's.
+@dev What it returns is what the page says for operands that are committed to by the
+     roots that it is given; whatever is not so is refused. It takes no count, place or
+     index from who shows the operands: all of them follow from the record and from what
+     is asked.
+     How it is stopped: it cannot be, since it does nothing by itself.
+"""
+from .interfaces import IJudge
+from .modules import exact_merkle
+from .modules import exact_records
+from .modules import float32
+
+implements: IJudge
+
+# @dev Terms of a reduction between two joins.
+BLOCK: public(constant(uint256)) = 512
+
+# @dev Terms of one evaluation.
+MAX_TERMS: public(constant(uint256)) = float32.MAX_TERMS
+
+_RECORD_BYTES: constant(uint256) = exact_records.RECORD_BYTES
+_LEAF_ELEMENTS: constant(uint256) = exact_merkle.LEAF_ELEMENTS
+
+# @dev Steps of a run, and operations of a program.
+_MOST_STEPS: constant(uint256) = 2**64 - 1
+_MOST_OPS: constant(uint256) = 65_535
+
+_WORD: constant(uint256) = 2**32 - 1
+_FRACTION: constant(uint256) = 2**23 - 1
+
+
+@external
+@pure
+def operation(record: Bytes[_RECORD_BYTES]) -> IJudge.Operation:
+    """
+    @notice What a record of an operation says. Refuses one that is not valid by itself.
+    @param record Its 128 bytes.
+    @return Opcode, inputs, shapes and parameters.
+    """
+    op: exact_records.Record = self._parsed(record)
+    return IJudge.Operation(
+        opcode=op.opcode,
+        inputs=op.inputs,
+        tensors=op.tensors,
+        shapes=[self._shape(op.shapes[0]), self._shape(op.shapes[1]), self._shape(op.shapes[2])],
+        output=self._shape(op.output),
+        parameters=op.parameters,
+    )
+
+
+@external
+@pure
+def evaluate(
+    record: Bytes[_RECORD_BYTES],
+    step: uint256,
+    op: uint256,
+    element: uint256,
+    begin: uint256,
+    end: uint256,
+    accumulator: uint256,
+    operands: DynArray[IJudge.Operand, 3],
+) -> uint256:
+    """
+    @notice One element of an output; of a reduction, the accumulator after some terms
+            that follow each other within one block. Those are the whole element if
+            the reduction has no others. Refuses what cannot be evaluated.
+    @param record The operation's.
+    @param step The step's number, from 0.
+    @param op The operation's position in its program, from 0.
+    @param element The element's number in the output.
+    @param begin The first term. This and the next two are for reductions only.
+    @param end Behind the last term: at most sixteen further; not further if the
+           reduction has no terms, and only then.
+    @param accumulator Before the first term. At the start of a block it is not looked
+           at: the accumulator is the identity there.
+    @param operands As many as the record has inputs, each with the leaves that are read:
+           none of in0 of a GATHER whose row does not exist, none of the input that a
+           CONCAT does not take the element from.
+    @return The bits.
+    """
+    what: exact_records.Record = self._parsed(record)
+    assert len(operands) == what.inputs, "judge: inputs are missing"
+    assert element < exact_records._elements(what.output), "judge: no such element"
+    assert step <= _MOST_STEPS, "judge: no such step"
+    assert op < _MOST_OPS, "judge: no such operation"
+
+    if what.opcode >= exact_records.ADD:
+        return self._scalar(what, element, operands)
+    if what.opcode >= exact_records.MATMUL_NT:
+        return self._reduced(what, element, begin, end, accumulator, operands)
+    if what.opcode == exact_records.GATHER:
+        return self._gathered(what, element, operands)
+    if what.opcode == exact_records.CONCAT:
+        return self._concatenated(what, element, operands)
+    if what.opcode == exact_records.VIEW:
+        return self._one(operands[0], what.shapes[0], self._viewed(what, element))
+    if what.opcode == exact_records.UNIFORM:
+        return float32._uniform(what.parameters[0], what.parameters[1], step, op, element)
+    return what.parameters[0]
+
+
+@external
+@pure
+def join(opcode: uint256, total: uint256, block_sum: uint256) -> uint256:
+    """
+    @notice The total of a reduction after one block more.
+    @param opcode The reduction's.
+    @param total Before the block.
+    @param block_sum The block's.
+    @return The bits.
+    """
+    assert opcode >= exact_records.MATMUL_NT and opcode <= exact_records.ROWMAX, "judge: no reduction"
+    assert total | block_sum <= _WORD, "judge: more than 32 bits"
+    return float32._join(opcode, total, block_sum)
+
+
+@internal
+@pure
+def _parsed(record: Bytes[_RECORD_BYTES]) -> exact_records.Record:
+    valid: bool = False
+    found: exact_records.Record = empty(exact_records.Record)
+    valid, found = exact_records._parse(record)
+    assert valid, "judge: record is not valid"
+    return found
+
+
+@internal
+@pure
+def _shape(shape: exact_records.Shape) -> IJudge.Shape:
+    return IJudge.Shape(rank=shape.rank, dimensions=shape.dimensions)
+
+
+@internal
+@pure
+def _scalar(
+    what: exact_records.Record, element: uint256, operands: DynArray[IJudge.Operand, 3]
+) -> uint256:
+    # An operation on the elements with one number of all inputs.
+    a: uint256 = self._one(operands[0], what.shapes[0], element)
+    code: uint256 = what.opcode
+    if code == exact_records.SQRT:
+        return float32._sqrt(a)
+    if code == exact_records.NEG:
+        return float32._neg(a)
+    if code == exact_records.EXP:
+        return float32._exp(a)
+    if code == exact_records.LOG:
+        return float32._log(a)
+    if code == exact_records.BF16:
+        return float32._bf16(a)
+
+    b: uint256 = self._one(operands[1], what.shapes[1], element)
+    if code == exact_records.ADD:
+        return float32._add(a, b)
+    if code == exact_records.SUB:
+        return float32._sub(a, b)
+    if code == exact_records.MUL:
+        return float32._mul(a, b)
+    if code == exact_records.DIV:
+        return float32._div(a, b)
+    if code == exact_records.MAX:
+        return float32._max(a, b)
+    if code == exact_records.GT:
+        return float32._gt(a, b)
+
+    c: uint256 = self._one(operands[2], what.shapes[2], element)
+    if code == exact_records.FMA:
+        return float32._fma(a, b, c)
+    return float32._select(a, b, c)
+
+
+@internal
+@pure
+def _reduced(
+    what: exact_records.Record,
+    element: uint256,
+    begin: uint256,
+    end: uint256,
+    accumulator: uint256,
+    operands: DynArray[IJudge.Operand, 3],
+) -> uint256:
+    # Terms `begin` to `end` of a reduction.
+    input: exact_records.Shape = what.shapes[0]
+    count: uint256 = input.dimensions[input.rank - 1]
+    assert end <= count and (begin < end or count == 0), "judge: no such terms"
+    terms: uint256 = end - begin
+    assert terms <= MAX_TERMS, "judge: too many terms"
+    assert accumulator <= _WORD, "judge: more than 32 bits"
+    before: uint256 = accumulator
+    if begin % BLOCK == 0:
+        before = float32._identity(what.opcode)
+    else:
+        assert begin // BLOCK == (end - 1) // BLOCK, "judge: terms of two blocks"
+
+    # The rows that the element is made of: of a product, one of each input.
+    row: uint256 = element
+    left: uint256[2] = empty(uint256[2])
+    right: uint256[2] = empty(uint256[2])
+    if what.opcode == exact_records.MATMUL_NT:
+        columns: uint256 = what.output.dimensions[what.output.rank - 1]
+        rows: uint256 = what.output.dimensions[what.output.rank - 2]
+        row = element // columns
+        other: uint256 = row // rows * columns + element % columns
+        right = self._read(operands[1], what.shapes[1], other * count + begin, terms)
+    left = self._read(operands[0], input, row * count + begin, terms)
+    return float32._chain(what.opcode, before, terms, left, right)
+
+
+@internal
+@pure
+def _gathered(
+    what: exact_records.Record, element: uint256, operands: DynArray[IJudge.Operand, 3]
+) -> uint256:
+    # An element of the row that in1 names; +0 if there is no such row.
+    height: uint256 = what.shapes[0].dimensions[0]
+    width: uint256 = what.shapes[0].dimensions[1]
+    row: uint256 = self._whole(self._one(operands[1], what.shapes[1], element // width))
+    if row >= height:
+        assert len(operands[0].leaves) == 0, "judge: leaves that are not read"
+        return 0
+    return self._one(operands[0], what.shapes[0], row * width + element % width)
+
+
+@internal
+@pure
+def _concatenated(
+    what: exact_records.Record, element: uint256, operands: DynArray[IJudge.Operand, 3]
+) -> uint256:
+    # The inputs' elements alternate: so many of the first, so many of the second.
+    axis: uint256 = what.parameters[0]
+    inner: uint256 = 1
+    for at: uint256 in range(axis + 1, what.output.rank, bound=exact_records.MAX_RANK):
+        inner *= what.output.dimensions[at]
+    left: uint256 = what.shapes[0].dimensions[axis] * inner
+    right: uint256 = what.shapes[1].dimensions[axis] * inner
+    outer: uint256 = element // (left + right)
+    within: uint256 = element % (left + right)
+    if within < left:
+        assert len(operands[1].leaves) == 0, "judge: leaves that are not read"
+        return self._one(operands[0], what.shapes[0], outer * left + within)
+    assert len(operands[0].leaves) == 0, "judge: leaves that are not read"
+    return self._one(operands[1], what.shapes[1], outer * right + (within - left))
+
+
+@internal
+@pure
+def _viewed(what: exact_records.Record, element: uint256) -> uint256:
+    # Where a VIEW's element stands in its input.
+    place: uint256 = what.parameters[0]
+    left: uint256 = element
+    for back: uint256 in range(what.output.rank, bound=exact_records.MAX_RANK):
+        at: uint256 = what.output.rank - 1 - back
+        place += left % what.output.dimensions[at] * what.parameters[at + 1]
+        left = left // what.output.dimensions[at]
+    return place
+
+
+@internal
+@pure
+def _whole(bits: uint256) -> uint256:
+    """
+    @dev The integer that a value is; one that no tensor has so many rows for if it is
+         NaN, negative, fractional or not below 2**31. -0 is 0.
+    """
+    if bits << 1 & _WORD == 0:
+        return 0
+    field: uint256 = bits >> 23
+    # 1 has the field 127; the sign would be above the fields.
+    if field < 127 or field >= 158:
+        return max_value(uint256)
+    significand: uint256 = (bits & _FRACTION) | (_FRACTION + 1)
+    if field >= 150:
+        return significand << (field - 150)
+    whole: uint256 = significand >> (150 - field)
+    if whole << (150 - field) != significand:
+        return max_value(uint256)
+    return whole
+
+
+@internal
+@pure
+def _one(operand: IJudge.Operand, shape: exact_records.Shape, place: uint256) -> uint256:
+    # One element.
+    return self._read(operand, shape, place, 1)[0] >> 224
+
+
+@internal
+@pure
+def _read(
+    operand: IJudge.Operand, shape: exact_records.Shape, place: uint256, terms: uint256
+) -> uint256[2]:
+    """
+    @dev So many elements from the `place`-th on, at most sixteen and all of them within the
+         shape: eight a word, the first one in its highest bits. What stands behind
+         them is not meant.
+    """
+    found: uint256[2] = empty(uint256[2])
+    if terms == 0:
+        assert len(operand.leaves) == 0, "judge: leaves that are not read"
+        return found
+    # Of a slice, which the whole tensor is made of.
+    elements: uint256 = exact_records._elements(shape)
+    assert operand.elements <= exact_records.MOST, "judge: too many elements"
+    assert (
+        operand.elements % elements == 0
+        and operand.offset % elements == 0
+        and operand.offset < operand.elements
+    ), "judge: not a tensor of this shape"
+
+    first: uint256 = operand.offset + place
+    leaf: uint256 = first // _LEAF_ELEMENTS
+    last: uint256 = (first + terms - 1) // _LEAF_ELEMENTS
+    assert len(operand.leaves) == last - leaf + 1, "judge: other leaves are read"
+    raw: Bytes[2 * exact_merkle.LEAF_BYTES] = b""
+    for shown: IJudge.Leaf in operand.leaves:
+        exact_merkle._check_padding(operand.elements, leaf, shown.raw)
+        root: bytes32 = exact_merkle._root(
+            exact_merkle.ELEMENTS,
+            exact_merkle._leaves(operand.elements),
+            leaf,
+            exact_merkle._leaf(exact_merkle.ELEMENTS, shown.raw),
+            shown.path,
+        )
+        assert root == operand.root, "judge: leaf is not of the tensor"
+        leaf += 1
+    if len(operand.leaves) == 1:
+        raw = operand.leaves[0].raw
+    else:
+        raw = concat(operand.leaves[0].raw, operand.leaves[1].raw)
+    found[0], found[1] = exact_merkle._sixteen(raw, first % _LEAF_ELEMENTS)
+    return found

@@ -1,0 +1,309 @@
+# pragma version ~=0.4.3
+# pragma nonreentrancy on
+# SPDX-License-Identifier: AGPL-3.0-only
+"""
+@title Bonds and shares of dispute games
+@license GNU Affero General Public License v3.0 only
+@notice What a game costs, who gets what at its end, and balances that are taken out by
+        `withdraw` only: so no token and nobody's address can stop a verdict.
+@dev Invariant: token balance + balance in the escrow >= balances + bonds of open games
+     + rests of shares + burned. Every division rounds down and what is split off is
+     subtracted from the whole, so that parts always sum to it; what somebody must pay
+     rounds up.
+"""
+from ethereum.ercs import IERC20
+
+from ..interfaces import IDisputeGame
+from ..interfaces import IJobEscrow
+from . import terms as job_terms
+
+interface IEscrow:
+    def CHAIN_ID() -> uint256: view
+    def TOKEN() -> address: view
+    def STAKING() -> address: view
+    def EXACT_DISPUTE_TIMEOUT() -> uint256: view
+    def job_slot(job: bytes32) -> uint256: view
+    def balance_of(account: address) -> uint256: view
+    def hold(terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment): nonpayable
+    def release(terms: IJobEscrow.JobTerms): nonpayable
+    def convict(
+        terms: IJobEscrow.JobTerms, commitment: IJobEscrow.Commitment, to_arbiter: uint256
+    ): nonpayable
+    def withdraw(amount: uint256): nonpayable
+
+
+# @dev Gas of the side that pays more in the largest game, measured; a bond is half as much again.
+GAME_GAS: public(constant(uint256)) = 1_200_000
+
+# @dev Gas that a conviction refunds for each move.
+MOVE_GAS: public(constant(uint256)) = 80_000
+
+# @dev Challengers whose whole gas the challengers' share of the collateral must pay.
+CHALLENGERS: public(constant(uint256)) = 65
+
+# @dev Whose jobs are judged.
+ESCROW: public(immutable(IEscrow))
+
+# @dev The escrow's token.
+TOKEN: public(immutable(IERC20))
+
+# @dev Wei a unit of gas that bonds reckon with at least.
+MIN_GAS_PRICE: public(immutable(uint256))
+
+# @dev Base units that are reckoned for 10**18 wei.
+RATE: public(immutable(uint256))
+
+# @dev Collateral of a job on which games open, at most: bounds what a mistake in the
+#      judge could cost.
+MAX_COLLATERAL: public(immutable(uint256))
+
+_ETHER: constant(uint256) = 10**18
+
+# @dev Of collateral and highest price, that a bond is at least.
+_STAKE_BPS: constant(uint256) = 200
+
+_LOW_32: constant(uint256) = 2**32 - 1
+_LOW_128: constant(uint256) = 2**128 - 1
+_OPENED_SHIFT: constant(uint256) = 32
+_ONE_OPENED: constant(uint256) = (1 << 32) + 1
+_CONVICTED: constant(uint256) = 1 << 64
+_TOLD: constant(uint256) = 1 << 65
+_STATUS_MASK: constant(uint256) = 2**16 - 1
+
+
+# @dev Base units that nobody gets. They stay here.
+burned: public(uint256)
+
+_balances: HashMap[address, uint256]
+
+# @dev job -> open games (32 bits) | games ever (32) | convicted | told. The games that are
+#      open at a conviction stay so, until each is claimed.
+_jobs: HashMap[bytes32, uint256]
+
+# @dev job -> what is left of the challengers' share (low 128 bits) | the whole.
+_shares: HashMap[bytes32, uint256]
+
+# @dev job -> games that were claimed (32 bits) | number of the earliest-opened of them, plus
+#      one (32) | its challenger (160).
+_claims: HashMap[bytes32, uint256]
+
+
+@deploy
+def __init__(
+    escrow: address, min_gas_price: uint256, rate: uint256, max_collateral: uint256
+):
+    assert escrow.is_contract, "game: escrow is no contract"
+    assert min_gas_price != 0 and min_gas_price < 2**64, "game: gas price out of bounds"
+    assert rate != 0 and rate < 2**128, "game: rate out of bounds"
+    ESCROW = IEscrow(escrow)
+    TOKEN = IERC20(staticcall IEscrow(escrow).TOKEN())
+    MIN_GAS_PRICE = min_gas_price
+    RATE = rate
+    MAX_COLLATERAL = max_collateral
+    assert max_collateral < 2**128 and max_collateral >= self._least(
+        min_gas_price, rate
+    ), "game: collateral out of bounds"
+
+
+@external
+def withdraw(amount: uint256, receiver: address = msg.sender):
+    """
+    @notice Takes tokens out of the caller's balance. Nothing can pause it.
+    @param amount Base units.
+    @param receiver Who gets the tokens.
+    """
+    assert amount != 0, "game: amount is zero"
+    assert receiver != empty(address) and receiver != self, "game: no such receiver"
+    balance: uint256 = self._balances[msg.sender]
+    assert amount <= balance, "game: not enough balance"
+    self._balances[msg.sender] = balance - amount
+    # Shares of collateral wait in the escrow until somebody needs them.
+    if staticcall TOKEN.balanceOf(self) < amount:
+        extcall ESCROW.withdraw(staticcall ESCROW.balance_of(self))
+    assert extcall TOKEN.transfer(
+        receiver, amount, default_return_value=True
+    ), "game: transfer failed"
+    log IDisputeGame.Withdrawn(account=msg.sender, receiver=receiver, amount=amount)
+
+
+@external
+@view
+def balance_of(account: address) -> uint256:
+    """
+    @notice What an account can withdraw.
+    @param account The account.
+    @return Base units.
+    """
+    return self._balances[account]
+
+
+@external
+@view
+def minimum_collateral() -> uint256:
+    """
+    @notice The least collateral of a job on which games open: 15 percent of it pays the
+            whole gas of 65 challengers at the least gas price.
+    @return Base units.
+    """
+    return self._least(MIN_GAS_PRICE, RATE)
+
+
+@external
+@view
+def bond_of(terms: IJobEscrow.JobTerms) -> uint256:
+    """
+    @notice The bond of the next game on a job, if it opens at the present base fee.
+    @param terms The job's terms.
+    @return Base units.
+    """
+    job: bytes32 = job_terms._job_id(staticcall ESCROW.CHAIN_ID(), ESCROW.address, terms)
+    return self._bond(terms, self._price(), self._jobs[job] & _LOW_32)
+
+
+@external
+@view
+def games_of(job: bytes32) -> IDisputeGame.JobGames:
+    """
+    @notice What is kept of a job.
+    @param job The job's id.
+    @return Its games, whether it is convicted, and what is left of the share.
+    """
+    packed: uint256 = self._jobs[job]
+    games: uint256 = packed & _LOW_32
+    claimed: uint256 = self._claims[job] & _LOW_32
+    return IDisputeGame.JobGames(
+        open=games,
+        opened=(packed >> _OPENED_SHIFT) & _LOW_32,
+        convicted=packed & _CONVICTED != 0,
+        told=packed & _TOLD != 0,
+        unclaimed=games - claimed if packed & _CONVICTED != 0 else 0,
+        rest=self._shares[job] & _LOW_128,
+    )
+
+
+@internal
+@view
+def _price() -> uint256:
+    return max(MIN_GAS_PRICE, block.basefee)
+
+
+@internal
+@view
+def _cost(units: uint256, price: uint256) -> uint256:
+    # Base units, rounded up.
+    return (units * price * RATE + _ETHER - 1) // _ETHER
+
+
+@internal
+@pure
+def _least(min_gas_price: uint256, rate: uint256) -> uint256:
+    # Immutables cannot be read while they are set.
+    cost: uint256 = (GAME_GAS * min_gas_price * rate + _ETHER - 1) // _ETHER
+    whole: uint256 = CHALLENGERS * cost * job_terms.BPS
+    return (whole + job_terms.CONVICTION_ARBITER_BPS - 1) // job_terms.CONVICTION_ARBITER_BPS
+
+
+@internal
+@view
+def _bond(terms: IJobEscrow.JobTerms, price: uint256, games: uint256) -> uint256:
+    # The more games are open, the dearer is the next.
+    highest: uint256 = job_terms._escrowed(
+        terms.price, terms.price_per_second, terms.longest_run
+    )
+    stake: uint256 = (terms.collateral + highest) * _STAKE_BPS // job_terms.BPS
+    return max(self._cost(GAME_GAS * 3 // 2, price), stake) * (8 + games) // 8
+
+
+@internal
+@view
+def _require_undecided(job: bytes32) -> uint256:
+    packed: uint256 = self._jobs[job]
+    assert packed & _CONVICTED == 0, "game: job is convicted"
+    return packed
+
+
+@internal
+def _enter(job: bytes32, packed: uint256):
+    self._jobs[job] = packed + _ONE_OPENED
+
+
+@internal
+def _take(bond: uint256):
+    # From the caller's tokens, all of it.
+    before: uint256 = staticcall TOKEN.balanceOf(self)
+    assert extcall TOKEN.transferFrom(
+        msg.sender, self, bond, default_return_value=True
+    ), "game: transfer failed"
+    assert staticcall TOKEN.balanceOf(self) - before == bond, "game: token takes a fee"
+
+
+@internal
+def _lost(job: bytes32, provider: address, bond: uint256, price: uint256) -> (uint256, uint256):
+    """
+    @dev A game less on the job. The provider gets its gas and half of what remains.
+    @return What the provider gets, and what burns.
+    """
+    self._jobs[job] = self._require_undecided(job) - 1
+    compensation: uint256 = min(bond, self._cost(GAME_GAS, price))
+    gone: uint256 = bond - compensation - (bond - compensation) // 2
+    self._balances[provider] += bond - gone
+    self.burned += gone
+    return bond - gone, gone
+
+
+@internal
+def _won(job: bytes32):
+    self._jobs[job] = self._require_undecided(job) | _CONVICTED
+
+
+@internal
+def _tell(job: bytes32, share: uint256) -> uint256:
+    # The escrow pays the share. Returns the number of games that share it.
+    packed: uint256 = self._jobs[job]
+    assert packed & (_CONVICTED | _TOLD) == _CONVICTED, "game: nothing to tell"
+    self._jobs[job] = packed | _TOLD
+    self._shares[job] = (share << 128) | share
+    return packed & _LOW_32
+
+
+@internal
+def _claim(
+    job: bytes32, origin: IDisputeGame.Origin, challenger: address, moves: uint256
+) -> uint256:
+    """
+    @dev For a game that was open at the conviction: its bond and the refund of its gas. The
+         last claim of a job gives the rest of the share to the earliest-opened game.
+    @return The refund.
+    """
+    packed: uint256 = self._jobs[job]
+    assert packed & _CONVICTED != 0, "game: job is not convicted"
+    if packed & _TOLD == 0:
+        # The escrow waits 90 days, so this takes that nobody called `convict` in weeks.
+        status: uint256 = staticcall ESCROW.job_slot(job) & _STATUS_MASK
+        assert status != convert(
+            IJobEscrow.Status.DISPUTED, uint256
+        ), "game: conviction is not told"
+        self._balances[challenger] += origin.bond
+        return 0
+
+    games: uint256 = packed & _LOW_32
+    shares: uint256 = self._shares[job]
+    refund: uint256 = min(
+        self._cost(MOVE_GAS * moves, origin.price), (shares >> 128) // games
+    )
+    rest: uint256 = (shares & _LOW_128) - refund
+    claims: uint256 = self._claims[job]
+    claimed: uint256 = (claims & _LOW_32) + 1
+    earliest: uint256 = (claims >> 32) & _LOW_32
+    winner: address = convert(claims >> 64, address)
+    if earliest == 0 or origin.number + 1 < earliest:
+        earliest = origin.number + 1
+        winner = challenger
+    self._balances[challenger] += origin.bond + refund
+    if claimed == games:
+        self._balances[winner] += rest
+        log IDisputeGame.BountyPaid(job=job, challenger=winner, amount=rest)
+        rest = 0
+    self._shares[job] = ((shares >> 128) << 128) | rest
+    self._claims[job] = claimed | (earliest << 32) | (convert(winner, uint256) << 64)
+    return refund

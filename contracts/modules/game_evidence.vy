@@ -1,0 +1,259 @@
+# pragma version ~=0.4.3
+# SPDX-License-Identifier: AGPL-3.0-only
+"""
+@title Evidence in a dispute game
+@license GNU Affero General Public License v3.0 only
+@notice That what the challenger shows stands in the step's tree, in the state before it or
+        in the data, and has the shape that the record names.
+@dev A place follows from the picks alone; the challenger chooses no index.
+"""
+from ..interfaces import IDisputeGame
+from ..interfaces import IJudge
+from . import exact_merkle
+from . import game_trees
+
+# @dev From bit 0 of `counts`.
+_INTERVAL_SHIFT: constant(uint256) = 64
+_STATES_SHIFT: constant(uint256) = 128
+_DATAS_SHIFT: constant(uint256) = 144
+_OPS_SHIFT: constant(uint256) = 160
+_16: constant(uint256) = 2**16 - 1
+_32: constant(uint256) = 2**32 - 1
+_64: constant(uint256) = 2**64 - 1
+
+# @dev Of a record of an operation: bytes before its first input, and of each.
+_INPUTS: constant(uint256) = 12
+_INPUT_BYTES: constant(uint256) = 24
+
+
+@internal
+@pure
+def _counts(run: IDisputeGame.Run) -> uint256:
+    # What does not fit no valid program has.
+    assert max(run.states, max(run.datas, run.ops)) <= _16, "game: run is not valid"
+    assert max(run.steps, run.interval) <= _64, "game: run is not valid"
+    assert (
+        min(min(run.states, run.ops), min(run.steps, run.interval)) != 0
+    ), "game: run is not valid"
+    return (
+        run.steps
+        | (run.interval << _INTERVAL_SHIFT)
+        | (run.states << _STATES_SHIFT)
+        | (run.datas << _DATAS_SHIFT)
+        | (run.ops << _OPS_SHIFT)
+    )
+
+
+@internal
+@pure
+def _steps(counts: uint256) -> uint256:
+    return counts & _64
+
+
+@internal
+@pure
+def _interval(counts: uint256) -> uint256:
+    return (counts >> _INTERVAL_SHIFT) & _64
+
+
+@internal
+@pure
+def _states(counts: uint256) -> uint256:
+    return (counts >> _STATES_SHIFT) & _16
+
+
+@internal
+@pure
+def _datas(counts: uint256) -> uint256:
+    return (counts >> _DATAS_SHIFT) & _16
+
+
+@internal
+@pure
+def _ops(counts: uint256) -> uint256:
+    return counts >> _OPS_SHIFT
+
+
+@internal
+@pure
+def _checkpoints(counts: uint256) -> uint256:
+    interval: uint256 = self._interval(counts)
+    return (self._steps(counts) + interval - 1) // interval
+
+
+@internal
+@pure
+def _end(counts: uint256, begin: uint256) -> uint256:
+    # Of the interval that begins so.
+    return min(begin + self._interval(counts), self._steps(counts))
+
+
+@internal
+@pure
+def _require_record(
+    counts: uint256,
+    program: bytes32,
+    number: uint256,
+    record: Bytes[128],
+    path: DynArray[bytes32, 18],
+):
+    # The record with this number, counted from the header, is that of the program.
+    records: uint256 = 1 + self._states(counts) + self._datas(counts) + self._ops(counts)
+    assert len(path) == exact_merkle._depth(records), "game: path has another length"
+    leaf: bytes32 = exact_merkle._leaf(exact_merkle.PROGRAM, record)
+    assert (
+        game_trees._above(exact_merkle.PROGRAM, leaf, number, path) == program
+    ), "game: record is not the program's"
+
+
+@internal
+@pure
+def _require_state(
+    way: IDisputeGame.Way,
+    initial: bytes32,
+    step: uint256,
+    state: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+):
+    """
+    @dev The state is s_step, of the step in doubt or the one after it.
+    """
+    if step == 0:
+        assert state == initial, "game: not the state"
+        return
+    kind: uint256 = 0
+    leaves: uint256 = 0
+    index: uint256 = 0
+    root: bytes32 = empty(bytes32)
+    kind, leaves, index, root = self._place_of(way, step)
+    assert game_trees._holds(kind, leaves, index, state, path, root), "game: not the state"
+
+
+@internal
+@pure
+def _require_state_hash(
+    way: IDisputeGame.Way,
+    step: uint256,
+    hash: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+) -> uint256:
+    """
+    @dev The hash is that of s_step as a leaf, which is all that its asserter showed: what
+         it hashes, nobody else need know.
+    @return The kind of the tree that it is a leaf of.
+    """
+    kind: uint256 = 0
+    leaves: uint256 = 0
+    index: uint256 = 0
+    root: bytes32 = empty(bytes32)
+    kind, leaves, index, root = self._place_of(way, step)
+    assert len(path) == exact_merkle._depth(leaves), "game: path has another length"
+    assert game_trees._above(kind, hash, index, path) == root, "game: not the state"
+    return kind
+
+
+@internal
+@pure
+def _place_of(
+    way: IDisputeGame.Way, step: uint256
+) -> (uint256, uint256, uint256, bytes32):
+    # Where s_step stands, which is not the initial state: kind of the tree, leaves, index,
+    # root.
+    interval: uint256 = self._interval(way.counts)
+    if step % interval == 0 or step == self._steps(way.counts):
+        index: uint256 = (step + interval - 1) // interval - 1
+        return exact_merkle.RUN, self._checkpoints(way.counts), index, way.run
+    begin: uint256 = step - step % interval
+    leaves: uint256 = self._end(way.counts, begin) - begin - 1
+    return exact_merkle.INTERVAL, leaves, step - begin - 1, way.interval
+
+
+@internal
+@pure
+def _require_tensor(
+    way: IDisputeGame.Way,
+    data: bytes32,
+    state: bytes32,
+    tensor: uint256,
+    commitment: bytes32,
+    path: DynArray[bytes32, 16],
+):
+    """
+    @dev The commitment is that of a tensor of the step in doubt; that of the state must have
+         been shown to be the state.
+    """
+    states: uint256 = self._states(way.counts)
+    datas: uint256 = self._datas(way.counts)
+    holds: bool = False
+    if tensor < states:
+        holds = game_trees._holds(
+            exact_merkle.STATE, states, tensor, commitment, path, state
+        )
+    elif tensor < states + datas:
+        holds = game_trees._holds(
+            exact_merkle.DATA, datas, tensor - states, commitment, path, data
+        )
+    else:
+        output: uint256 = tensor - states - datas
+        holds = game_trees._holds(
+            exact_merkle.STEP,
+            self._ops(way.counts),
+            output,
+            commitment,
+            path,
+            way.outputs,
+        )
+    assert holds, "game: not the tensor"
+
+
+@internal
+@pure
+def _check(
+    way: IDisputeGame.Way, origin: IDisputeGame.Origin, evidence: IDisputeGame.Evidence
+):
+    """
+    @dev The record is that of the operation in doubt, and every operand with leaves is what
+         the record says. That its leaves stand under its root, the judge finds.
+    """
+    assert keccak256(evidence.record) == way.record, "game: not the record"
+    states: uint256 = self._states(way.counts)
+    datas: uint256 = self._datas(way.counts)
+    shown: bool = False
+    for at: uint256 in range(len(evidence.operands), bound=3):
+        if len(evidence.operands[at].leaves) == 0:
+            continue
+        word: uint256 = convert(
+            extract32(evidence.record, _INPUTS + _INPUT_BYTES * at), uint256
+        ) >> 64
+        tensor: uint256 = word >> 160
+        shape: uint256 = word & ((1 << 160) - 1)
+        elements: uint256 = game_trees._elements(shape)
+        offset: uint256 = 0
+        if tensor < states:
+            if not shown:
+                self._require_state(
+                    way, origin.initial, way.step, evidence.state, evidence.state_path
+                )
+                shown = True
+        elif tensor < states + datas:
+            # The whole tensor has one dimension more, the first.
+            slices: uint256 = evidence.sources[at].slices
+            assert shape >> 128 < 4 and slices <= _32, "game: no such data"
+            offset = way.step % slices * elements
+            elements *= slices
+            shape = (
+                (((shape >> 128) + 1) << 128) | (slices << 96) | ((shape & (2**128 - 1)) >> 32)
+            )
+        else:
+            assert tensor < states + datas + way.operation, "game: no such tensor"
+        assert (
+            evidence.operands[at].elements == elements and evidence.operands[at].offset == offset
+        ), "game: operand is not what the record says"
+        self._require_tensor(
+            way,
+            origin.data,
+            evidence.state,
+            tensor,
+            game_trees._commitment(shape, evidence.operands[at].root),
+            evidence.sources[at].path,
+        )

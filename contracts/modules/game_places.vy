@@ -1,0 +1,434 @@
+# pragma version ~=0.4.3
+# SPDX-License-Identifier: AGPL-3.0-only
+"""
+@title Places of a dispute game
+@license GNU Affero General Public License v3.0 only
+@notice Level, turn and what is in doubt, in one word; IDisputeGame.vyi has its layout at
+        `Position`. What follows from it: how many nodes, totals or accumulators are
+        shown, which of them may be picked, and where the pick leads.
+"""
+from . import exact_merkle
+from . import game_trees
+
+# @dev Sides.
+ASSERTER: constant(uint256) = 0
+CHALLENGER: constant(uint256) = 1
+
+# @dev Levels.
+RUN: constant(uint256) = 1
+INTERVAL: constant(uint256) = 2
+STEP: constant(uint256) = 3
+STATE: constant(uint256) = 4
+OUTPUT: constant(uint256) = 5
+LEAF: constant(uint256) = 6
+TOTALS: constant(uint256) = 7
+BLOCK: constant(uint256) = 8
+
+# @dev Picked if all nodes shown first are right.
+NO_NODE: constant(uint256) = 64
+
+# @dev Terms of a block, and of a run that the judge evaluates.
+BLOCK_TERMS: constant(uint256) = 512
+RUN_TERMS: constant(uint256) = 16
+
+# @dev Values that are shown at once at most: blocks' sums.
+_MOST_BLOCKS: constant(uint256) = 64
+
+_FRESH: constant(uint256) = 1 << 5
+_OPCODE_SHIFT: constant(uint256) = 6
+_TERMS_SHIFT: constant(uint256) = 11
+_HEIGHT_SHIFT: constant(uint256) = 43
+_LEVELS_SHIFT: constant(uint256) = 50
+_INDEX_SHIFT: constant(uint256) = 53
+_LAST_SHIFT: constant(uint256) = 60
+_LEAVES_SHIFT: constant(uint256) = 67
+_PLACE_SHIFT: constant(uint256) = 131
+
+_ELEMENT_SHIFT: constant(uint256) = 43
+_FROM_SHIFT: constant(uint256) = 75
+_TO_SHIFT: constant(uint256) = 107
+_BEFORE_SHIFT: constant(uint256) = 139
+_AFTER_SHIFT: constant(uint256) = 171
+
+_7: constant(uint256) = 2**7 - 1
+_32: constant(uint256) = 2**32 - 1
+_64: constant(uint256) = 2**64 - 1
+# @dev Opcode and terms.
+_KEPT: constant(uint256) = (2**37 - 1) << 6
+
+
+# Of all levels.
+
+@internal
+@pure
+def _head(level: uint256, side: uint256) -> uint256:
+    return side | (level << 1)
+
+
+@internal
+@pure
+def _side(place: uint256) -> uint256:
+    return place & 1
+
+
+@internal
+@pure
+def _level(place: uint256) -> uint256:
+    return (place >> 1) & 15
+
+
+@internal
+@pure
+def _is_fresh(place: uint256) -> bool:
+    return place & _FRESH != 0
+
+
+@internal
+@pure
+def _opcode(place: uint256) -> uint256:
+    return (place >> _OPCODE_SHIFT) & 31
+
+
+@internal
+@pure
+def _terms(place: uint256) -> uint256:
+    return (place >> _TERMS_SHIFT) & _32
+
+
+@internal
+@pure
+def _require(place: uint256, level: uint256, side: uint256):
+    assert place & 31 == self._head(level, side), "game: not this move"
+
+
+# Of trees.
+
+@internal
+@pure
+def _height(place: uint256) -> uint256:
+    return (place >> _HEIGHT_SHIFT) & _7
+
+
+@internal
+@pure
+def _levels(place: uint256) -> uint256:
+    return (place >> _LEVELS_SHIFT) & 7
+
+
+@internal
+@pure
+def _index(place: uint256) -> uint256:
+    return (place >> _INDEX_SHIFT) & _7
+
+
+@internal
+@pure
+def _last(place: uint256) -> uint256:
+    return (place >> _LAST_SHIFT) & _7
+
+
+@internal
+@pure
+def _leaves(place: uint256) -> uint256:
+    return (place >> _LEAVES_SHIFT) & _64
+
+
+@internal
+@pure
+def _number(place: uint256, index: uint256) -> uint256:
+    # Of a node shown last among all of its height.
+    return ((place >> _PLACE_SHIFT) << self._levels(place)) | index
+
+
+@internal
+@pure
+def _picked_number(place: uint256) -> uint256:
+    return self._number(place, self._index(place))
+
+
+@internal
+@pure
+def _at_root(level: uint256, leaves: uint256) -> uint256:
+    # A tree whose root is known and nothing of it shown; the asserter moves.
+    return (
+        self._head(level, ASSERTER)
+        | (exact_merkle._depth(leaves) << _HEIGHT_SHIFT)
+        | (leaves << _LEAVES_SHIFT)
+    )
+
+
+@internal
+@pure
+def _shown(place: uint256, level: uint256, leaves: uint256, height: uint256, levels: uint256, number: uint256) -> uint256:
+    # After a show of nodes at `height`, so many levels below node `number`.
+    return (
+        (place & (_KEPT | (_7 << _LAST_SHIFT)))
+        | self._head(level, CHALLENGER)
+        | (height << _HEIGHT_SHIFT)
+        | (levels << _LEVELS_SHIFT)
+        | (leaves << _LEAVES_SHIFT)
+        | (number << _PLACE_SHIFT)
+    )
+
+
+@internal
+@pure
+def _with_single_state(place: uint256) -> uint256:
+    # In STEP, if there is no state tensor to pick.
+    return place | (1 << _LAST_SHIFT)
+
+
+@internal
+@pure
+def _has_single_state(place: uint256) -> bool:
+    return self._last(place) != 0
+
+
+@internal
+@pure
+def _require_first_show(place: uint256):
+    assert (
+        self._height(place) + self._levels(place)
+        == exact_merkle._depth(self._leaves(place))
+    ), "game: none is for the first show"
+
+
+@internal
+@pure
+def _require_shown(place: uint256, index: uint256):
+    # A node among those shown last that holds leaves.
+    held: uint256 = game_trees._held(
+        self._leaves(place), self._height(place), self._levels(place), place >> _PLACE_SHIFT
+    )
+    assert index < held, "game: no such node"
+
+
+@internal
+@pure
+def _picked(place: uint256, index: uint256) -> uint256:
+    """
+    @dev After the pick of a node. Where a leaf leads to another kind of move, that move
+         is the pick.
+    """
+    level: uint256 = self._level(place)
+    assert self._side(place) == CHALLENGER and level <= OUTPUT, "game: not this move"
+    height: uint256 = self._height(place)
+    if index == NO_NODE:
+        assert level == INTERVAL or level == STEP, "game: none is no answer here"
+        self._require_first_show(place)
+        if level == STEP:
+            assert not self._has_single_state(place), "game: state of one tensor"
+            return self._head(STATE, ASSERTER) | _FRESH
+    else:
+        self._require_shown(place, index)
+        assert height != 0 or (level != STEP and level != STATE), "game: not this move"
+    return (place ^ 1) | (index << _INDEX_SHIFT)
+
+
+@internal
+@pure
+def _picked_operation(place: uint256, index: uint256) -> uint256:
+    return place | (index << _INDEX_SHIFT)
+
+
+@internal
+@pure
+def _operation(
+    place: uint256, index: uint256, opcode: uint256, terms: uint256, elements: uint256
+) -> uint256:
+    """
+    @dev After the pick of an operation whose output has elements: nothing of them is shown.
+         Levels and index stay those of its commitment in STEP.
+    """
+    leaves: uint256 = exact_merkle._leaves(elements)
+    return (
+        self._head(OUTPUT, ASSERTER)
+        | _FRESH
+        | (opcode << _OPCODE_SHIFT)
+        | (terms << _TERMS_SHIFT)
+        | (place & (7 << _LEVELS_SHIFT))
+        | (index << _INDEX_SHIFT)
+        | ((elements - (leaves - 1) * exact_merkle.LEAF_ELEMENTS) << _LAST_SHIFT)
+        | (leaves << _LEAVES_SHIFT)
+    )
+
+
+@internal
+@pure
+def _leaf(place: uint256, number: uint256) -> uint256:
+    # After the show of a leaf of elements.
+    return (
+        (place & (_KEPT | (_7 << _LAST_SHIFT) | (_64 << _LEAVES_SHIFT)))
+        | self._head(LEAF, CHALLENGER)
+        | (number << _PLACE_SHIFT)
+    )
+
+
+@internal
+@pure
+def _elements(place: uint256) -> uint256:
+    return unsafe_add(
+        unsafe_mul(unsafe_sub(self._leaves(place), 1), exact_merkle.LEAF_ELEMENTS),
+        self._last(place),
+    )
+
+
+@internal
+@pure
+def _element_picked(place: uint256, index: uint256) -> uint256:
+    element: uint256 = ((place >> _PLACE_SHIFT) << 6) | index
+    assert (
+        index < exact_merkle.LEAF_ELEMENTS and element < self._elements(place)
+    ), "game: no such element"
+    return element
+
+
+# Of reductions.
+
+@internal
+@pure
+def _reduction(place: uint256, element: uint256, bits: uint256) -> uint256:
+    # After the pick of an element of a reduction of more than 16 terms.
+    blocks: uint256 = (self._terms(place) + BLOCK_TERMS - 1) // BLOCK_TERMS
+    level: uint256 = BLOCK if blocks == 1 else TOTALS
+    return (
+        (place & _KEPT)
+        | self._head(level, ASSERTER)
+        | (element << _ELEMENT_SHIFT)
+        | ((blocks - 1) << _TO_SHIFT)
+        | (bits << _AFTER_SHIFT)
+    )
+
+
+@internal
+@pure
+def _element(place: uint256) -> uint256:
+    return (place >> _ELEMENT_SHIFT) & _32
+
+
+@internal
+@pure
+def _from(place: uint256) -> uint256:
+    return (place >> _FROM_SHIFT) & _32
+
+
+@internal
+@pure
+def _before(place: uint256) -> uint256:
+    return (place >> _BEFORE_SHIFT) & _32
+
+
+@internal
+@pure
+def _after(place: uint256) -> uint256:
+    return (place >> _AFTER_SHIFT) & _32
+
+
+@internal
+@pure
+def _blocks(place: uint256) -> uint256:
+    # In doubt.
+    return ((place >> _TO_SHIFT) & _32) + 1 - self._from(place)
+
+
+@internal
+@pure
+def _segment(place: uint256) -> uint256:
+    # Blocks between two totals that are shown; 1 if sums are shown as well.
+    return (self._blocks(place) + _MOST_BLOCKS - 1) // _MOST_BLOCKS
+
+
+@internal
+@pure
+def _totals_size(place: uint256) -> uint256:
+    # Bytes of the values that are shown.
+    blocks: uint256 = self._blocks(place)
+    segment: uint256 = self._segment(place)
+    if segment == 1:
+        return 8 * blocks - 4
+    return ((blocks - 1) // segment) * 4
+
+
+@internal
+@pure
+def _segment_picked(place: uint256, totals: Bytes[508], segment: uint256) -> uint256:
+    blocks: uint256 = self._blocks(place)
+    size: uint256 = self._segment(place)
+    assert size != 1, "game: not this move"
+    last: uint256 = (blocks - 1) // size
+    assert segment <= last, "game: no such segment"
+    begin: uint256 = self._from(place) + segment * size
+    end: uint256 = self._from(place) + min((segment + 1) * size, blocks) - 1
+    before: uint256 = self._before(place) if segment == 0 else self._value(totals, segment - 1)
+    after: uint256 = self._after(place) if segment == last else self._value(totals, segment)
+    return (
+        (place & (_KEPT | (_32 << _ELEMENT_SHIFT)))
+        | self._head(TOTALS, ASSERTER)
+        | (begin << _FROM_SHIFT)
+        | (end << _TO_SHIFT)
+        | (before << _BEFORE_SHIFT)
+        | (after << _AFTER_SHIFT)
+    )
+
+
+@internal
+@pure
+def _require_block(place: uint256, index: uint256):
+    assert self._segment(place) == 1, "game: not this move"
+    assert index < self._blocks(place), "game: no such block"
+
+
+@internal
+@pure
+def _block_picked(place: uint256, totals: Bytes[508], index: uint256) -> uint256:
+    self._require_block(place, index)
+    found: uint256 = (
+        (place & (_KEPT | (_32 << _ELEMENT_SHIFT)))
+        | self._head(BLOCK, ASSERTER)
+        | ((self._from(place) + index) << _FROM_SHIFT)
+        | (self._value(totals, index) << _AFTER_SHIFT)
+    )
+    # So few terms that there is nothing to show.
+    if self._block_terms(found) <= RUN_TERMS:
+        found = found | CHALLENGER
+    return found
+
+
+@internal
+@pure
+def _joins(place: uint256, totals: Bytes[508], index: uint256) -> (uint256, uint256, uint256):
+    # Total before a block, its sum, and the total after it.
+    self._require_block(place, index)
+    blocks: uint256 = self._blocks(place)
+    before: uint256 = self._before(place)
+    if index != 0:
+        before = self._value(totals, blocks + index - 1)
+    after: uint256 = self._after(place)
+    if index != blocks - 1:
+        after = self._value(totals, blocks + index)
+    return before, self._value(totals, index), after
+
+
+@internal
+@pure
+def _block_terms(place: uint256) -> uint256:
+    return min(BLOCK_TERMS, self._terms(place) - self._from(place) * BLOCK_TERMS)
+
+
+@internal
+@pure
+def _runs(place: uint256) -> uint256:
+    return (self._block_terms(place) + RUN_TERMS - 1) // RUN_TERMS
+
+
+@internal
+@pure
+def _value(raw: Bytes[508], index: uint256) -> uint256:
+    # Of 4 bytes, little-endian.
+    word: uint256 = convert(slice(raw, 4 * index, 4), uint256)
+    return (
+        ((word & 255) << 24)
+        | (((word >> 8) & 255) << 16)
+        | (((word >> 16) & 255) << 8)
+        | (word >> 24)
+    )

@@ -1,0 +1,145 @@
+# pragma version ~=0.4.3
+# SPDX-License-Identifier: AGPL-3.0-only
+"""
+@title Trees as a dispute game walks through them
+@license GNU Affero General Public License v3.0 only
+@notice What is shown of the trees of docs/exact.md, section 4: the nodes some levels below
+        one, and ways from a node up. Here every hash counts, since most of the gas of a
+        game is spent here; exact_merkle.vy has the same trees for who shows a single leaf.
+"""
+from . import exact_merkle
+
+# @dev Nodes that are shown at most at once, six levels below another.
+MAX_NODES: constant(uint256) = 64
+MAX_LEVELS: constant(uint256) = 6
+
+
+@internal
+@pure
+def _levels(left: uint256) -> uint256:
+    # By how many levels the next show goes down, of those that are left: as many in each
+    # show, so that few nodes are shown in all.
+    if left <= MAX_LEVELS:
+        return left
+    shows: uint256 = unsafe_add(left, 3) // 5
+    return unsafe_sub(unsafe_add(left, shows), 1) // shows
+
+
+@internal
+@pure
+def _held(leaves: uint256, height: uint256, levels: uint256, place: uint256) -> uint256:
+    # How many of the nodes `levels` below one hold leaves; they are at `height`, the node
+    # is number `place` at its own.
+    nodes: uint256 = unsafe_add(unsafe_sub(leaves, 1) >> height, 1)
+    first: uint256 = place << levels
+    assert leaves != 0 and first < nodes, "game: no such node"
+    return min(unsafe_sub(nodes, first), 1 << levels)
+
+
+@internal
+@pure
+def _joined(
+    kind: uint256,
+    height: uint256,
+    levels: uint256,
+    held: uint256,
+    nodes: DynArray[bytes32, MAX_NODES],
+) -> bytes32:
+    """
+    @dev The node by those `levels` below it, at `height`, of which `held` hold leaves:
+         these are given, the others have no choice.
+    """
+    assert len(nodes) == held, "game: nodes are missing or too many"
+    tag: bytes1 = exact_merkle._node_tag(kind)
+    row: bytes32[MAX_NODES] = empty(bytes32[MAX_NODES])
+    at: uint256 = 0
+    if held == 1 << levels:
+        if levels == 0:
+            return nodes[0]
+        half: uint256 = held >> 1
+        for i: uint256 in range(half, bound=32):
+            row[i] = sha256(concat(tag, nodes[at], nodes[unsafe_add(at, 1)]))
+            at = unsafe_add(at, 2)
+        for _: uint256 in range(unsafe_sub(levels, 1), bound=MAX_LEVELS):
+            half = half >> 1
+            at = 0
+            for i: uint256 in range(half, bound=16):
+                row[i] = sha256(concat(tag, row[at], row[unsafe_add(at, 1)]))
+                at = unsafe_add(at, 2)
+        return row[0]
+
+    for node: bytes32 in nodes:
+        row[at] = node
+        at = unsafe_add(at, 1)
+    zero: bytes32 = exact_merkle._zero(kind, height)
+    size: uint256 = held
+    for _: uint256 in range(levels, bound=MAX_LEVELS):
+        if size & 1 != 0:
+            row[size] = zero
+        zero = sha256(concat(tag, zero, zero))
+        size = unsafe_add(size, 1) >> 1
+        at = 0
+        for i: uint256 in range(size, bound=32):
+            row[i] = sha256(concat(tag, row[at], row[unsafe_add(at, 1)]))
+            at = unsafe_add(at, 2)
+    return row[0]
+
+
+@internal
+@pure
+def _above(
+    kind: uint256,
+    node: bytes32,
+    index: uint256,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+) -> bytes32:
+    """
+    @dev The node so many levels above another as the path has siblings; `index` is where
+         the other stands below it. No padding is looked at: leaves and nodes are hashed
+         with different first bytes, so a way down cannot end anywhere else.
+    """
+    assert index >> len(path) == 0, "game: path is too short"
+    tag: bytes1 = exact_merkle._node_tag(kind)
+    found: bytes32 = node
+    place: uint256 = index
+    for beside: bytes32 in path:
+        if place & 1 == 0:
+            found = sha256(concat(tag, found, beside))
+        else:
+            found = sha256(concat(tag, beside, found))
+        place = place >> 1
+    return found
+
+
+@internal
+@pure
+def _holds(
+    kind: uint256,
+    leaves: uint256,
+    index: uint256,
+    leaf: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+    root: bytes32,
+) -> bool:
+    # Whether a commitment is a leaf of a tree.
+    assert index < leaves, "game: no such leaf"
+    assert len(path) == exact_merkle._depth(leaves), "game: path has another length"
+    return self._above(kind, exact_merkle._short_leaf(kind, leaf), index, path) == root
+
+
+@internal
+@pure
+def _commitment(shape: uint256, root: bytes32) -> bytes32:
+    # Of a tensor; the shape is packed: rank (from bit 128), dimensions (32 bits each).
+    return sha256(concat(b"\x80", slice(convert((1 << 160) | shape, bytes32), 8, 24), root))
+
+
+@internal
+@pure
+def _elements(shape: uint256) -> uint256:
+    # A valid record's shape has fewer than 2**31.
+    rank: uint256 = shape >> 128
+    count: uint256 = 1
+    for at: uint256 in range(rank, bound=4):
+        count *= (shape >> (96 - 32 * at)) & (2**32 - 1)
+    return count

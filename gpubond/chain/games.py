@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`DisputeGame`: what can be read from it, the calls that change it, and its conditions for an EXACT job, which buyers,
+providers and whoever watches ask of the terms before any money moves. Amounts are base units of the token, durations
+seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gpubond.chain.contracts import ZERO_ADDRESS, Call, Contracts
+from gpubond.chain.game_words import Origin, Position, Run, Way
+from gpubond.chain.market import Commitment, JobTerms, Offer
+
+
+class Shortfall(NamedTuple):
+    """Why terms do not do: a field, its value, and what would."""
+
+    field: str
+    value: object
+    reason: str
+    remedy: str
+
+    @property
+    def words(self) -> str:
+        """In one line."""
+        return f"{self.field} = {self.value}: {self.reason}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class GameRules:
+    """What one deployment's game asks for.
+
+    clock: seconds that each side has at first. increment: what a move adds, beside the answer seconds; also the time
+    that a transaction may be kept out of the chain. minimum_collateral, maximum_collateral: of a job, base units.
+    most_answer_seconds: that terms may give to one answer.
+    """
+
+    address: str
+    clock: int
+    increment: int
+    minimum_collateral: int
+    maximum_collateral: int
+    most_answer_seconds: int
+
+    def window(self, longest_run: int) -> int:
+        """The shortest challenge window in which somebody can compute a run again and open a game: seconds."""
+        return longest_run + 2 * self.increment
+
+    def shortfall(
+        self,
+        *,
+        arbiter: str,
+        collateral: int,
+        challenge_window: int,
+        longest_run: int,
+        answer_seconds: int | None = None,
+    ) -> Shortfall | None:
+        """The first of a job's terms that does not do; None if all do.
+
+        answer_seconds: None where it is not known yet.
+        """
+        if arbiter != self.address:
+            found = "none" if arbiter == ZERO_ADDRESS else arbiter
+            return Shortfall("arbiter", found, f"is not this deployment's DisputeGame, {self.address}", "take that one")
+        if collateral < self.minimum_collateral:
+            reason = "is too low to pay those who show that a result is wrong"
+            return Shortfall(
+                "collateral", collateral, reason, f"at least {self.minimum_collateral} base units are needed"
+            )
+        if collateral > self.maximum_collateral:
+            reason = "is more than the game may decide about"
+            return Shortfall(
+                "collateral", collateral, reason, f"at most {self.maximum_collateral} base units are allowed"
+            )
+        if challenge_window < self.window(longest_run):
+            reason = "is too short to compute the run again and to open a game"
+            remedy = f"a run of {longest_run} s needs {self.window(longest_run)} s"
+            return Shortfall("challenge_window", challenge_window, reason, remedy)
+        if answer_seconds is not None and answer_seconds > self.most_answer_seconds:
+            reason = "makes games longer than the escrow waits for them"
+            return Shortfall(
+                "answer_seconds", answer_seconds, reason, f"at most {self.most_answer_seconds} s are allowed"
+            )
+        return None
+
+
+class DisputeGame:
+    """Typed access to the contract of one deployment; make it with `dispute_game`.
+
+    A call is data for the sender; nothing is sent here.
+    """
+
+    def __init__(self, contracts: Contracts, address: str) -> None:
+        self._contracts = contracts
+        self._contract = contracts.at("DisputeGame", address)
+        self.address = str(self._contract.address)
+
+    def position(self, game: bytes) -> bytes:
+        """The hash of a game's position; zero if there is no such game, one if it is over."""
+        return bytes(self._contract.functions.position(game).call())
+
+    def bond_of(self, terms: JobTerms) -> int:
+        """The bond of the next game on a job, at the present base fee."""
+        return int(self._contract.functions.bond_of(terms.as_tuple()).call())
+
+    def games_of(self, job: bytes) -> JobGames:
+        """What is kept of a job."""
+        return JobGames(*self._contract.functions.games_of(job).call())
+
+    def game_id(self, job: bytes, challenger: str, salt: bytes) -> bytes:
+        """The id of a game (32 bytes)."""
+        return bytes(self._contract.functions.game_id(job, challenger, salt).call())
+
+    def balance_of(self, account: str) -> int:
+        """What an account can withdraw, base units."""
+        return int(self._contract.functions.balance_of(account).call())
+
+    def open(self, terms: JobTerms, commitment: Commitment, run: Run, answer: int, salt: bytes, max_bond: int) -> Call:
+        """Opens a game, with a bond of at most so many base units."""
+        words = f"challenge the result 0x{commitment.result_root.hex()} with a bond"
+        args = (terms.as_tuple(), commitment.as_tuple(), run.as_tuple(), answer, salt, max_bond)
+        return self._call("open", words, *args)
+
+    def move(self, name: str, words: str, *args: Any) -> Call:
+        """A move of a game; see `gpubond.disputes.calls`."""
+        return self._call(name, words, *args)
+
+    def time_out(self, game: bytes, position: Position, way: Way, origin: Origin) -> Call:
+        """Ends a game whose mover's clock has run out."""
+        args = (game, position.as_tuple(), way.as_tuple(), origin.as_tuple())
+        return self._call("time_out", "end the game: the other side's clock has run out", *args)
+
+    def claim(self, game: bytes, position: Position, way: Way, origin: Origin) -> Call:
+        """Gets bond and refund of a game that was open at the conviction of its job."""
+        args = (game, position.as_tuple(), way.as_tuple(), origin.as_tuple())
+        return self._call("claim", "get the bond back, and the share of the collateral", *args)
+
+    def release(self, terms: JobTerms) -> Call:
+        """Lets a job be settled again whose games are all lost."""
+        return self._call("release", "release the job: no game on it is open", terms.as_tuple())
+
+    def convict(self, terms: JobTerms, commitment: Commitment) -> Call:
+        """Has the escrow take the collateral of a job on which a game was won."""
+        return self._call("convict", "convict the job's provider", terms.as_tuple(), commitment.as_tuple())
+
+    def withdraw(self, amount: int, receiver: str) -> Call:
+        """Takes tokens out of the caller's balance in the game."""
+        words = f"withdraw {self._contracts.token_info.text(amount)} from the game to {receiver}"
+        return self._call("withdraw", words, amount, receiver)
+
+    def _call(self, name: str, words: str, *args: Any) -> Call:
+        return Call(words, self.address, self._contract.encode_abi(name, args=list(args)))
+
+
+class JobGames(NamedTuple):
+    """What the contract keeps of a job: games open and ever, whether one was won, and what is left of the share."""
+
+    open: int
+    opened: int
+    convicted: bool
+    told: bool
+    unclaimed: int
+    rest: int
+
+
+def dispute_game(contracts: Contracts) -> DisputeGame | None:
+    """The deployment's DisputeGame; None where it was deployed without."""
+    return None if contracts.game_address is None else DisputeGame(contracts, contracts.game_address)
+
+
+def game_rules(contracts: Contracts) -> GameRules | None:
+    """What this deployment's DisputeGame asks for; None if it has none.
+
+    Raises:
+        Unreachable: the node does not answer.
+    """
+    if contracts.game_address is None:
+        return None
+    ask = contracts.at("DisputeGame", contracts.game_address).functions
+    return GameRules(
+        contracts.game_address,
+        clock=int(ask.CLOCK().call()),
+        increment=int(ask.INCREMENT().call()),
+        minimum_collateral=int(ask.minimum_collateral().call()),
+        maximum_collateral=int(ask.MAX_COLLATERAL().call()),
+        most_answer_seconds=int(ask.MAX_ANSWER().call()),
+    )
+
+
+def offer_shortfall(
+    contracts: Contracts, offer: Offer, longest_run: int, answer_seconds: int | None = None
+) -> Shortfall | None:
+    """Why a job of tier EXACT must not be hired at an offer; None if nothing is against it."""
+    rules = game_rules(contracts)
+    if rules is None:
+        return Shortfall("arbiter", offer.arbiter, "this deployment has no DisputeGame", "use another deployment")
+    return rules.shortfall(
+        arbiter=offer.arbiter,
+        collateral=offer.collateral,
+        challenge_window=offer.challenge_window,
+        longest_run=longest_run,
+        answer_seconds=answer_seconds,
+    )

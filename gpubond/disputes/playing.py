@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays games on chain for one side: what is due follows from the index (how a game stands) and the outbox (which moves
+were sent), so a killed player goes on where it was, and a reorg that removes or swaps moves is no case of its own.
+
+A move is sent under the hash of the position that it answers: once for each position, however often a position comes
+back. Who is too late loses, so nothing waits for cheaper gas.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple
+
+from gpubond.chain.contracts import Call
+from gpubond.chain.game_index import GameMove, GameRecord
+from gpubond.chain.games import DisputeGame
+from gpubond.chain.index import MarketIndex
+from gpubond.chain.outbox import OutboxState
+from gpubond.chain.sender import Sender
+from gpubond.disputes import rules
+from gpubond.disputes.asserter import Asserter
+from gpubond.disputes.calls import call_of
+from gpubond.disputes.challenger import Challenger, NothingWrong
+from gpubond.disputes.execution import Execution
+from gpubond.disputes.followed import Followed, follow
+from gpubond.disputes.moves import PickNode
+from gpubond.disputes.position import Binding, Position, Side
+from gpubond.disputes.terms import Terms
+from gpubond.errors import Refused
+from gpubond.store.boundaries import boundary
+
+logger = logging.getLogger(__name__)
+
+# Transactions for one answer. More than one is needed only if a reorg let the first meet another position.
+MAX_TRIES = 8
+
+
+class Known(NamedTuple):
+    """What a side knows of a job: its terms, and its own run."""
+
+    terms: Terms
+    execution: Execution
+
+
+class Player:
+    """Moves for one side in any number of games. One thread calls it; moves are computed in another.
+
+    Args:
+        contract: the deployment's game.
+        index: how games stand.
+        sender: who moves.
+        side: for whom.
+    """
+
+    def __init__(self, contract: DisputeGame, index: MarketIndex, sender: Sender, side: Side) -> None:
+        self._contract = contract
+        self._index = index
+        self._sender = sender
+        self._side = side
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="moves")
+        self._thinking: dict[str, tuple[bytes, Future[Call | None]]] = {}
+        self._followed: dict[str, tuple[list[GameMove], Followed]] = {}
+
+    def stand(self, record: GameRecord, known: Known) -> Followed:
+        """How a game stands by the index.
+
+        Raises:
+            BadSettings: its events are not those of this release's game.
+        """
+        moves = self._index.games.moves(record.game)
+        cached = self._followed.get(record.game)
+        if cached is None or cached[0] != moves:
+            cached = self._followed[record.game] = (moves, follow(moves, known.terms, known.execution.program))
+        return cached[1]
+
+    def step(self, record: GameRecord, known: Known, now: int, seen: int) -> str:
+        """Does at most one thing for an open game; says what it waits for, in words.
+
+        Args:
+            record: the game.
+            known: the job's terms, and this side's run.
+            now: the chain's time, Unix seconds.
+            seen: the block up to which the index knows the chain.
+
+        Raises:
+            Refused: the contract refuses the move; with its reason.
+            NotEnough, Unreachable: try again.
+        """
+        game = self.stand(record, known)
+        key = f"{record.game}:{game.hash.hex()[:16]}"
+        if self._is_mine(game.position):
+            return self._move(record, game, known, f"move:{key}", seen)
+        if now < game.stored.deadline:
+            return f"waits for the other side, until {game.stored.deadline} (Unix seconds)"
+        call = self._contract.time_out(record.game_id, game.stored, game.way, game.origin)
+        self._send(f"time_out:{key}", call, seen)
+        return "the other side's clock has run out"
+
+    def forget(self, games: set[str]) -> None:
+        """Drops what is known of games other than these."""
+        for game in [game for game in self._followed if game not in games]:
+            del self._followed[game]
+        for game in [game for game in self._thinking if game not in games]:
+            self._thinking.pop(game)[1].cancel()
+
+    def stop(self) -> None:
+        """Begins nothing new."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _is_mine(self, position: Position) -> bool:
+        return position.turn is self._side
+
+    def _move(self, record: GameRecord, game: Followed, known: Known, purpose: str, seen: int) -> str:
+        if self._is_on_its_way(purpose, seen):
+            return "its move is on its way"
+        thinking = self._thinking.get(record.game)
+        if thinking is None or thinking[0] != game.hash:
+            thinking = (game.hash, self._pool.submit(self._think, record, game, known))
+            self._thinking[record.game] = thinking
+        if not thinking[1].done():
+            return f"computes its move at level {game.position.level.value}"
+        try:
+            call = thinking[1].result()
+        except BaseException:
+            # Computed again at the next look: a disk may have been full.
+            del self._thinking[record.game]
+            raise
+        if call is None:
+            return "finds nothing wrong in what was shown: the game is lost"
+        boundary("game:computed")
+        self._send(purpose, call, seen)
+        del self._thinking[record.game]
+        boundary("game:sent")
+        return f"moved: {call.words}"
+
+    def _think(self, record: GameRecord, game: Followed, known: Known) -> Call | None:
+        position = game.position
+        if self._side is Side.ASSERTER:
+            show = Asserter(known.execution, known.terms).show(position)
+            return call_of(self._contract, record.game_id, game, known.execution, show)
+        challenger = Challenger(known.execution, known.terms)
+        try:
+            move = challenger.pick(position)
+            if isinstance(move, PickNode):
+                after = rules.apply(position, move)
+                if isinstance(after, Position) and isinstance(after.doubt, Binding):
+                    # On chain the pick of a state tensor is its evaluation.
+                    game, move = replace(game, position=after), challenger.pick(after)
+        except NothingWrong:
+            return None
+        return call_of(self._contract, record.game_id, game, known.execution, move)
+
+    def _is_on_its_way(self, purpose: str, seen: int) -> bool:
+        """Whether nothing need be sent for a purpose now."""
+        return self._free_purpose(purpose, seen) is None
+
+    def _free_purpose(self, purpose: str, seen: int) -> str | None:
+        """The purpose, or the next in line after what was mined in vain; None while a transaction is on its way."""
+        for attempt in range(1, MAX_TRIES + 1):
+            name = purpose + (f":{attempt}" if attempt > 1 else "")
+            entry = self._sender.entry(name)
+            if entry is None or entry.state is OutboxState.DISPLACED:
+                return name
+            if not entry.final or entry.block_number is None or entry.block_number > seen:
+                return None
+            # It is on the chain that the index shows, and the position stands all the same: a reorg has put it before
+            # something that it did not answer.
+            if entry.state is OutboxState.REVERTED:
+                logger.warning("%s in %s was mined and refused: %s", name, entry.tx_hash, entry.reason)
+        logger.error("%s: %d transactions were mined in vain", purpose, MAX_TRIES)
+        return None
+
+    def _send(self, purpose: str, call: Call, seen: int) -> None:
+        name = self._free_purpose(purpose, seen)
+        if name is None:
+            return
+        try:
+            entry = self._sender.submit(name, call.to, call.data)
+        except Refused:
+            # The chain may be ahead of the index: then the position is another one already, and all is well.
+            raise
+        logger.info("%s: %s in %s", name, call.words, entry.tx_hash)

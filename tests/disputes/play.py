@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole games between an asserter and a challenger, by the rules in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gpubond.disputes import rules
+from gpubond.disputes.asserter import Asserter
+from gpubond.disputes.challenger import Challenger, NothingWrong
+from gpubond.disputes.execution import Execution
+from gpubond.disputes.moves import Move
+from gpubond.disputes.position import Position, Side, Verdict
+from gpubond.disputes.terms import Terms
+from gpubond.exact.engine import Prepared
+from gpubond.exact.engines import best
+from gpubond.exact.refusal import Refused
+from gpubond.exact.runner import Task
+
+ANSWER_SECONDS = 60
+# No game of a test is longer.
+MOST_MOVES = 200
+
+Watch = Callable[[Position, Move, Position | Verdict], object]
+
+
+class Shows(Protocol):
+    """An asserter, honest or not."""
+
+    def show(self, position: Position) -> Move: ...
+
+
+class Picks(Protocol):
+    """A challenger, honest or not."""
+
+    def pick(self, position: Position) -> Move: ...
+
+
+@dataclass
+class Game:
+    """What was played. ending: `judged`, or who could not move, `asserter` or `challenger`: its clock ran out."""
+
+    convicted: bool = False
+    ending: str = ""
+    moves: list[Move] = field(default_factory=list)
+    positions: list[Position] = field(default_factory=list)
+
+    @property
+    def levels(self) -> list[str]:
+        """Those that were reached, in order."""
+        return list(dict.fromkeys(position.level.value for position in self.positions))
+
+
+def play(terms: Terms, run_root: bytes, asserter: Shows, challenger: Picks, watch: Watch = lambda *_: None) -> Game:
+    """To the end. A player whose move is refused, or that has none, loses by its clock."""
+    position = rules.begin(terms, run_root)
+    game = Game(positions=[position])
+    for _ in range(MOST_MOVES):
+        turn = position.turn
+        try:
+            move = asserter.show(position) if turn is Side.ASSERTER else challenger.pick(position)
+            after = rules.apply(position, move)
+        except (Refused, NothingWrong):
+            game.convicted, game.ending = turn is Side.ASSERTER, turn.value
+            return game
+        game.moves.append(move)
+        watch(position, move, after)
+        if isinstance(after, Verdict):
+            game.convicted, game.ending = after.convicted, "judged"
+            return game
+        position = after
+        game.positions.append(position)
+    raise AssertionError(f"no end after {MOST_MOVES} moves")
+
+
+@dataclass(frozen=True)
+class Honest:
+    """Both players of a run that was computed right."""
+
+    task: Task
+    prepared: Prepared
+    execution: Execution
+    terms: Terms
+    asserter: Asserter
+    challenger: Challenger
+
+    @classmethod
+    def of(cls, task: Task, engine: str = "numpy") -> Honest:
+        prepared = best(kind=engine).prepare(task.program)
+        execution = Execution(prepared, task)
+        terms = Terms(execution.statement, ANSWER_SECONDS)
+        return cls(task, prepared, execution, terms, Asserter(execution, terms), Challenger(execution, terms))
+
+    def against(self, liar: Shows, run_root: bytes, watch: Watch = lambda *_: None) -> Game:
+        """The honest challenger plays an asserter that may lie."""
+        return play(self.terms, run_root, liar, self.challenger, watch)
