@@ -78,10 +78,10 @@ ENDS = {"JudgeElement", "JudgeJoin", "JudgeRun", "JudgeState"}
 
 def test_a_lie_at_every_edge(honest: Honest) -> None:
     lies = edges(honest.task)
-    some = drawing(SEED).sample(lies, 500)
+    some = drawing(SEED).sample(lies, 400)
     found = convict_all(honest, some)
     assert set(found) >= LEVELS | ENDS, found
-    assert found["none"] < 250, found
+    assert found["none"] < 200, found
 
 
 @pytest.mark.extended
@@ -115,12 +115,15 @@ def test_levels_with_nothing_to_pick_are_passed_over(steps: int, interval: int, 
     assert game.convicted and game.levels == levels_reached[:-1]
 
 
-LONG = [512, 513, 64 * 512, 64 * 512 + 1, 65 * 512 + 17, 130 * 512 + 5]
+LONG = [
+    *((Opcode.SUM, terms) for terms in (512, 513, 64 * 512, 64 * 512 + 1, 65 * 512 + 17, 130 * 512 + 5)),
+    *((Opcode.ROWMAX, terms) for terms in (513, 64 * 512 + 1)),
+    *((Opcode.MATMUL_NT, terms) for terms in (17, 1025)),
+]
 
 
-@pytest.mark.parametrize("code", [Opcode.SUM, Opcode.MATMUL_NT, Opcode.ROWMAX], ids=lambda code: code.name)
-@pytest.mark.parametrize("terms", LONG)
-def test_lies_in_long_reductions(terms: int, code: Opcode) -> None:
+@pytest.mark.parametrize(("code", "terms"), LONG)
+def test_lies_in_long_reductions(code: Opcode, terms: int) -> None:
     """More than 64 blocks are cut into segments; the last one may be short."""
     honest = Honest.of(summing_task(terms, code))
     op = next(at for at, op in enumerate(honest.task.program.ops) if reference.terms(op))
