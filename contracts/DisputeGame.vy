@@ -21,11 +21,11 @@
      How it is stopped: a provider withdraws its approval; running jobs end.
 """
 from .interfaces import IDisputeGame
+from .interfaces import IExaminer
 from .interfaces import IJobEscrow
 from .interfaces import IJudge
 from .interfaces import IProviderStaking
 from .modules import exact_merkle
-from .modules import exact_records
 from .modules import game_bonds
 from .modules import game_clocks
 from .modules import game_evidence
@@ -64,6 +64,9 @@ MOST_MOVES: public(constant(uint256)) = 60
 #      must call `time_out` and `convict`.
 MARGIN: public(constant(uint256)) = 7 * 86_400
 
+# @dev What examines what challengers show.
+EXAMINER: public(immutable(IExaminer))
+
 # @dev What evaluates.
 JUDGE: public(immutable(IJudge))
 
@@ -88,7 +91,9 @@ _DIGEST_SHIFT: constant(uint256) = 56
 _OVER: constant(bytes32) = 0x0000000000000000000000000000000000000000000000000000000000000001
 
 # @dev Bytes of one move in `move_many`.
-_MAX_MOVE: constant(uint256) = 12_288
+_MAX_MOVE: constant(uint256) = 16_384
+
+_MAX_EVIDENCE: constant(uint256) = 12_288
 
 
 # @dev game -> keccak256 of its Position.
@@ -98,7 +103,7 @@ _games: HashMap[bytes32, bytes32]
 @deploy
 def __init__(
     escrow: address,
-    judge: address,
+    examiner: address,
     clock: uint256,
     increment: uint256,
     max_answer: uint256,
@@ -111,7 +116,7 @@ def __init__(
          end + two clocks + what all moves add; a verdict needs the escrow to wait longer
          than that, or a liar would play for time and be paid.
     @param escrow The JobEscrow.
-    @param judge The Judge.
+    @param examiner The Examiner, and with it the Judge.
     @param clock Seconds that each side has at first: more than it may take to get a
            transaction in against a sequencer's will.
     @param increment Seconds that each move adds.
@@ -121,14 +126,15 @@ def __init__(
     @param max_collateral Base units of collateral of a job, at most.
     """
     game_bonds.__init__(escrow, min_gas_price, rate, max_collateral)
-    assert judge.is_contract, "game: judge is no contract"
+    assert examiner.is_contract, "game: examiner is no contract"
     assert clock != 0 and increment != 0, "game: clock is zero"
     assert max(clock, max(increment, max_answer)) < 2**32, "game: clock too long"
     assert (
         2 * clock + MOST_MOVES * (increment + max_answer) + MARGIN
         <= staticcall game_bonds.IEscrow(escrow).EXACT_DISPUTE_TIMEOUT()
     ), "game: longest game too long"
-    JUDGE = IJudge(judge)
+    EXAMINER = IExaminer(examiner)
+    JUDGE = IJudge(staticcall IExaminer(examiner).JUDGE())
     STAKING = IProviderStaking(staticcall game_bonds.IEscrow(escrow).STAKING())
     CLOCK = clock
     INCREMENT = increment
@@ -250,56 +256,56 @@ def show_nodes(
     @param path Siblings from the picked node up to the one known, from below.
     @param nodes Those that hold leaves.
     """
-    self._require_position(game, position)
-    place: uint256 = position.place
+    found: IDisputeGame.Position = self._answered(game, position, game_places.ASSERTER)
+    place: uint256 = found.place
     level: uint256 = game_places._level(place)
     assert (
         game_places._side(place) == game_places.ASSERTER and level <= game_places.OUTPUT
     ), "game: not this move"
-    found: IDisputeGame.Position = position
-    found.clock = game_clocks._moved(position.clock, game_places.ASSERTER)
     leaves: uint256 = game_places._leaves(place)
     left: uint256 = game_places._height(place)
-    levels: uint256 = 0
-    if game_places._is_fresh(place) or left == 0 or game_places._index(place) == game_places.NO_NODE:
-        assert len(way) == 1, "game: way is missing"
-        self._require_way(position, way[0])
-        below: IDisputeGame.Way = way[0]
+    number: uint256 = game_places._picked_number(place)
+    # A fresh level's height is 0 too, and so is that of a leaf.
+    begins: bool = left == 0 or game_places._index(place) == game_places.NO_NODE
+    below: IDisputeGame.Way = empty(IDisputeGame.Way)
+    if begins:
+        below = self._shown_way(found, way)
         level, leaves = self._below(place, below)
         left = exact_merkle._depth(leaves)
-        levels = game_trees._levels(left)
-        left = unsafe_sub(left, levels)
-        found.node = self._joined(level, leaves, left, levels, 0, nodes)
-        found.place = game_places._shown(place, level, leaves, left, levels, 0)
-        if level == game_places.OUTPUT:
-            self._require_output(position, below.shape, found.node, path)
-        elif level == game_places.STATE:
-            game_evidence._require_state(
-                below, empty(bytes32), below.step + 1, found.node, path
-            )
-        else:
-            self._require_asserter(position.provider)
-            if level == game_places.INTERVAL:
-                below.interval = found.node
-            else:
-                below.outputs = found.node
-                if game_evidence._states(below.counts) == 1:
-                    found.place = game_places._with_single_state(found.place)
-            below.step = self._step_below(place, below)
-            found.way = keccak256(abi_encode(below))
+        number = 0
+    levels: uint256 = game_trees._levels(left)
+    left = unsafe_sub(left, levels)
+    kind: uint256 = self._kind(level)
+    node: bytes32 = game_trees._joined(
+        kind, left, levels, game_trees._held(leaves, left, levels, number), nodes
+    )
+    found.place = game_places._shown(place, level, leaves, left, levels, number)
+    if not begins:
+        self._require_under(place, found.node, kind, node, path)
+    elif level == game_places.OUTPUT:
+        self._require_output(place, found.node, below.shape, node, path)
+    elif level == game_places.STATE:
+        assert staticcall EXAMINER.is_state(
+            below, empty(bytes32), below.step + 1, node, path
+        ), "game: not the state"
     else:
-        levels = game_trees._levels(left)
-        left = unsafe_sub(left, levels)
-        number: uint256 = game_places._picked_number(place)
-        found.node = self._joined(level, leaves, left, levels, number, nodes)
-        self._require_under(position, self._kind(level), found.node, path)
-        found.place = game_places._shown(place, level, leaves, left, levels, number)
+        # The root is bound to nothing.
+        self._require_asserter(found.provider)
+        below.step = self._step_below(place, below)
+        if level == game_places.INTERVAL:
+            below.interval = node
+        else:
+            below.outputs = node
+            if game_evidence._states(below.counts) == 1:
+                found.place = game_places._with_single_state(found.place)
+        found.way = keccak256(abi_encode(below))
+    found.node = node
     self._advance(game, found)
     log IDisputeGame.NodesShown(
         game=game,
         clock=found.clock,
         way=found.way,
-        node=found.node,
+        node=node,
         place=found.place,
         nodes=nodes,
     )
@@ -323,23 +329,20 @@ def show_leaf(
            output with one leaf, from its commitment.
     @param leaf The 256 bytes.
     """
-    self._require_position(game, position)
-    place: uint256 = position.place
+    found: IDisputeGame.Position = self._answered(game, position, game_places.ASSERTER)
+    place: uint256 = found.place
     game_places._require(place, game_places.OUTPUT, game_places.ASSERTER)
     hash: bytes32 = exact_merkle._leaf(exact_merkle.ELEMENTS, leaf)
     number: uint256 = 0
     if game_places._is_fresh(place):
         assert game_places._leaves(place) == 1, "game: not this move"
-        assert len(way) == 1, "game: way is missing"
-        self._require_way(position, way[0])
-        self._require_output(position, way[0].shape, hash, path)
+        shape: uint256 = self._shown_way(found, way).shape
+        self._require_output(place, found.node, shape, hash, path)
     else:
         assert game_places._height(place) == 0, "game: not this move"
         number = game_places._picked_number(place)
-        self._require_under(position, exact_merkle.ELEMENTS, hash, path)
+        self._require_under(place, found.node, exact_merkle.ELEMENTS, hash, path)
     exact_merkle._check_padding(game_places._elements(place), number, leaf)
-    found: IDisputeGame.Position = position
-    found.clock = game_clocks._moved(position.clock, game_places.ASSERTER)
     found.node = hash
     found.place = game_places._leaf(place, number)
     self._advance(game, found)
@@ -355,8 +358,7 @@ def show_totals(game: bytes32, position: IDisputeGame.Position, totals: Bytes[50
     @param position The position that this answers.
     @param totals Values of 4 bytes.
     """
-    game_places._require(position.place, game_places.TOTALS, game_places.ASSERTER)
-    self._show_values(game, position, totals, game_places._totals_size(position.place))
+    self._show_values(game, position, game_places.TOTALS, totals)
 
 
 @external
@@ -370,9 +372,7 @@ def show_accumulators(
     @param position The position that this answers.
     @param accumulators Values of 4 bytes.
     """
-    game_places._require(position.place, game_places.BLOCK, game_places.ASSERTER)
-    size: uint256 = 4 * (game_places._runs(position.place) - 1)
-    self._show_values(game, position, accumulators, size)
+    self._show_values(game, position, game_places.BLOCK, accumulators)
 
 
 @external
@@ -384,12 +384,9 @@ def pick_node(game: bytes32, position: IDisputeGame.Position, index: uint256):
     @param position The position that this answers.
     @param index Among those shown; 64 is none.
     """
-    self._require_challenger(game, position)
-    found: IDisputeGame.Position = position
-    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
-    found.place = game_places._picked(position.place, index)
-    self._advance(game, found)
-    self._log_pick(game, found)
+    found: IDisputeGame.Position = self._challenged(game, position)
+    found.place = game_places._picked(found.place, index)
+    self._picked(game, found)
 
 
 @external
@@ -414,58 +411,39 @@ def pick_operation(
     @param index Among the outputs shown last.
     @param record The operation's.
     @param record_path Its siblings in the program's tree, from below.
-    @param output The hash of the output's commitment as a leaf, if it has no elements.
+    @param output The output's commitment, if it has no elements.
     @param output_path Its siblings up to the node known, from below.
     """
-    self._require_challenger(game, position)
-    self._require_origin(position, way, origin)
-    place: uint256 = position.place
+    found: IDisputeGame.Position = self._challenged(game, position)
+    below: IDisputeGame.Way = way
+    self._require_origin(found, below, origin)
+    place: uint256 = found.place
     game_places._require(place, game_places.STEP, game_places.CHALLENGER)
     assert game_places._height(place) == 0, "game: not this move"
     game_places._require_shown(place, index)
-    below: IDisputeGame.Way = way
     below.operation = game_places._number(place, index)
     below.record = keccak256(record)
-    game_evidence._require_record(
-        way.counts,
-        origin.program,
-        1
-        + game_evidence._states(way.counts)
-        + game_evidence._datas(way.counts)
-        + below.operation,
-        record,
-        record_path,
-    )
     # Refuses a record that is not valid.
-    operation: IJudge.Operation = staticcall JUDGE.operation(record)
-    below.shape = (
-        (operation.output.rank << 128)
-        | (operation.output.dimensions[0] << 96)
-        | (operation.output.dimensions[1] << 64)
-        | (operation.output.dimensions[2] << 32)
-        | operation.output.dimensions[3]
+    picked: IExaminer.Picked = staticcall EXAMINER.operation(
+        below.counts, origin.program, below.operation, record, record_path
     )
-    elements: uint256 = game_trees._elements(below.shape)
-    found: IDisputeGame.Position = position
-    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
-    if elements == 0:
-        found.place = game_places._picked_operation(place, index)
-        # Of a lie nothing but its hash was shown.
-        self._require_under(found, exact_merkle.STEP, output, output_path)
-        right: bytes32 = exact_merkle._short_leaf(
-            exact_merkle.STEP, game_trees._commitment(below.shape, empty(bytes32))
+    below.shape = picked.shape
+    if picked.elements == 0:
+        self._require_under(
+            game_places._with_index(place, index),
+            found.node,
+            exact_merkle.STEP,
+            exact_merkle._short_leaf(exact_merkle.STEP, output),
+            output_path,
         )
-        self._judged(game, position, origin, output == right)
+        right: bytes32 = game_trees._commitment(picked.shape, empty(bytes32))
+        self._end(game, found.provider, origin, output != right)
         return
 
-    terms: uint256 = 0
-    if (
-        operation.opcode >= exact_records.MATMUL_NT
-        and operation.opcode <= exact_records.ROWMAX
-    ):
-        terms = operation.shapes[0].dimensions[operation.shapes[0].rank - 1]
     found.way = keccak256(abi_encode(below))
-    found.place = game_places._operation(place, index, operation.opcode, terms, elements)
+    found.place = game_places._operation(
+        place, index, picked.opcode, picked.terms, picked.elements
+    )
     self._advance(game, found)
     log IDisputeGame.OperationPicked(
         game=game, clock=found.clock, place=found.place, way=below, record=record
@@ -486,19 +464,16 @@ def pick_element(
     @param leaf As it was shown.
     @param index Among its 64 elements.
     """
-    self._require_challenger(game, position)
+    found: IDisputeGame.Position = self._challenged(game, position)
+    element: uint256 = self._element_of(found, leaf, index)
     assert (
-        game_places._terms(position.place) > game_places.RUN_TERMS
+        game_places._terms(found.place) > game_places.RUN_TERMS
     ), "game: evaluate the element"
-    element: uint256 = self._element_of(position, leaf, index)
-    found: IDisputeGame.Position = position
-    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
     found.place = game_places._reduction(
-        position.place, element, exact_merkle._bits(leaf, index)
+        found.place, element, exact_merkle._bits(leaf, index)
     )
     found.node = empty(bytes32)
-    self._advance(game, found)
-    self._log_pick(game, found)
+    self._picked(game, found)
 
 
 @external
@@ -512,14 +487,11 @@ def pick_segment(
     @param totals As they were shown.
     @param segment From 0.
     """
-    self._require_challenger(game, position)
-    self._require_values(position, game_places.TOTALS, totals)
-    found: IDisputeGame.Position = position
-    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
-    found.place = game_places._segment_picked(position.place, totals, segment)
+    found: IDisputeGame.Position = self._challenged(game, position)
+    self._require_values(found, game_places.TOTALS, totals)
+    found.place = game_places._segment_picked(found.place, totals, segment)
     found.node = empty(bytes32)
-    self._advance(game, found)
-    self._log_pick(game, found)
+    self._picked(game, found)
 
 
 @external
@@ -533,14 +505,11 @@ def pick_block(
     @param totals As they were shown, sums first.
     @param index Among the blocks in doubt.
     """
-    self._require_challenger(game, position)
-    self._require_values(position, game_places.TOTALS, totals)
-    found: IDisputeGame.Position = position
-    found.clock = game_clocks._moved(position.clock, game_places.CHALLENGER)
-    found.place = game_places._block_picked(position.place, totals, index)
+    found: IDisputeGame.Position = self._challenged(game, position)
+    self._require_values(found, game_places.TOTALS, totals)
+    found.place = game_places._block_picked(found.place, totals, index)
     found.node = empty(bytes32)
-    self._advance(game, found)
-    self._log_pick(game, found)
+    self._picked(game, found)
 
 
 @external
@@ -561,19 +530,17 @@ def judge_join(
     @param totals As they were shown, sums first.
     @param index Of the block, among those in doubt.
     """
-    self._require_challenger(game, position)
-    self._require_origin(position, way, origin)
-    self._require_values(position, game_places.TOTALS, totals)
+    found: IDisputeGame.Position = self._challenged(game, position)
+    self._require_origin(found, way, origin)
+    self._require_values(found, game_places.TOTALS, totals)
     before: uint256 = 0
     right: uint256 = 0
     after: uint256 = 0
-    before, right, after = game_places._joins(position.place, totals, index)
+    before, right, after = game_places._joins(found.place, totals, index)
     # Before block 0 there is no total.
-    if game_places._from(position.place) + index != 0:
-        right = staticcall JUDGE.join(
-            game_places._opcode(position.place), before, right
-        )
-    self._judged(game, position, origin, right == after)
+    if game_places._from(found.place) + index != 0:
+        right = staticcall JUDGE.join(game_places._opcode(found.place), before, right)
+    self._end(game, found.provider, origin, right != after)
 
 
 @external
@@ -584,7 +551,7 @@ def judge_element(
     origin: IDisputeGame.Origin,
     leaf: Bytes[exact_merkle.LEAF_BYTES],
     index: uint256,
-    evidence: IDisputeGame.Evidence,
+    evidence: Bytes[_MAX_EVIDENCE],
 ):
     """
     @notice The challenger has an element evaluated, and ends the game.
@@ -594,25 +561,17 @@ def judge_element(
     @param origin As it is hashed in the way.
     @param leaf As it was shown.
     @param index Among its 64 elements.
-    @param evidence The operands.
+    @param evidence The operands, an abi-encoded Evidence.
     """
-    self._require_challenger(game, position)
-    self._require_origin(position, way, origin)
-    terms: uint256 = game_places._terms(position.place)
+    found: IDisputeGame.Position = self._challenged(game, position)
+    self._require_origin(found, way, origin)
+    element: uint256 = self._element_of(found, leaf, index)
+    terms: uint256 = game_places._terms(found.place)
     assert terms <= game_places.RUN_TERMS, "game: pick the element"
-    element: uint256 = self._element_of(position, leaf, index)
-    game_evidence._check(way, origin, evidence)
-    right: uint256 = staticcall JUDGE.evaluate(
-        evidence.record,
-        way.step,
-        way.operation,
-        element,
-        0,
-        terms,
-        0,
-        evidence.operands,
+    right: uint256 = staticcall EXAMINER.evaluate(
+        way, origin, element, 0, terms, 0, evidence
     )
-    self._judged(game, position, origin, right == exact_merkle._bits(leaf, index))
+    self._end(game, found.provider, origin, right != exact_merkle._bits(leaf, index))
 
 
 @external
@@ -623,7 +582,7 @@ def judge_run(
     origin: IDisputeGame.Origin,
     accumulators: Bytes[124],
     index: uint256,
-    evidence: IDisputeGame.Evidence,
+    evidence: Bytes[_MAX_EVIDENCE],
 ):
     """
     @notice The challenger has at most 16 terms of a block evaluated, and ends the game.
@@ -633,16 +592,15 @@ def judge_run(
     @param origin As it is hashed in the way.
     @param accumulators As they were shown; empty if none were.
     @param index Of the run in its block.
-    @param evidence The operands.
+    @param evidence The operands, an abi-encoded Evidence.
     """
-    self._require_challenger(game, position)
-    self._require_origin(position, way, origin)
-    place: uint256 = position.place
+    found: IDisputeGame.Position = self._challenged(game, position)
+    self._require_origin(found, way, origin)
+    place: uint256 = found.place
+    game_places._require(place, game_places.BLOCK, game_places.CHALLENGER)
     runs: uint256 = game_places._runs(place)
     if runs > 1:
-        self._require_values(position, game_places.BLOCK, accumulators)
-    else:
-        game_places._require(place, game_places.BLOCK, game_places.CHALLENGER)
+        self._require_values(found, game_places.BLOCK, accumulators)
     assert index < runs, "game: no such run"
     # The judge takes the identity at a block's start.
     before: uint256 = 0
@@ -654,18 +612,16 @@ def judge_run(
     begin: uint256 = game_places._from(place) * game_places.BLOCK_TERMS
     end: uint256 = begin + game_places._block_terms(place)
     begin += index * game_places.RUN_TERMS
-    game_evidence._check(way, origin, evidence)
-    right: uint256 = staticcall JUDGE.evaluate(
-        evidence.record,
-        way.step,
-        way.operation,
+    right: uint256 = staticcall EXAMINER.evaluate(
+        way,
+        origin,
         game_places._element(place),
         begin,
         min(begin + game_places.RUN_TERMS, end),
         before,
-        evidence.operands,
+        evidence,
     )
-    self._judged(game, position, origin, right == after)
+    self._end(game, found.provider, origin, right != after)
 
 
 @external
@@ -675,7 +631,7 @@ def judge_state(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
     index: uint256,
-    evidence: IDisputeGame.Next,
+    evidence: Bytes[_MAX_EVIDENCE],
 ):
     """
     @notice The challenger says that a tensor of the next state is not the one that its record
@@ -686,54 +642,27 @@ def judge_state(
     @param way As it is hashed in the position.
     @param origin As it is hashed in the way.
     @param index Among the nodes shown last; 0 if there is one tensor only.
-    @param evidence The tensor's record, its commitment and that of what it names.
+    @param evidence The tensor's record, its commitment and that of what it names: an
+           abi-encoded Next.
     """
-    self._require_challenger(game, position)
-    self._require_origin(position, way, origin)
-    place: uint256 = position.place
+    found: IDisputeGame.Position = self._challenged(game, position)
+    self._require_origin(found, way, origin)
+    place: uint256 = found.place
     number: uint256 = 0
-    # Hashes are compared, since of a lie nothing but its hash was shown.
-    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, evidence.source)
     if game_places._level(place) == game_places.STEP:
+        game_places._require(place, game_places.STEP, game_places.CHALLENGER)
         assert game_places._has_single_state(place), "game: not this move"
         game_places._require_first_show(place)
         assert index == 0, "game: no such node"
-        # A state of one tensor is the hash of that as a leaf.
-        kind: uint256 = game_evidence._require_state_hash(
-            way, way.step + 1, evidence.shown, evidence.shown_path
-        )
-        right = exact_merkle._short_leaf(kind, right)
     else:
         game_places._require(place, game_places.STATE, game_places.CHALLENGER)
         assert game_places._height(place) == 0, "game: not this move"
         game_places._require_shown(place, index)
         number = game_places._number(place, index)
-        assert len(evidence.shown_path) == game_places._levels(place), "game: path has another length"
-        assert game_trees._above(
-            exact_merkle.STATE, evidence.shown, index, evidence.shown_path
-        ) == position.node, "game: not under the node"
-    game_evidence._require_record(
-        way.counts, origin.program, 1 + number, evidence.record, evidence.record_path
+    right: bool = staticcall EXAMINER.is_next(
+        way, origin, found.node, game_places._levels(place), number, evidence
     )
-    valid: bool = False
-    shape: exact_records.Shape = empty(exact_records.Shape)
-    tensor: uint256 = 0
-    valid, shape, tensor = exact_records._parse_state(evidence.record)
-    assert valid, "game: record is not valid"
-    states: uint256 = game_evidence._states(way.counts)
-    if tensor < states:
-        game_evidence._require_state(
-            way, origin.initial, way.step, evidence.state, evidence.state_path
-        )
-    else:
-        # A slice of the data has no commitment.
-        assert (
-            tensor >= states + game_evidence._datas(way.counts)
-        ), "game: record is not valid"
-    game_evidence._require_tensor(
-        way, origin.data, evidence.state, tensor, evidence.source, evidence.source_path
-    )
-    self._judged(game, position, origin, right == evidence.shown)
+    self._end(game, found.provider, origin, not right)
 
 
 @external
@@ -750,13 +679,13 @@ def time_out(
     @param way As it is hashed in the position.
     @param origin As it is hashed in the way.
     """
-    self._require_position(game, position)
-    self._require_origin(position, way, origin)
-    side: uint256 = game_places._side(position.place)
+    found: IDisputeGame.Position = self._shown_position(game, position)
+    self._require_origin(found, way, origin)
+    side: uint256 = game_places._side(found.place)
     assert (
-        block.timestamp >= game_clocks._deadline(position.clock, side)
+        block.timestamp >= game_clocks._deadline(found.clock, side)
     ), "game: clock is not over"
-    self._end(game, position, origin, side == game_places.ASSERTER)
+    self._end(game, found.provider, origin, side == game_places.ASSERTER)
 
 
 @external
@@ -802,16 +731,16 @@ def claim(
     @param way As it is hashed in the position.
     @param origin As it is hashed in the way.
     """
-    self._require_position(game, position)
-    self._require_origin(position, way, origin)
+    found: IDisputeGame.Position = self._shown_position(game, position)
+    self._require_origin(found, way, origin)
     self._games[game] = _OVER
     refund: uint256 = game_bonds._claim(
-        origin.job, origin, position.challenger, game_clocks._moves(position.clock)
+        origin, found.challenger, game_clocks._moves(found.clock)
     )
     log IDisputeGame.Claimed(
         game=game,
         job=origin.job,
-        challenger=position.challenger,
+        challenger=found.challenger,
         bond=origin.bond,
         refund=refund,
     )
@@ -848,15 +777,15 @@ def game_of(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Game
     @param position Where it is.
     @return Level, turn and clocks.
     """
-    self._require_position(game, position)
-    side: uint256 = game_places._side(position.place)
+    found: IDisputeGame.Position = self._shown_position(game, position)
+    side: uint256 = game_places._side(found.place)
     return IDisputeGame.Game(
-        level=game_places._level(position.place),
+        level=game_places._level(found.place),
         asserter_moves=side == game_places.ASSERTER,
-        deadline=game_clocks._deadline(position.clock, side),
-        asserter_left=game_clocks._left(position.clock, game_places.ASSERTER),
-        challenger_left=game_clocks._left(position.clock, game_places.CHALLENGER),
-        moves=game_clocks._moves(position.clock),
+        deadline=game_clocks._deadline(found.clock, side),
+        asserter_left=game_clocks._left(found.clock, game_places.ASSERTER),
+        challenger_left=game_clocks._left(found.clock, game_places.CHALLENGER),
+        moves=game_clocks._moves(found.clock),
     )
 
 
@@ -881,15 +810,32 @@ def _game_id(job: bytes32, challenger: address, salt: bytes32) -> bytes32:
 
 @internal
 @view
-def _require_position(game: bytes32, position: IDisputeGame.Position):
+def _shown_position(
+    game: bytes32, position: IDisputeGame.Position
+) -> IDisputeGame.Position:
     assert keccak256(abi_encode(position)) == self._games[game], "game: not this position"
+    return position
 
 
 @internal
 @view
-def _require_challenger(game: bytes32, position: IDisputeGame.Position):
-    self._require_position(game, position)
-    assert msg.sender == position.challenger, "game: not the challenger"
+def _answered(
+    game: bytes32, position: IDisputeGame.Position, side: uint256
+) -> IDisputeGame.Position:
+    # The position, with the clock as it is after a move of this side.
+    found: IDisputeGame.Position = self._shown_position(game, position)
+    found.clock = game_clocks._moved(found.clock, side)
+    return found
+
+
+@internal
+@view
+def _challenged(
+    game: bytes32, position: IDisputeGame.Position
+) -> IDisputeGame.Position:
+    found: IDisputeGame.Position = self._answered(game, position, game_places.CHALLENGER)
+    assert msg.sender == found.challenger, "game: not the challenger"
+    return found
 
 
 @internal
@@ -902,8 +848,13 @@ def _require_asserter(provider: address):
 
 @internal
 @pure
-def _require_way(position: IDisputeGame.Position, way: IDisputeGame.Way):
-    assert keccak256(abi_encode(way)) == position.way, "game: not this way"
+def _shown_way(
+    position: IDisputeGame.Position, way: DynArray[IDisputeGame.Way, 1]
+) -> IDisputeGame.Way:
+    assert len(way) == 1, "game: way is missing"
+    found: IDisputeGame.Way = way[0]
+    assert keccak256(abi_encode(found)) == position.way, "game: not this way"
+    return found
 
 
 @internal
@@ -913,30 +864,31 @@ def _require_origin(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
 ):
-    self._require_way(position, way)
+    assert keccak256(abi_encode(way)) == position.way, "game: not this way"
     assert keccak256(abi_encode(origin)) == way.origin, "game: not this origin"
 
 
 @internal
 @pure
 def _require_under(
-    position: IDisputeGame.Position,
+    place: uint256,
+    known: bytes32,
     kind: uint256,
     node: bytes32,
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
 ):
     # The node is the one that was picked.
-    place: uint256 = position.place
     assert len(path) == game_places._levels(place), "game: path has another length"
     assert (
-        game_trees._above(kind, node, game_places._index(place), path) == position.node
+        game_trees._above(kind, node, game_places._index(place), path) == known
     ), "game: not under the node"
 
 
 @internal
 @pure
 def _require_output(
-    position: IDisputeGame.Position,
+    place: uint256,
+    known: bytes32,
     shape: uint256,
     root: bytes32,
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
@@ -944,7 +896,7 @@ def _require_output(
     # These are the elements of the output that was picked.
     commitment: bytes32 = game_trees._commitment(shape, root)
     leaf: bytes32 = exact_merkle._short_leaf(exact_merkle.STEP, commitment)
-    self._require_under(position, exact_merkle.STEP, leaf, path)
+    self._require_under(place, known, exact_merkle.STEP, leaf, path)
 
 
 @internal
@@ -970,25 +922,6 @@ def _element_of(
 
 @internal
 @pure
-def _joined(
-    level: uint256,
-    leaves: uint256,
-    height: uint256,
-    levels: uint256,
-    number: uint256,
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
-) -> bytes32:
-    return game_trees._joined(
-        self._kind(level),
-        height,
-        levels,
-        game_trees._held(leaves, height, levels, number),
-        nodes,
-    )
-
-
-@internal
-@pure
 def _kind(level: uint256) -> uint256:
     if level == game_places.OUTPUT:
         return exact_merkle.ELEMENTS
@@ -1008,16 +941,14 @@ def _below(place: uint256, way: IDisputeGame.Way) -> (uint256, uint256):
         size: uint256 = game_evidence._end(way.counts, begin) - begin
         if size > 1:
             return game_places.INTERVAL, size - 1
+    if level <= game_places.INTERVAL:
         return game_places.STEP, game_evidence._ops(way.counts)
-    if level == game_places.INTERVAL:
-        return game_places.STEP, game_evidence._ops(way.counts)
+    # What is below a leaf are no nodes, and an output of one leaf has none.
+    assert game_places._is_fresh(place), "game: not this move"
     if level == game_places.STATE:
-        return game_places.STATE, game_evidence._states(way.counts)
-    # An output of one leaf has no nodes; what is below a leaf are no nodes.
-    assert (
-        game_places._is_fresh(place) and game_places._leaves(place) > 1
-    ), "game: not this move"
-    return game_places.OUTPUT, game_places._leaves(place)
+        return level, game_evidence._states(way.counts)
+    assert game_places._leaves(place) > 1, "game: not this move"
+    return level, game_places._leaves(place)
 
 
 @internal
@@ -1038,17 +969,30 @@ def _advance(game: bytes32, position: IDisputeGame.Position):
 
 
 @internal
+def _picked(game: bytes32, position: IDisputeGame.Position):
+    self._advance(game, position)
+    log IDisputeGame.Picked(
+        game=game,
+        clock=position.clock,
+        node=position.node,
+        place=position.place,
+    )
+
+
+@internal
 def _show_values(
-    game: bytes32, position: IDisputeGame.Position, raw: Bytes[508], size: uint256
+    game: bytes32, position: IDisputeGame.Position, level: uint256, raw: Bytes[508]
 ):
-    self._require_position(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, game_places.ASSERTER)
+    game_places._require(found.place, level, game_places.ASSERTER)
     # They are bound to nothing.
-    self._require_asserter(position.provider)
+    self._require_asserter(found.provider)
+    size: uint256 = 4 * (game_places._runs(found.place) - 1)
+    if level == game_places.TOTALS:
+        size = game_places._totals_size(found.place)
     assert len(raw) == size, "game: values are missing or too many"
-    found: IDisputeGame.Position = position
-    found.clock = game_clocks._moved(position.clock, game_places.ASSERTER)
     found.node = keccak256(raw)
-    found.place = position.place | game_places.CHALLENGER
+    found.place = found.place | game_places.CHALLENGER
     self._advance(game, found)
     self._log_bytes(game, found, raw)
 
@@ -1065,31 +1009,9 @@ def _log_bytes(game: bytes32, position: IDisputeGame.Position, raw: Bytes[508]):
 
 
 @internal
-def _log_pick(game: bytes32, position: IDisputeGame.Position):
-    log IDisputeGame.Picked(
-        game=game,
-        clock=position.clock,
-        node=position.node,
-        place=position.place,
-    )
-
-
-@internal
-def _judged(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    origin: IDisputeGame.Origin,
-    right: bool,
-):
-    # By a move of the challenger's, which must be in time like any other.
-    clock: uint256 = game_clocks._moved(position.clock, game_places.CHALLENGER)
-    self._end(game, position, origin, not right)
-
-
-@internal
 def _end(
     game: bytes32,
-    position: IDisputeGame.Position,
+    provider: address,
     origin: IDisputeGame.Origin,
     convicted: bool,
 ):
@@ -1100,9 +1022,7 @@ def _end(
         game_bonds._won(origin.job)
     else:
         self._games[game] = _OVER
-        paid, gone = game_bonds._lost(
-            origin.job, position.provider, origin.bond, origin.price
-        )
+        paid, gone = game_bonds._lost(origin.job, provider, origin.bond, origin.price)
     log IDisputeGame.GameEnded(
         game=game,
         job=origin.job,

@@ -268,13 +268,14 @@ def _tell(job: bytes32, share: uint256) -> uint256:
 
 @internal
 def _claim(
-    job: bytes32, origin: IDisputeGame.Origin, challenger: address, moves: uint256
+    origin: IDisputeGame.Origin, challenger: address, moves: uint256
 ) -> uint256:
     """
     @dev For a game that was open at the conviction: its bond and the refund of its gas. The
          last claim of a job gives the rest of the share to the earliest-opened game.
     @return The refund.
     """
+    job: bytes32 = origin.job
     packed: uint256 = self._jobs[job]
     assert packed & _CONVICTED != 0, "game: job is not convicted"
     if packed & _TOLD == 0:

@@ -108,64 +108,35 @@ def _require_record(
 
 @internal
 @pure
-def _require_state(
+def _is_state(
     way: IDisputeGame.Way,
     initial: bytes32,
     step: uint256,
     state: bytes32,
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-):
-    """
-    @dev The state is s_step, of the step in doubt or the one after it.
-    """
+) -> bool:
+    # Whether it is s_step, of the step in doubt or the one after it.
     if step == 0:
-        assert state == initial, "game: not the state"
-        return
-    kind: uint256 = 0
-    leaves: uint256 = 0
-    index: uint256 = 0
-    root: bytes32 = empty(bytes32)
-    kind, leaves, index, root = self._place_of(way, step)
-    assert game_trees._holds(kind, leaves, index, state, path, root), "game: not the state"
-
-
-@internal
-@pure
-def _require_state_hash(
-    way: IDisputeGame.Way,
-    step: uint256,
-    hash: bytes32,
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-) -> uint256:
-    """
-    @dev The hash is that of s_step as a leaf, which is all that its asserter showed: what
-         it hashes, nobody else need know.
-    @return The kind of the tree that it is a leaf of.
-    """
-    kind: uint256 = 0
-    leaves: uint256 = 0
-    index: uint256 = 0
-    root: bytes32 = empty(bytes32)
-    kind, leaves, index, root = self._place_of(way, step)
-    assert len(path) == exact_merkle._depth(leaves), "game: path has another length"
-    assert game_trees._above(kind, hash, index, path) == root, "game: not the state"
-    return kind
-
-
-@internal
-@pure
-def _place_of(
-    way: IDisputeGame.Way, step: uint256
-) -> (uint256, uint256, uint256, bytes32):
-    # Where s_step stands, which is not the initial state: kind of the tree, leaves, index,
-    # root.
+        return state == initial
     interval: uint256 = self._interval(way.counts)
     if step % interval == 0 or step == self._steps(way.counts):
-        index: uint256 = (step + interval - 1) // interval - 1
-        return exact_merkle.RUN, self._checkpoints(way.counts), index, way.run
+        return game_trees._holds(
+            exact_merkle.RUN,
+            self._checkpoints(way.counts),
+            (step + interval - 1) // interval - 1,
+            state,
+            path,
+            way.run,
+        )
     begin: uint256 = step - step % interval
-    leaves: uint256 = self._end(way.counts, begin) - begin - 1
-    return exact_merkle.INTERVAL, leaves, step - begin - 1, way.interval
+    return game_trees._holds(
+        exact_merkle.INTERVAL,
+        self._end(way.counts, begin) - begin - 1,
+        step - begin - 1,
+        state,
+        path,
+        way.interval,
+    )
 
 
 @internal
@@ -231,9 +202,9 @@ def _check(
         offset: uint256 = 0
         if tensor < states:
             if not shown:
-                self._require_state(
+                assert self._is_state(
                     way, origin.initial, way.step, evidence.state, evidence.state_path
-                )
+                ), "game: not the state"
                 shown = True
         elif tensor < states + datas:
             # The whole tensor has one dimension more, the first.

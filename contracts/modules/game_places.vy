@@ -227,7 +227,7 @@ def _picked(place: uint256, index: uint256) -> uint256:
 
 @internal
 @pure
-def _picked_operation(place: uint256, index: uint256) -> uint256:
+def _with_index(place: uint256, index: uint256) -> uint256:
     return place | (index << _INDEX_SHIFT)
 
 
