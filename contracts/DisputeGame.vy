@@ -411,7 +411,7 @@ def pick_operation(
     @param index Among the outputs shown last.
     @param record The operation's.
     @param record_path Its siblings in the program's tree, from below.
-    @param output The output's commitment, if it has no elements.
+    @param output The hash of the output's leaf, as it was shown, if it has no elements.
     @param output_path Its siblings up to the node known, from below.
     """
     found: IDisputeGame.Position = self._challenged(game, position)
@@ -433,10 +433,12 @@ def pick_operation(
             game_places._with_index(place, index),
             found.node,
             exact_merkle.STEP,
-            exact_merkle._short_leaf(exact_merkle.STEP, output),
+            output,
             output_path,
         )
-        right: bytes32 = game_trees._commitment(picked.shape, empty(bytes32))
+        right: bytes32 = exact_merkle._short_leaf(
+            exact_merkle.STEP, game_trees._commitment(picked.shape, empty(bytes32))
+        )
         self._end(game, found.provider, origin, output != right)
         return
 

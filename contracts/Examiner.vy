@@ -141,17 +141,21 @@ def is_next(
     """
     shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
     states: uint256 = game_evidence._states(way.counts)
-    leaf: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.shown)
+    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
     if states == 1:
         # The leaf is the state.
-        assert game_evidence._is_state(
-            way, empty(bytes32), way.step + 1, leaf, shown.shown_path
+        assert game_evidence._is_state_hash(
+            way, way.step + 1, shown.shown, shown.shown_path
         ), "game: not the state"
+        right = exact_merkle._short_leaf(
+            game_evidence._state_kind(way.counts, way.step + 1), right
+        )
     else:
         assert len(shown.shown_path) == levels, "game: path has another length"
         index: uint256 = number & ((1 << levels) - 1)
         assert (
-            game_trees._above(exact_merkle.STATE, leaf, index, shown.shown_path) == node
+            game_trees._above(exact_merkle.STATE, shown.shown, index, shown.shown_path)
+            == node
         ), "game: not under the node"
 
     game_evidence._require_record(
@@ -174,7 +178,7 @@ def is_next(
     game_evidence._require_tensor(
         way, origin.data, shown.state, tensor, shown.source, shown.source_path
     )
-    return shown.source == shown.shown
+    return right == shown.shown
 
 
 @external

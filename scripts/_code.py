@@ -26,6 +26,14 @@ class Wiring(NamedTuple):
     staking: str = ""
     escrow: str = ""
     answer_fee: int = 0
+    judge: str = ""
+    examiner: str = ""
+    clock: int = 0
+    increment: int = 0
+    max_answer: int = 0
+    min_gas_price: int = 0
+    rate: int = 0
+    max_collateral: int = 0
 
 
 def runtime_code(name: str, wiring: Wiring) -> bytes:
@@ -56,6 +64,18 @@ def _immutables(name: str, wiring: Wiring) -> list[int]:
         return [_number(wiring.escrow), _number(wiring.staking), wiring.chain_id]
     if name == "DataDemands":
         return [_number(wiring.escrow), _number(wiring.token), wiring.answer_fee, wiring.chain_id]
+    if name == "DisputeGame":
+        bonds = [
+            _number(wiring.escrow),
+            _number(wiring.token),
+            wiring.min_gas_price,
+            wiring.rate,
+            wiring.max_collateral,
+        ]
+        times = [wiring.clock, wiring.increment, wiring.max_answer, wiring.chain_id]
+        return [*bonds, _number(wiring.examiner), _number(wiring.judge), _number(wiring.staking), *times]
+    if name == "Examiner":
+        return [_number(wiring.judge)]
     return []
 
 

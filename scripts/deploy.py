@@ -22,12 +22,15 @@ from gpubond.chain.deployment import Deployment, Token, load_deployment
 from gpubond.errors import BadSettings
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS
 from scripts._code import Wiring, code_hash
+from scripts._games import game_times
 from scripts._progress import Progress, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FEE_BPS = 500
 TEST_TOKEN = "TestToken"  # noqa: S105  # the name of a contract
-CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands")
+CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "Judge", "Examiner", "DisputeGame")
+COIN_PRICE = 3000
+MAX_COLLATERAL = 10_000
 
 # Gas by the rules of the EVM: a creating transaction, a byte of code, a word and a byte of init code.
 GAS_CREATE = 53_000
@@ -67,6 +70,20 @@ def _address(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     type=click.IntRange(1, 2**128 - 1),
     help="What a demand for data costs its buyer, base units.  [default: 0.05 of a token]",
 )
+@click.option(
+    "--coin-price",
+    type=click.IntRange(1, 10**9),
+    default=COIN_PRICE,
+    show_default=True,
+    help="Whole tokens that dispute games reckon for one coin of the chain, for bonds and refunds of gas.",
+)
+@click.option(
+    "--max-exact-collateral",
+    type=click.IntRange(1, 10**12),
+    default=MAX_COLLATERAL,
+    show_default=True,
+    help="Whole tokens of collateral that a job of tier EXACT may have: what a mistake in the judge could cost.",
+)
 @click.option("--admin", callback=_address, help="Who shall pause new jobs and set the fee: --account if none.")
 @click.option(
     "--output",
@@ -86,11 +103,13 @@ def cli(
     with_test_token: bool,
     fee_bps: int,
     answer_fee: int | None,
+    coin_price: int,
+    max_exact_collateral: int,
     admin: str | None,
     output: Path,
     force: bool,
 ) -> None:
-    """Deploy ProviderStaking, JobEscrow, JobEscrowViews and DataDemands.
+    """Deploy ProviderStaking, JobEscrow, JobEscrowViews, DataDemands, Judge, Examiner and DisputeGame.
 
     If it is cut off, run it again with the same options: it goes on where it was, and deploys nothing twice.
 
@@ -114,6 +133,8 @@ def cli(
         "token": token or TEST_TOKEN,
         "fee_bps": fee_bps,
         "answer_fee": answer_fee or 0,
+        "coin_price": coin_price,
+        "max_exact_collateral": max_exact_collateral,
         "admin": admin or str(account.address),
     }
     progress = Progress.open(path.with_suffix(".partial.json"), provider, wanted, force)
@@ -142,12 +163,28 @@ def cli(
     wiring = wiring._replace(escrow=escrow.address)
     make("JobEscrowViews", escrow.address)
     make("DataDemands", escrow.address, fee)
+    times, unit = game_times(provider.chain_id), 10**found.decimals
+    game = {
+        "clock": times.clock,
+        "increment": times.increment,
+        "max_answer": times.max_answer,
+        "min_gas_price": times.min_gas_price,
+        "rate": coin_price * unit,
+        "max_collateral": max_exact_collateral * unit,
+    }
+    judge = make("Judge")
+    wiring = wiring._replace(judge=judge.address, **game)
+    examiner = make("Examiner", judge.address)
+    wiring = wiring._replace(examiner=examiner.address)
+    make("DisputeGame", escrow.address, examiner.address, *game.values())
     # A run that was cut off may have begun it, and the new admin may have accepted since.
     hand_over = admin is not None and escrow.owner() != admin
     if hand_over and escrow.pending_owner() != admin:
         escrow.transfer_ownership(admin, sender=account)
 
-    deployment = _describe(progress, found, provider, name, fee_bps, fee, admin or account.address)
+    deployment = _describe(
+        progress, found, provider, name, {"fee_bps": fee_bps, "answer_fee": fee, **game}, admin or account.address
+    )
     write_whole(path, deployment.model_dump_json(indent=2))
     progress.path.unlink()
     _print_table(deployment, path)
@@ -237,8 +274,7 @@ def _describe(
     token: Token,
     provider: ProviderAPI,
     name: str,
-    fee_bps: int,
-    answer_fee: int,
+    amounts: dict[str, int],
     admin: str,
 ) -> Deployment:
     return Deployment(
@@ -254,7 +290,7 @@ def _describe(
             )
             for key in CORE
         },
-        parameters={"fee_bps": fee_bps, "answer_fee": answer_fee, "admin": admin},
+        parameters={**amounts, "admin": admin},
         deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         transactions=progress.transactions(),
     )

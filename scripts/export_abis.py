@@ -10,7 +10,7 @@ from ape import project
 from ape.cli import ape_cli_context
 
 ABI_DIRECTORY = Path(__file__).resolve().parent.parent / "gpubond" / "chain" / "abi"
-CONTRACTS = ("DataDemands", "JobEscrow", "JobEscrowViews", "ProviderStaking", "TestToken")
+CONTRACTS = ("DataDemands", "DisputeGame", "JobEscrow", "JobEscrowViews", "ProviderStaking", "TestToken")
 
 
 def abi_text(name: str) -> str:

@@ -18,10 +18,12 @@ from ape.exceptions import ApeException
 from gpubond.chain.deployment import Deployment, load_deployment
 from gpubond.errors import BadSettings
 from scripts._code import Wiring, code_hash, runtime_code
+from scripts._games import game_times
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands")
-AMOUNTS = ("fee_bps", "answer_fee")
+CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "Judge", "Examiner", "DisputeGame")
+GAME = ("clock", "increment", "max_answer", "min_gas_price", "rate", "max_collateral")
+AMOUNTS = ("fee_bps", "answer_fee", *GAME)
 PARAMETERS = (*AMOUNTS, "admin")
 ZERO = "0x" + "00" * 20
 
@@ -102,7 +104,10 @@ def verify(deployment: Deployment, provider: ProviderAPI) -> list[Check]:
 
     token, staking, escrow = (places[name] for name in ("token", "ProviderStaking", "JobEscrow"))
     answer_fee = int(deployment.parameters["answer_fee"])
-    wiring = Wiring(deployment.chain_id, token, staking, escrow, answer_fee)
+    game = {name: int(deployment.parameters[name]) for name in GAME}
+    wiring = Wiring(
+        deployment.chain_id, token, staking, escrow, answer_fee, places["Judge"], places["Examiner"], **game
+    )
     for name in CORE:
         found = code_hash(bytes(provider.get_code(places[name])))
         stated = deployment.contracts[name].code_hash
@@ -119,6 +124,7 @@ def _wiring(places: dict[str, str], deployment: Deployment) -> list[Check]:
 
     escrow, staking = at("JobEscrow"), at("ProviderStaking")
     views, demands, token = at("JobEscrowViews"), at("DataDemands"), at("token", "TestToken")
+    game = at("DisputeGame")
     expected: list[tuple[str, Any, Callable[[], Any]]] = [
         ("token: symbol", deployment.token.symbol, token.symbol),
         ("token: decimals", deployment.token.decimals, token.decimals),
@@ -134,7 +140,20 @@ def _wiring(places: dict[str, str], deployment: Deployment) -> list[Check]:
         ("DataDemands: ESCROW", places["JobEscrow"], demands.ESCROW),
         ("DataDemands: TOKEN", places["token"], demands.TOKEN),
         ("DataDemands: ANSWER_FEE", deployment.parameters["answer_fee"], demands.ANSWER_FEE),
+        ("DisputeGame: ESCROW", places["JobEscrow"], game.ESCROW),
+        ("DisputeGame: TOKEN", places["token"], game.TOKEN),
+        ("DisputeGame: STAKING", places["ProviderStaking"], game.STAKING),
+        ("DisputeGame: JUDGE", places["Judge"], game.JUDGE),
+        ("DisputeGame: EXAMINER", places["Examiner"], game.EXAMINER),
+        ("Examiner: JUDGE", places["Judge"], at("Examiner").JUDGE),
     ]
+    expected += [
+        (f"DisputeGame: {name.upper()}", deployment.parameters[name], getattr(game, name.upper())) for name in GAME
+    ]
+    # What the network's forced inclusion asks for, whatever the file says.
+    least = game_times(deployment.chain_id).clock
+    stated = int(deployment.parameters["clock"])
+    expected.append(("DisputeGame: a clock of the network's", max(least, stated), game.CLOCK))
     return [Check(what, str(value), str(_read(getter))) for what, value, getter in expected]
 
 

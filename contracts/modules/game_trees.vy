@@ -122,9 +122,25 @@ def _holds(
     root: bytes32,
 ) -> bool:
     # Whether a commitment is a leaf of a tree.
+    return self._holds_hash(
+        kind, leaves, index, exact_merkle._short_leaf(kind, leaf), path, root
+    )
+
+
+@internal
+@pure
+def _holds_hash(
+    kind: uint256,
+    leaves: uint256,
+    index: uint256,
+    hash: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+    root: bytes32,
+) -> bool:
+    # Whether this is the hash of a leaf of a tree, whatever the leaf is.
     assert index < leaves, "game: no such leaf"
     assert len(path) == exact_merkle._depth(leaves), "game: path has another length"
-    return self._above(kind, exact_merkle._short_leaf(kind, leaf), index, path) == root
+    return self._above(kind, hash, index, path) == root
 
 
 @internal

@@ -209,6 +209,13 @@ class Orders:
         """A submission's orders, the first one first."""
         return self._orders("WHERE submission = ? ORDER BY number", identifier)
 
+    def file(self, sha256: str) -> Path | None:
+        """The local file that an order once named for a blob; it may be another by now."""
+        row = self._database.connection.execute(
+            "SELECT files -> ? AS path FROM orders WHERE path IS NOT NULL LIMIT 1", (f'$."{sha256}"',)
+        ).fetchone()
+        return None if row is None else Path(json.loads(row["path"]))
+
     def by_salt(self, salt: bytes) -> OrderRecord | None:
         """The order with this salt."""
         found = self._orders("WHERE salt = ?", salt.hex())

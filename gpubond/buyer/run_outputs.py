@@ -54,8 +54,8 @@ def verify_run(record: JobRecord, root: bytes, spec: JobSpec, outputs: Manifest,
         raise _wrong(record, str(error)) from None
     unchecked = "" if section.metrics is None else f"; {section.metrics} is under no root: it is the provider's word"
     return (
-        f"{section.manifest} and {section.final} are what the run root on chain stands for{unchecked}; whether the run is "
-        "the right one, `gpubond watchtower check` computes"
+        f"{section.manifest} and {section.final} are what the run root on chain stands for{unchecked}; whether the run "
+        "is the right one, `gpubond watchtower check` computes"
     )
 
 

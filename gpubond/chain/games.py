@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gpubond.chain.contracts import ZERO_ADDRESS, Call, Contracts
-from gpubond.chain.game_words import Origin, Position, Run, Way
 from gpubond.chain.market import Commitment, JobTerms, Offer
 
 
@@ -86,6 +85,10 @@ class GameRules:
         return None
 
 
+# A struct of the contract, in the order of its fields; `gpubond.disputes.structs` makes them.
+Struct = tuple[Any, ...]
+
+
 class DisputeGame:
     """Typed access to the contract of one deployment; make it with `dispute_game`.
 
@@ -117,24 +120,24 @@ class DisputeGame:
         """What an account can withdraw, base units."""
         return int(self._contract.functions.balance_of(account).call())
 
-    def open(self, terms: JobTerms, commitment: Commitment, run: Run, answer: int, salt: bytes, max_bond: int) -> Call:
+    def open(self, terms: JobTerms, commitment: Commitment, run: Struct, answer: int, salt: bytes, max_bond: int) -> Call:
         """Opens a game, with a bond of at most so many base units."""
         words = f"challenge the result 0x{commitment.result_root.hex()} with a bond"
-        args = (terms.as_tuple(), commitment.as_tuple(), run.as_tuple(), answer, salt, max_bond)
+        args = (terms.as_tuple(), commitment.as_tuple(), run, answer, salt, max_bond)
         return self._call("open", words, *args)
 
     def move(self, name: str, words: str, *args: Any) -> Call:
         """A move of a game; see `gpubond.disputes.calls`."""
         return self._call(name, words, *args)
 
-    def time_out(self, game: bytes, position: Position, way: Way, origin: Origin) -> Call:
+    def time_out(self, game: bytes, position: Struct, way: Struct, origin: Struct) -> Call:
         """Ends a game whose mover's clock has run out."""
-        args = (game, position.as_tuple(), way.as_tuple(), origin.as_tuple())
+        args = (game, position, way, origin)
         return self._call("time_out", "end the game: the other side's clock has run out", *args)
 
-    def claim(self, game: bytes, position: Position, way: Way, origin: Origin) -> Call:
+    def claim(self, game: bytes, position: Struct, way: Struct, origin: Struct) -> Call:
         """Gets bond and refund of a game that was open at the conviction of its job."""
-        args = (game, position.as_tuple(), way.as_tuple(), origin.as_tuple())
+        args = (game, position, way, origin)
         return self._call("claim", "get the bond back, and the share of the collateral", *args)
 
     def release(self, terms: JobTerms) -> Call:

@@ -20,6 +20,7 @@ _GROUPS = {
     "account": "Your key, wallet and balance.",
     "job": "Buy GPU time: write a job, quote, submit, watch, fetch, pay.",
     "provider": "Sell GPU time: set up, join and run the worker.",
+    "watchtower": "Compute committed EXACT runs again, and challenge those that are wrong.",
     "exact": "Exact programs: the same bits on every machine.",
     "devnet": "A local chain with the contracts on it.",
 }

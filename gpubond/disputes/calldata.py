@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from eth_abi.abi import encode
+
 from gpubond.disputes.levels import Level
 from gpubond.disputes.moves import (
     JudgeElement,
@@ -37,6 +39,9 @@ from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import Shape
 
 _ZERO = bytes(32)
+# As the structs stand in IDisputeGame.vyi, which are handed over encoded.
+_EVIDENCE = "(bytes,bytes32,bytes32[],(uint256,bytes32[])[],(bytes32,uint256,uint256,(bytes,bytes32[])[])[])"
+_NEXT = "(bytes,bytes32[],bytes32,bytes32[],bytes32,bytes32[],bytes32,bytes32[])"
 Arguments = tuple[Any, ...]
 
 
@@ -49,8 +54,8 @@ class Call(NamedTuple):
 
 def call(game: Registered, position: Position, move: Move) -> Call:
     """The call that makes a move in a position. Raises Refused for a move that has no place there."""
-    function, encode = _CALLS[type(move)]
-    return Call(function, (game.game, game.place(position), *encode(game, position, move)))
+    function, arguments = _CALLS[type(move)]
+    return Call(function, (game.game, game.place(position), *arguments(game, position, move)))
 
 
 def _show_nodes(game: Registered, position: Position, move: ShowNodes) -> Arguments:
@@ -141,7 +146,7 @@ def _judge_state(game: Registered, position: Position, move: JudgeState) -> Argu
         state,
         move.state_path,
     )
-    return *_settled(game, position), index, following
+    return *_settled(game, position), index, encode([_NEXT], [following])
 
 
 _CALLS: dict[type[Any], tuple[str, Callable[[Registered, Position, Any], Arguments]]] = {
@@ -201,8 +206,8 @@ def _path_of_state(position: Position) -> tuple[bytes, ...]:
     return tuple(known.get(at, merkle.zero(place.kind, at[0])) for at in beside)
 
 
-def _evidence(position: Position, shown: Shown) -> Arguments:
-    """The struct `Evidence`."""
+def _evidence(position: Position, shown: Shown) -> bytes:
+    """The struct `Evidence`, encoded."""
     terms = position.terms
     said = terms.statement
     operation = reached(position.operation)
@@ -216,7 +221,7 @@ def _evidence(position: Position, shown: Shown) -> Arguments:
             state = _root(Kind.STATE, said.state_count, number, commitment, operand.path)
         operands.append(_operand(shape, operand, step))
         sources.append((operand.slices, operand.path))
-    return position.record, state, shown.state_path, tuple(sources), tuple(operands)
+    return encode([_EVIDENCE], [(position.record, state, shown.state_path, sources, operands)])
 
 
 def _operand(shape: Shape, operand: Operand, step: int) -> Arguments:

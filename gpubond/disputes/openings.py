@@ -104,7 +104,7 @@ class Openings:
 
     def _step_path(self, position: Position, index: int) -> tuple[bytes, ...]:
         tree = merkle.tree_of(Kind.STEP, self._execution.outputs(reached(position.step)))
-        return _path(position.seen, tree, index)
+        return path_in(position.seen, tree, index)
 
     def _state_path(self, position: Position) -> tuple[bytes, ...]:
         """Of the state before the step."""
@@ -113,13 +113,13 @@ class Openings:
         if step == 0:
             return ()
         if step == begins:
-            return _path(position.seen, merkle.tree_of(Kind.RUN, self._execution.checkpoints()), checkpoint - 1)
-        return _path(
+            return path_in(position.seen, merkle.tree_of(Kind.RUN, self._execution.checkpoints()), checkpoint - 1)
+        return path_in(
             position.seen, merkle.tree_of(Kind.INTERVAL, self._execution.between(checkpoint)), step - begins - 1
         )
 
 
-def _path(seen: Sequence[Seen], tree: Tree, index: int) -> tuple[bytes, ...]:
+def path_in(seen: Sequence[Seen], tree: Tree, index: int) -> tuple[bytes, ...]:
     """A path in the asserter's tree: what was shown of it, and where nothing was, what is right."""
     shown = _known(seen, tree.kind)
     return tuple(shown.get((height, index >> height ^ 1), beside) for height, beside in enumerate(tree.path(index)))

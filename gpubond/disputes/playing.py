@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import NamedTuple
 
 from gpubond.chain.contracts import Call
@@ -19,14 +18,13 @@ from gpubond.chain.games import DisputeGame
 from gpubond.chain.index import MarketIndex
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
-from gpubond.disputes import rules
+from gpubond.disputes import calldata
 from gpubond.disputes.asserter import Asserter
-from gpubond.disputes.calls import call_of
 from gpubond.disputes.challenger import Challenger, NothingWrong
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.followed import Followed, follow
-from gpubond.disputes.moves import PickNode
-from gpubond.disputes.position import Binding, Position, Side
+from gpubond.disputes.moves import Move
+from gpubond.disputes.position import Position, Side
 from gpubond.disputes.terms import Terms
 from gpubond.errors import Refused
 from gpubond.store.boundaries import boundary
@@ -92,9 +90,9 @@ class Player:
         key = f"{record.game}:{game.hash.hex()[:16]}"
         if self._is_mine(game.position):
             return self._move(record, game, known, f"move:{key}", seen)
-        if now < game.stored.deadline:
-            return f"waits for the other side, until {game.stored.deadline} (Unix seconds)"
-        call = self._contract.time_out(record.game_id, game.stored, game.way, game.origin)
+        if now < game.deadline:
+            return f"waits for the other side, until {game.deadline} (Unix seconds)"
+        call = self._contract.time_out(record.game_id, *game.structs)
         self._send(f"time_out:{key}", call, seen)
         return "the other side's clock has run out"
 
@@ -117,7 +115,7 @@ class Player:
             return "its move is on its way"
         thinking = self._thinking.get(record.game)
         if thinking is None or thinking[0] != game.hash:
-            thinking = (game.hash, self._pool.submit(self._think, record, game, known))
+            thinking = (game.hash, self._pool.submit(self._think, game, known))
             self._thinking[record.game] = thinking
         if not thinking[1].done():
             return f"computes its move at level {game.position.level.value}"
@@ -135,22 +133,18 @@ class Player:
         boundary("game:sent")
         return f"moved: {call.words}"
 
-    def _think(self, record: GameRecord, game: Followed, known: Known) -> Call | None:
+    def _think(self, game: Followed, known: Known) -> Call | None:
         position = game.position
+        move: Move
         if self._side is Side.ASSERTER:
-            show = Asserter(known.execution, known.terms).show(position)
-            return call_of(self._contract, record.game_id, game, known.execution, show)
-        challenger = Challenger(known.execution, known.terms)
-        try:
-            move = challenger.pick(position)
-            if isinstance(move, PickNode):
-                after = rules.apply(position, move)
-                if isinstance(after, Position) and isinstance(after.doubt, Binding):
-                    # On chain the pick of a state tensor is its evaluation.
-                    game, move = replace(game, position=after), challenger.pick(after)
-        except NothingWrong:
-            return None
-        return call_of(self._contract, record.game_id, game, known.execution, move)
+            move = Asserter(known.execution, known.terms).show(position)
+        else:
+            try:
+                move = Challenger(known.execution, known.terms).pick(position)
+            except NothingWrong:
+                return None
+        function, arguments = calldata.call(game.registered, position, move)
+        return self._contract.move(function, f"{function.replace('_', ' ')}, level {position.level.value}", *arguments)
 
     def _is_on_its_way(self, purpose: str, seen: int) -> bool:
         """Whether nothing need be sent for a purpose now."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from gpubond.chain.game_index import GameRecord
@@ -92,10 +94,10 @@ class Disputing:
         games = self._session.index.games.of_provider(self._provider.address)
         self._forget(games)
         for game in games:
-            self._guarded(game.game, lambda game=game: self._step(game, seen))
+            self._guarded(game.game, partial(self._step, game, seen))
         for record in self._session.index.jobs(provider=self._provider.address, live_only=True):
             if record.status == Status.DISPUTED and record.terms.tier == Tier.EXACT:
-                self._guarded(record.job, lambda record=record: self._release(record))
+                self._guarded(record.job, partial(self._release, record))
         if time.monotonic() - self._collected >= COLLECT_EVERY:
             self._guarded("collect", self._collect)
 
@@ -104,11 +106,10 @@ class Disputing:
         if self._player is not None:
             self._player.stop()
 
-    def _guarded(self, about: str, what: object) -> None:
+    def _guarded(self, about: str, what: Callable[[], object]) -> None:
         if time.monotonic() < self._later.get(about, 0):
             return
         try:
-            assert callable(what)  # noqa: S101  # by its callers
             what()
         except GpuBondError as error:
             self._sparing.warn((about, error.code, error.field), "game %s: %s", about, error)

@@ -213,12 +213,14 @@ def parse(record: Bytes[exact_records.RECORD_BYTES]) -> DynArray[uint256, 64]:
     found: DynArray[uint256, 64] = [convert(valid, uint256), op.opcode, op.inputs]
     for at: uint256 in range(3):
         found.append(op.tensors[at])
-        for place: uint256 in range(5):
-            found.append(self._word(op.shapes[at], place))
-    for place: uint256 in range(5):
-        found.append(self._word(op.output, place))
+        found.append(op.shapes[at].rank)
+        for place: uint256 in range(4):
+            found.append(op.shapes[at].dimensions[place])
+    found.append(op.output.rank)
+    for place: uint256 in range(4):
+        found.append(op.output.dimensions[place])
     for at: uint256 in range(5):
-        found.append(exact_records._parameter(op, at))
+        found.append(op.parameters[at])
     return found
 
 
@@ -254,22 +256,17 @@ def tensors(
     found: DynArray[uint256, 14 * _MOST] = []
     for record: Bytes[exact_records.RECORD_BYTES] in records:
         valid: bool = False
-        shape: uint256 = 0
+        shape: exact_records.Shape = empty(exact_records.Shape)
         next: uint256 = 0
         valid, shape, next = exact_records._parse_state(record)
         found.append(convert(valid, uint256))
-        for place: uint256 in range(5):
-            found.append(self._word(shape, place))
+        found.append(shape.rank)
+        for place: uint256 in range(4):
+            found.append(shape.dimensions[place])
         found.append(next)
         valid, shape = exact_records._parse_data(record)
         found.append(convert(valid, uint256))
-        for place: uint256 in range(5):
-            found.append(self._word(shape, place))
+        found.append(shape.rank)
+        for place: uint256 in range(4):
+            found.append(shape.dimensions[place])
     return found
-
-
-@internal
-@pure
-def _word(shape: uint256, place: uint256) -> uint256:
-    # Rank and dimensions.
-    return (shape >> (128 - 32 * place)) & (2**32 - 1)

@@ -233,7 +233,7 @@ WRONG = (
     ("row * count + begin", "row * count"),
     ("begin % BLOCK == 0", "begin == 0"),
     ("place += left %", "place = left %"),
-    ("left % length *", "left *"),
+    ("left % what.output.dimensions[at] * what.parameters[at + 1]", "left * what.parameters[at + 1]"),
     ("outer * right + (within - left)", "outer * right + within"),
     ("outer * left + within", "within"),
     ("at: uint256 in range(axis + 1,", "at: uint256 in range(axis,"),
@@ -243,7 +243,7 @@ WRONG = (
     ("if whole << (150 - field) != significand", "if False"),
     ("operand.offset + place", "place"),
     ("float32._gt(a, b)", "float32._gt(b, a)"),
-    ("return exact_records._parameter(what, 0)", "return exact_records._parameter(what, 1)"),
+    ("return what.parameters[0]\n\n\n@external", "return what.parameters[1]\n\n\n@external"),
 )
 
 

@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "gpubond"
 SOURCE_SUFFIXES = {".py", ".vy", ".vyi", ".h", ".c", ".cpp", ".cu", ".sh"}
 MAX_LINES = 450
-CONTRACTS = ("DataDemands", "JobEscrow", "JobEscrowViews", "ProviderStaking", "TestToken")
+CONTRACTS = ("DataDemands", "DisputeGame", "JobEscrow", "JobEscrowViews", "ProviderStaking", "TestToken")
 
 # Each layer may import itself and the layers named; everyone may import the foundation.
 FOUNDATION = {"errors", "settings"}

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real contracts on titanoboa, and games in them: each move is made there and by the rules in Python alike."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import boa
+
+from gpubond.disputes import rules
+from gpubond.disputes.calldata import call
+from gpubond.disputes.challenger import NothingWrong
+from gpubond.disputes.moves import Move
+from gpubond.disputes.position import Position, Side, Verdict
+from gpubond.disputes.structs import Origin, Registered, run_of
+from gpubond.disputes.terms import Terms
+from gpubond.exact.refusal import Refused
+from tests.disputes.play import MOST_MOVES, Picks, Shows
+from tests.stateful.chain import CONTRACTS, Deployed, load
+from tests.stateful.model import Refused as Reverted
+from tests.unit import reference
+
+CHAIN_ID = 31337
+USD = 10**6
+DAY = 86_400
+CLOCK, INCREMENT, MAX_ANSWER = 2 * DAY, 1_800, 3_600
+GWEI = 10**9
+RATE = 2_000 * USD
+COLLATERAL, MOST_COLLATERAL = 20_000 * USD, 10**6 * USD
+PEOPLE = ("owner", "operator", "buyer", "rival")
+WEALTH = 10**9 * USD
+OVER = (1).to_bytes(32, "big")
+EMPTY = bytes(32)
+
+
+@dataclass
+class World:
+    """Contracts and people; each job is a new one of the one provider."""
+
+    people: dict[str, str]
+    token: Deployed
+    staking: Deployed
+    escrow: Deployed
+    game: Deployed
+    _salts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @classmethod
+    def deploy(cls) -> World:
+        boa.env.evm.patch.chain_id = CHAIN_ID
+        people = {
+            name: str(boa.env.generate_address(name)) for name in ("admin", "owner", "operator", "buyer", "rival")
+        }
+        boa.env.eoa = boa.env.generate_address("admin")
+        token = Deployed(load(CONTRACTS, "mocks/PlainToken", 6))
+        staking = Deployed(load(CONTRACTS, "ProviderStaking", token.address))
+        escrow = Deployed(load(CONTRACTS, "JobEscrow", token.address, staking.address, 0))
+        judge = load(CONTRACTS, "Judge")
+        examiner = load(CONTRACTS, "Examiner", judge.address)
+        numbers = (CLOCK, INCREMENT, MAX_ANSWER, GWEI, RATE, MOST_COLLATERAL)
+        game = Deployed(load(CONTRACTS, "DisputeGame", escrow.address, examiner.address, *numbers))
+        world = cls(people, token, staking, escrow, game)
+        world._prepare()
+        return world
+
+    def _prepare(self) -> None:
+        owner, operator, buyer = (self.people[name] for name in ("owner", "operator", "buyer"))
+        for person in self.people.values():
+            self.token.functions["mint"](person, person, WEALTH)
+            for spender in (self.staking, self.escrow, self.game):
+                self.token.functions["approve"](person, spender.address, 2**255)
+        self.staking.functions["register"](owner, operator, "https://provider.example")
+        self.staking.functions["stake"](owner, WEALTH // 2, owner)
+        self.staking.functions["allow"](owner, self.escrow.address, WEALTH // 2, COLLATERAL)
+        self.escrow.functions["approve_arbiter"](owner, self.game.address, True)
+        self.escrow.functions["deposit"](buyer, WEALTH // 2, buyer)
+
+    def job(self, terms: Terms, run_root: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A job with these exact terms that is hired, run, and committed to this root: its terms and commitment."""
+        now = boa.env.timestamp
+        offer = {
+            "provider": self.people["owner"],
+            "resource_class": b"cpu-sim".ljust(32, b"\0"),
+            "count": 1,
+            "tiers": reference.EXACT,
+            "price_per_second": 100,
+            "shortest_run": 60,
+            "longest_run": 3_600,
+            "acknowledge_window": 900,
+            "delivery_margin": 600,
+            "challenge_window": 7 * DAY,
+            "failure_cap_bps": 0,
+            "max_fee_bps": 500,
+            "collateral": COLLATERAL,
+            "expiry": now + DAY + next(self._salts),
+            "arbiter": self.game.address,
+        }
+        order = {
+            "spec_hash": b"\x22" * 32,
+            "tier": reference.EXACT,
+            "tasks": 1,
+            "longest_run": 3_600,
+            "exact_terms": terms.exact_terms,
+            "audit_fee": 0,
+            "audit_seal": EMPTY,
+            "group": EMPTY,
+            "salt": next(self._salts).to_bytes(32, "big"),
+        }
+        self.escrow.functions["post_offer"](self.people["operator"], offer)
+        self.escrow.functions["hire"](self.people["buyer"], offer, order)
+        offer_id = reference.offer_id(CHAIN_ID, self.escrow.address, offer)
+        of_job = reference.terms_of(
+            offer, order, offer_id=offer_id, buyer=self.people["buyer"], fee_bps=0, matched_at=now
+        )
+        commit = self.escrow.functions["commit"]
+        commit(self.people["operator"], of_job, run_root, 0, 0, 60, 1)
+        pay = reference.pay(of_job, now=now, seconds_used=60)
+        return of_job, {"result_root": run_root, "chunks": 0, "pay": pay, "committed_at": now}
+
+    def open(self, terms: Terms, run_root: bytes) -> ChainGame:
+        """A game about a new job."""
+        of_job, commitment = self.job(terms, run_root)
+        rival = self.people["rival"]
+        job = reference.job_id(CHAIN_ID, self.escrow.address, of_job)
+        bond = self.game.functions["bond_of"](rival, of_job)
+        said = terms.statement
+        origin = Origin(job, said.program, said.initial, said.data, bond, GWEI, 0)
+        salt = next(self._salts).to_bytes(32, "big")
+        opened = self.game.functions["open"]
+        game = opened(rival, of_job, commitment, run_of(terms), terms.answer_seconds, salt, bond)
+        increment = INCREMENT + terms.answer_seconds
+        clock = CLOCK | CLOCK << 32 | boa.env.timestamp << 64 | increment << 104 | 3 << 136
+        registered = Registered(game, clock, rival, self.people["owner"], origin)
+        found = ChainGame(self, registered, rules.begin(terms, run_root), of_job, commitment)
+        found.check()
+        return found
+
+
+@dataclass
+class ChainGame:
+    """One game, in the contract and in Python. After each move both are compared."""
+
+    world: World
+    registered: Registered
+    position: Position
+    terms: dict[str, Any]
+    commitment: dict[str, Any]
+
+    def stored(self) -> bytes:
+        """What the contract keeps of it."""
+        return bytes(self.world.game.functions["position"](self.world.people["rival"], self.registered.game))
+
+    def check(self) -> None:
+        """The contract's position is this one."""
+        assert self.stored() == self.registered.place(self.position).hash(), self.position.level
+
+    def move(self, move: Move) -> Position | Verdict:
+        """Makes a move in both. Raises Refused if both refuse it, and fails if only one does."""
+        turn = self.position.turn
+        sender = self.world.people["operator" if turn is Side.ASSERTER else "rival"]
+        try:
+            after = rules.apply(self.position, move)
+        except Refused as refused:
+            self.refuses(sender, move)
+            raise refused
+        function, arguments = call(self.registered, self.position, move)
+        self.world.game.functions[function](sender, *arguments)
+        if isinstance(after, Verdict):
+            self._check_verdict(after)
+            return after
+        side = 1 if turn is Side.CHALLENGER else 0
+        clock = self.registered.clock
+        clock += (clock >> 104 & 2**32 - 1) << 32 * side
+        clock += side << 136
+        self.registered = self.registered._replace(clock=clock)
+        self.position = after
+        self.check()
+        return after
+
+    def refuses(self, sender: str, move: Move) -> None:
+        """The contract does not take it, if it can be written as a call at all."""
+        before = self.stored()
+        try:
+            function, arguments = call(self.registered, self.position, move)
+            self.world.game.functions[function](sender, *arguments)
+        except (Refused, Reverted, ValueError, OverflowError, IndexError, TypeError) as error:
+            assert not isinstance(error, Reverted) or self.stored() == before
+            return
+        except Exception as error:
+            # What eth_abi cannot encode.
+            assert type(error).__module__.startswith("eth_abi"), error
+            return
+        raise AssertionError(f"the contract takes {move}")
+
+    def _check_verdict(self, verdict: Verdict) -> None:
+        held = self.world.game.functions["games_of"](self.world.people["rival"], self.registered.origin.job)
+        assert held[2] == verdict.convicted
+        assert (self.stored() == OVER) != verdict.convicted
+
+    def play(self, asserter: Shows, challenger: Picks) -> tuple[bool, str]:
+        """To the end, as tests.disputes.play: whether it convicts, and how it ended."""
+        for _ in range(MOST_MOVES):
+            turn = self.position.turn
+            try:
+                move = asserter.show(self.position) if turn is Side.ASSERTER else challenger.pick(self.position)
+                after = self.move(move)
+            except (Refused, NothingWrong):
+                return turn is Side.ASSERTER, turn.value
+            if isinstance(after, Verdict):
+                return after.convicted, "judged"
+        raise AssertionError("no end")
