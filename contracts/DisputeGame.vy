@@ -23,8 +23,8 @@
 from .interfaces import IDisputeGame
 from .interfaces import IExaminer
 from .interfaces import IJobEscrow
-from .interfaces import IJudge
 from .interfaces import IProviderStaking
+from .modules import errors
 from .modules import exact_merkle
 from .modules import game_bonds
 from .modules import game_clocks
@@ -64,11 +64,8 @@ MOST_MOVES: public(constant(uint256)) = 60
 #      must call `time_out` and `convict`.
 MARGIN: public(constant(uint256)) = 7 * 86_400
 
-# @dev What examines what challengers show.
+# @dev What examines what challengers show, and asks the judge.
 EXAMINER: public(immutable(IExaminer))
-
-# @dev What evaluates.
-JUDGE: public(immutable(IJudge))
 
 # @dev Where providers name their operators.
 STAKING: public(immutable(IProviderStaking))
@@ -126,15 +123,17 @@ def __init__(
     @param max_collateral Base units of collateral of a job, at most.
     """
     game_bonds.__init__(escrow, min_gas_price, rate, max_collateral)
-    assert examiner.is_contract, "game: examiner is no contract"
-    assert clock != 0 and increment != 0, "game: clock is zero"
-    assert max(clock, max(increment, max_answer)) < 2**32, "game: clock too long"
-    assert (
-        2 * clock + MOST_MOVES * (increment + max_answer) + MARGIN
-        <= staticcall game_bonds.IEscrow(escrow).EXACT_DISPUTE_TIMEOUT()
-    ), "game: longest game too long"
+    if not examiner.is_contract:
+        errors._fail("game: examiner is no contract")
+    if not (clock != 0 and increment != 0):
+        errors._fail("game: clock is zero")
+    if max(clock, max(increment, max_answer)) >= 2**32:
+        errors._fail("game: clock too long")
+    if (
+        2 * clock + MOST_MOVES * (increment + max_answer) + MARGIN > staticcall game_bonds.IEscrow(escrow).EXACT_DISPUTE_TIMEOUT()
+    ):
+        errors._fail("game: longest game too long")
     EXAMINER = IExaminer(examiner)
-    JUDGE = IJudge(staticcall IExaminer(examiner).JUDGE())
     STAKING = IProviderStaking(staticcall game_bonds.IEscrow(escrow).STAKING())
     CLOCK = clock
     INCREMENT = increment
@@ -162,39 +161,30 @@ def open(
     @param max_bond Base units that the bond may be at most.
     @return The game's id.
     """
-    assert terms.tier == IJobEscrow.Tier.EXACT, "game: not on this tier"
-    assert terms.arbiter == self, "game: not the arbiter"
-    assert (
-        terms.collateral >= game_bonds._least(game_bonds.MIN_GAS_PRICE, game_bonds.RATE)
-    ), "game: collateral too low"
-    assert terms.collateral <= game_bonds.MAX_COLLATERAL, "game: collateral too high"
-    assert answer <= MAX_ANSWER, "game: answer takes too long"
-    counts: uint256 = game_evidence._counts(run)
-    statement: bytes32 = exact_merkle._statement(
-        run.states,
-        run.datas,
-        run.ops,
-        run.steps,
-        run.interval,
-        run.program,
-        run.initial,
-        run.data,
-    )
-    assert (
-        sha256(concat(b"\x82", statement, convert(convert(answer, uint64), bytes8)))
-        == terms.exact_terms
-    ), "game: not the exact terms"
+    if terms.tier != IJobEscrow.Tier.EXACT:
+        errors._fail("game: not on this tier")
+    if terms.arbiter != self:
+        errors._fail("game: not the arbiter")
+    if terms.collateral < game_bonds._least(game_bonds.MIN_GAS_PRICE, game_bonds.RATE):
+        errors._fail("game: collateral too low")
+    if terms.collateral > game_bonds.MAX_COLLATERAL:
+        errors._fail("game: collateral too high")
+    if answer > MAX_ANSWER:
+        errors._fail("game: answer takes too long")
+    exact_terms: bytes32 = empty(bytes32)
+    counts: uint256 = 0
+    exact_terms, counts = staticcall EXAMINER.terms(run, answer)
+    if exact_terms != terms.exact_terms:
+        errors._fail("game: not the exact terms")
 
     job: bytes32 = job_terms._job_id(_CHAIN_ID, game_bonds.ESCROW.address, terms)
     packed: uint256 = game_bonds._require_undecided(job)
     slot: uint256 = staticcall game_bonds.ESCROW.job_slot(job)
     if slot & _STATUS_MASK == convert(IJobEscrow.Status.DISPUTED, uint256):
-        assert (
-            slot >> _DIGEST_SHIFT == job_terms._digest(commitment)
-        ), "game: not what was committed"
-        assert (
-            block.timestamp < commitment.committed_at + terms.challenge_window
-        ), "game: challenge window is over"
+        if slot >> _DIGEST_SHIFT != job_terms._digest(commitment):
+            errors._fail("game: not what was committed")
+        if block.timestamp >= commitment.committed_at + terms.challenge_window:
+            errors._fail("game: challenge window is over")
     else:
         # The escrow checks state, commitment and window.
         extcall game_bonds.ESCROW.hold(terms, commitment)
@@ -206,11 +196,17 @@ def open(
         program=run.program,
         initial=run.initial,
         data=run.data,
-        bond=game_bonds._bond(terms, price, packed & (2**32 - 1)),
+        bond=game_bonds._bond(
+            terms.collateral
+            + job_terms._escrowed(terms.price, terms.price_per_second, terms.longest_run),
+            price,
+            packed & (2**32 - 1),
+        ),
         price=price,
         number=(packed >> 32) & (2**32 - 1),
     )
-    assert origin.bond <= max_bond, "game: bond above limit"
+    if origin.bond > max_bond:
+        errors._fail("game: bond above limit")
     way: IDisputeGame.Way = empty(IDisputeGame.Way)
     way.origin = keccak256(abi_encode(origin))
     way.run = commitment.result_root
@@ -224,7 +220,8 @@ def open(
         place=game_places._at_root(game_places.RUN, game_evidence._checkpoints(counts)),
     )
     game: bytes32 = self._game_id(job, msg.sender, salt)
-    assert self._games[game] == empty(bytes32), "game: game exists"
+    if self._games[game] != empty(bytes32):
+        errors._fail("game: game exists")
     self._games[game] = keccak256(abi_encode(position))
     log IDisputeGame.GameOpened(
         game=game,
@@ -259,9 +256,10 @@ def show_nodes(
     found: IDisputeGame.Position = self._answered(game, position, game_places.ASSERTER)
     place: uint256 = found.place
     level: uint256 = game_places._level(place)
-    assert (
-        game_places._side(place) == game_places.ASSERTER and level <= game_places.OUTPUT
-    ), "game: not this move"
+    if (
+        not (game_places._side(place) == game_places.ASSERTER and level <= game_places.OUTPUT)
+    ):
+        errors._fail("game: not this move")
     leaves: uint256 = game_places._leaves(place)
     left: uint256 = game_places._height(place)
     number: uint256 = game_places._picked_number(place)
@@ -285,9 +283,10 @@ def show_nodes(
     elif level == game_places.OUTPUT:
         self._require_output(place, found.node, below.shape, node, path)
     elif level == game_places.STATE:
-        assert staticcall EXAMINER.is_state(
-            below, empty(bytes32), below.step + 1, node, path
-        ), "game: not the state"
+        if (
+            not staticcall EXAMINER.is_state(below, empty(bytes32), below.step + 1, node, path)
+        ):
+            errors._fail("game: not the state")
     else:
         # The root is bound to nothing.
         self._require_asserter(found.provider)
@@ -335,11 +334,12 @@ def show_leaf(
     hash: bytes32 = exact_merkle._leaf(exact_merkle.ELEMENTS, leaf)
     number: uint256 = 0
     if game_places._is_fresh(place):
-        assert game_places._leaves(place) == 1, "game: not this move"
+        if game_places._leaves(place) != 1:
+            errors._fail("game: not this move")
         shape: uint256 = self._shown_way(found, way).shape
         self._require_output(place, found.node, shape, hash, path)
     else:
-        assert game_places._height(place) == 0, "game: not this move"
+        game_places._require_leaves(place)
         number = game_places._picked_number(place)
         self._require_under(place, found.node, exact_merkle.ELEMENTS, hash, path)
     exact_merkle._check_padding(game_places._elements(place), number, leaf)
@@ -411,7 +411,7 @@ def pick_operation(
     @param index Among the outputs shown last.
     @param record The operation's.
     @param record_path Its siblings in the program's tree, from below.
-    @param output The hash of the output's leaf, as it was shown, if it has no elements.
+    @param output The output's commitment, if it has no elements.
     @param output_path Its siblings up to the node known, from below.
     """
     found: IDisputeGame.Position = self._challenged(game, position)
@@ -419,7 +419,7 @@ def pick_operation(
     self._require_origin(found, below, origin)
     place: uint256 = found.place
     game_places._require(place, game_places.STEP, game_places.CHALLENGER)
-    assert game_places._height(place) == 0, "game: not this move"
+    game_places._require_leaves(place)
     game_places._require_shown(place, index)
     below.operation = game_places._number(place, index)
     below.record = keccak256(record)
@@ -433,12 +433,10 @@ def pick_operation(
             game_places._with_index(place, index),
             found.node,
             exact_merkle.STEP,
-            output,
+            exact_merkle._short_leaf(exact_merkle.STEP, output),
             output_path,
         )
-        right: bytes32 = exact_merkle._short_leaf(
-            exact_merkle.STEP, game_trees._commitment(picked.shape, empty(bytes32))
-        )
+        right: bytes32 = game_trees._commitment(picked.shape, empty(bytes32))
         self._end(game, found.provider, origin, output != right)
         return
 
@@ -468,9 +466,8 @@ def pick_element(
     """
     found: IDisputeGame.Position = self._challenged(game, position)
     element: uint256 = self._element_of(found, leaf, index)
-    assert (
-        game_places._terms(found.place) > game_places.RUN_TERMS
-    ), "game: evaluate the element"
+    if game_places._terms(found.place) <= game_places.RUN_TERMS:
+        errors._fail("game: evaluate the element")
     found.place = game_places._reduction(
         found.place, element, exact_merkle._bits(leaf, index)
     )
@@ -491,7 +488,7 @@ def pick_segment(
     """
     found: IDisputeGame.Position = self._challenged(game, position)
     self._require_values(found, game_places.TOTALS, totals)
-    found.place = game_places._segment_picked(found.place, totals, segment)
+    found.place = staticcall EXAMINER.segment(found.place, totals, segment)
     found.node = empty(bytes32)
     self._picked(game, found)
 
@@ -535,14 +532,8 @@ def judge_join(
     found: IDisputeGame.Position = self._challenged(game, position)
     self._require_origin(found, way, origin)
     self._require_values(found, game_places.TOTALS, totals)
-    before: uint256 = 0
-    right: uint256 = 0
-    after: uint256 = 0
-    before, right, after = game_places._joins(found.place, totals, index)
-    # Before block 0 there is no total.
-    if game_places._from(found.place) + index != 0:
-        right = staticcall JUDGE.join(game_places._opcode(found.place), before, right)
-    self._end(game, found.provider, origin, right != after)
+    right: bool = staticcall EXAMINER.is_join(found.place, totals, index)
+    self._end(game, found.provider, origin, not right)
 
 
 @external
@@ -569,10 +560,9 @@ def judge_element(
     self._require_origin(found, way, origin)
     element: uint256 = self._element_of(found, leaf, index)
     terms: uint256 = game_places._terms(found.place)
-    assert terms <= game_places.RUN_TERMS, "game: pick the element"
-    right: uint256 = staticcall EXAMINER.evaluate(
-        way, origin, element, 0, terms, 0, evidence
-    )
+    if terms > game_places.RUN_TERMS:
+        errors._fail("game: pick the element")
+    right: uint256 = staticcall EXAMINER.element(way, origin, element, terms, evidence)
     self._end(game, found.provider, origin, right != exact_merkle._bits(leaf, index))
 
 
@@ -598,32 +588,13 @@ def judge_run(
     """
     found: IDisputeGame.Position = self._challenged(game, position)
     self._require_origin(found, way, origin)
-    place: uint256 = found.place
-    game_places._require(place, game_places.BLOCK, game_places.CHALLENGER)
-    runs: uint256 = game_places._runs(place)
-    if runs > 1:
+    game_places._require(found.place, game_places.BLOCK, game_places.CHALLENGER)
+    if game_places._runs(found.place) > 1:
         self._require_values(found, game_places.BLOCK, accumulators)
-    assert index < runs, "game: no such run"
-    # The judge takes the identity at a block's start.
-    before: uint256 = 0
-    if index != 0:
-        before = game_places._value(accumulators, index - 1)
-    after: uint256 = game_places._after(place)
-    if index != runs - 1:
-        after = game_places._value(accumulators, index)
-    begin: uint256 = game_places._from(place) * game_places.BLOCK_TERMS
-    end: uint256 = begin + game_places._block_terms(place)
-    begin += index * game_places.RUN_TERMS
-    right: uint256 = staticcall EXAMINER.evaluate(
-        way,
-        origin,
-        game_places._element(place),
-        begin,
-        min(begin + game_places.RUN_TERMS, end),
-        before,
-        evidence,
+    right: bool = staticcall EXAMINER.is_run(
+        way, origin, found.place, accumulators, index, evidence
     )
-    self._end(game, found.provider, origin, right != after)
+    self._end(game, found.provider, origin, not right)
 
 
 @external
@@ -649,20 +620,8 @@ def judge_state(
     """
     found: IDisputeGame.Position = self._challenged(game, position)
     self._require_origin(found, way, origin)
-    place: uint256 = found.place
-    number: uint256 = 0
-    if game_places._level(place) == game_places.STEP:
-        game_places._require(place, game_places.STEP, game_places.CHALLENGER)
-        assert game_places._has_single_state(place), "game: not this move"
-        game_places._require_first_show(place)
-        assert index == 0, "game: no such node"
-    else:
-        game_places._require(place, game_places.STATE, game_places.CHALLENGER)
-        assert game_places._height(place) == 0, "game: not this move"
-        game_places._require_shown(place, index)
-        number = game_places._number(place, index)
     right: bool = staticcall EXAMINER.is_next(
-        way, origin, found.node, game_places._levels(place), number, evidence
+        way, origin, found.node, found.place, index, evidence
     )
     self._end(game, found.provider, origin, not right)
 
@@ -684,9 +643,8 @@ def time_out(
     found: IDisputeGame.Position = self._shown_position(game, position)
     self._require_origin(found, way, origin)
     side: uint256 = game_places._side(found.place)
-    assert (
-        block.timestamp >= game_clocks._deadline(found.clock, side)
-    ), "game: clock is not over"
+    if block.timestamp < game_clocks._deadline(found.clock, side):
+        errors._fail("game: clock is not over")
     self._end(game, found.provider, origin, side == game_places.ASSERTER)
 
 
@@ -699,7 +657,8 @@ def release(terms: IJobEscrow.JobTerms):
     """
     job: bytes32 = job_terms._job_id(_CHAIN_ID, game_bonds.ESCROW.address, terms)
     packed: uint256 = game_bonds._require_undecided(job)
-    assert packed & (2**32 - 1) == 0, "game: a game is open"
+    if packed & (2**32 - 1) != 0:
+        errors._fail("game: a game is open")
     extcall game_bonds.ESCROW.release(terms)
 
 
@@ -815,7 +774,8 @@ def _game_id(job: bytes32, challenger: address, salt: bytes32) -> bytes32:
 def _shown_position(
     game: bytes32, position: IDisputeGame.Position
 ) -> IDisputeGame.Position:
-    assert keccak256(abi_encode(position)) == self._games[game], "game: not this position"
+    if keccak256(abi_encode(position)) != self._games[game]:
+        errors._fail("game: not this position")
     return position
 
 
@@ -836,16 +796,16 @@ def _challenged(
     game: bytes32, position: IDisputeGame.Position
 ) -> IDisputeGame.Position:
     found: IDisputeGame.Position = self._answered(game, position, game_places.CHALLENGER)
-    assert msg.sender == found.challenger, "game: not the challenger"
+    if msg.sender != found.challenger:
+        errors._fail("game: not the challenger")
     return found
 
 
 @internal
 @view
 def _require_asserter(provider: address):
-    assert msg.sender == provider or staticcall STAKING.is_operator(
-        provider, msg.sender
-    ), "game: not the provider"
+    if not (msg.sender == provider or staticcall STAKING.is_operator(provider, msg.sender)):
+        errors._fail("game: not the provider")
 
 
 @internal
@@ -853,9 +813,11 @@ def _require_asserter(provider: address):
 def _shown_way(
     position: IDisputeGame.Position, way: DynArray[IDisputeGame.Way, 1]
 ) -> IDisputeGame.Way:
-    assert len(way) == 1, "game: way is missing"
+    if len(way) != 1:
+        errors._fail("game: way is missing")
     found: IDisputeGame.Way = way[0]
-    assert keccak256(abi_encode(found)) == position.way, "game: not this way"
+    if keccak256(abi_encode(found)) != position.way:
+        errors._fail("game: not this way")
     return found
 
 
@@ -866,8 +828,10 @@ def _require_origin(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
 ):
-    assert keccak256(abi_encode(way)) == position.way, "game: not this way"
-    assert keccak256(abi_encode(origin)) == way.origin, "game: not this origin"
+    if keccak256(abi_encode(way)) != position.way:
+        errors._fail("game: not this way")
+    if keccak256(abi_encode(origin)) != way.origin:
+        errors._fail("game: not this origin")
 
 
 @internal
@@ -880,10 +844,10 @@ def _require_under(
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
 ):
     # The node is the one that was picked.
-    assert len(path) == game_places._levels(place), "game: path has another length"
-    assert (
-        game_trees._above(kind, node, game_places._index(place), path) == known
-    ), "game: not under the node"
+    if len(path) != game_places._levels(place):
+        errors._fail("game: path has another length")
+    if game_trees._above(kind, node, game_places._index(place), path) != known:
+        errors._fail("game: not under the node")
 
 
 @internal
@@ -906,7 +870,8 @@ def _require_output(
 def _require_values(position: IDisputeGame.Position, level: uint256, raw: Bytes[508]):
     # What the asserter showed last.
     game_places._require(position.place, level, game_places.CHALLENGER)
-    assert keccak256(raw) == position.node, "game: not what was shown"
+    if keccak256(raw) != position.node:
+        errors._fail("game: not what was shown")
 
 
 @internal
@@ -916,9 +881,8 @@ def _element_of(
 ) -> uint256:
     # The number of an element of the leaf that was shown.
     game_places._require(position.place, game_places.LEAF, game_places.CHALLENGER)
-    assert (
-        exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) == position.node
-    ), "game: not what was shown"
+    if exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) != position.node:
+        errors._fail("game: not what was shown")
     return game_places._element_picked(position.place, index)
 
 
@@ -946,10 +910,12 @@ def _below(place: uint256, way: IDisputeGame.Way) -> (uint256, uint256):
     if level <= game_places.INTERVAL:
         return game_places.STEP, game_evidence._ops(way.counts)
     # What is below a leaf are no nodes, and an output of one leaf has none.
-    assert game_places._is_fresh(place), "game: not this move"
+    if not game_places._is_fresh(place):
+        errors._fail("game: not this move")
     if level == game_places.STATE:
         return level, game_evidence._states(way.counts)
-    assert game_places._leaves(place) > 1, "game: not this move"
+    if game_places._leaves(place) <= 1:
+        errors._fail("game: not this move")
     return level, game_places._leaves(place)
 
 
@@ -992,7 +958,8 @@ def _show_values(
     size: uint256 = 4 * (game_places._runs(found.place) - 1)
     if level == game_places.TOTALS:
         size = game_places._totals_size(found.place)
-    assert len(raw) == size, "game: values are missing or too many"
+    if len(raw) != size:
+        errors._fail("game: another number of values")
     found.node = keccak256(raw)
     found.place = found.place | game_places.CHALLENGER
     self._advance(game, found)

@@ -14,9 +14,11 @@
 from .interfaces import IDisputeGame
 from .interfaces import IExaminer
 from .interfaces import IJudge
+from .modules import errors
 from .modules import exact_merkle
 from .modules import exact_records
 from .modules import game_evidence
+from .modules import game_places
 from .modules import game_trees
 
 implements: IExaminer
@@ -32,7 +34,8 @@ def __init__(judge: address):
     """
     @param judge The Judge.
     """
-    assert judge.is_contract, "game: judge is no contract"
+    if not judge.is_contract:
+        errors._fail("game: judge is no contract")
     JUDGE = IJudge(judge)
 
 
@@ -83,39 +86,127 @@ def operation(
 
 @external
 @view
-def evaluate(
+def terms(run: IDisputeGame.Run, answer: uint256) -> (bytes32, uint256):
+    """
+    @notice The exact terms of a job, from what they are the hash of.
+    @param run What the statement is the hash of.
+    @param answer Seconds that an answer may take.
+    @return The terms' hash, and the counts as in IDisputeGame.Way.
+    """
+    counts: uint256 = game_evidence._counts(run)
+    statement: bytes32 = exact_merkle._statement(
+        run.states,
+        run.datas,
+        run.ops,
+        run.steps,
+        run.interval,
+        run.program,
+        run.initial,
+        run.data,
+    )
+    return (
+        sha256(concat(b"\x82", statement, convert(convert(answer, uint64), bytes8))),
+        counts,
+    )
+
+
+@external
+@view
+def element(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
     element: uint256,
-    begin: uint256,
-    end: uint256,
-    accumulator: uint256,
+    terms: uint256,
     evidence: Bytes[_MAX_EVIDENCE],
 ) -> uint256:
     """
-    @notice One element of the operation in doubt, or some terms of a reduction, by operands
-            that are found to be its own.
+    @notice One element of the operation in doubt, by operands that are found to be its own.
     @param way What the picks have fixed.
     @param origin What is fixed since the game opened.
     @param element Its number in the output.
-    @param begin The first term of a reduction.
-    @param end Behind the last.
-    @param accumulator Before the first.
+    @param terms Of a reduction, at most 16; else 0.
     @param evidence An abi-encoded IDisputeGame.Evidence.
     @return The bits.
     """
-    shown: IDisputeGame.Evidence = abi_decode(evidence, IDisputeGame.Evidence)
-    game_evidence._check(way, origin, shown)
-    return staticcall JUDGE.evaluate(
-        shown.record,
-        way.step,
-        way.operation,
-        element,
+    return self._evaluated(way, origin, element, 0, terms, 0, evidence)
+
+
+@external
+@view
+def is_run(
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    place: uint256,
+    accumulators: Bytes[124],
+    index: uint256,
+    evidence: Bytes[_MAX_EVIDENCE],
+) -> bool:
+    """
+    @notice Whether the accumulator that was shown after a run of at most 16 terms is right.
+    @param way What the picks have fixed.
+    @param origin What is fixed since the game opened.
+    @param place In BLOCK.
+    @param accumulators As they were shown.
+    @param index Of the run in its block.
+    @param evidence An abi-encoded IDisputeGame.Evidence.
+    @return Whether it is.
+    """
+    runs: uint256 = game_places._runs(place)
+    if index >= runs:
+        errors._fail("game: no such run")
+    # The judge takes the identity at a block's start.
+    before: uint256 = 0
+    if index != 0:
+        before = game_places._value(accumulators, index - 1)
+    after: uint256 = game_places._after(place)
+    if index != runs - 1:
+        after = game_places._value(accumulators, index)
+    begin: uint256 = game_places._from(place) * game_places.BLOCK_TERMS
+    end: uint256 = begin + game_places._block_terms(place)
+    begin += index * game_places.RUN_TERMS
+    right: uint256 = self._evaluated(
+        way,
+        origin,
+        game_places._element(place),
         begin,
-        end,
-        accumulator,
-        shown.operands,
+        min(begin + game_places.RUN_TERMS, end),
+        before,
+        evidence,
     )
+    return right == after
+
+
+@external
+@view
+def is_join(place: uint256, totals: Bytes[508], index: uint256) -> bool:
+    """
+    @notice Whether the total that was shown after a block is what its sum gives.
+    @param place In TOTALS.
+    @param totals As they were shown, sums first.
+    @param index Of the block, among those in doubt.
+    @return Whether it is.
+    """
+    before: uint256 = 0
+    right: uint256 = 0
+    after: uint256 = 0
+    before, right, after = game_places._joins(place, totals, index)
+    # Before block 0 there is no total.
+    if game_places._from(place) + index != 0:
+        right = staticcall JUDGE.join(game_places._opcode(place), before, right)
+    return right == after
+
+
+@external
+@view
+def segment(place: uint256, totals: Bytes[508], segment: uint256) -> uint256:
+    """
+    @notice Where the pick of a segment of blocks leads.
+    @param place In TOTALS.
+    @param totals As they were shown.
+    @param segment From 0.
+    @return The place.
+    """
+    return game_places._segment_picked(place, totals, segment)
 
 
 @external
@@ -124,8 +215,8 @@ def is_next(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
     node: bytes32,
-    levels: uint256,
-    number: uint256,
+    place: uint256,
+    index: uint256,
     evidence: Bytes[_MAX_EVIDENCE],
 ) -> bool:
     """
@@ -133,30 +224,37 @@ def is_next(
             names.
     @param way What the picks have fixed.
     @param origin What is fixed since the game opened.
-    @param node The node over the tensor; not looked at if the state is one tensor.
-    @param levels So many above it.
-    @param number The tensor's.
+    @param node The one over the nodes shown last.
+    @param place After the last show of STATE; after the first of STEP, if the state is one
+           tensor.
+    @param index Of the tensor among the nodes shown last.
     @param evidence An abi-encoded IDisputeGame.Next.
     @return Whether it is.
     """
     shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
-    states: uint256 = game_evidence._states(way.counts)
-    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
-    if states == 1:
+    leaf: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.shown)
+    number: uint256 = 0
+    if game_places._level(place) == game_places.STEP:
+        game_places._require(place, game_places.STEP, game_places.CHALLENGER)
+        if not game_places._has_single_state(place):
+            errors._fail("game: not this move")
+        game_places._require_first_show(place)
+        if index != 0:
+            errors._fail("game: no such node")
         # The leaf is the state.
-        assert game_evidence._is_state_hash(
-            way, way.step + 1, shown.shown, shown.shown_path
-        ), "game: not the state"
-        right = exact_merkle._short_leaf(
-            game_evidence._state_kind(way.counts, way.step + 1), right
-        )
+        if not game_evidence._is_state(
+            way, empty(bytes32), way.step + 1, leaf, shown.shown_path
+        ):
+            errors._fail("game: not the state")
     else:
-        assert len(shown.shown_path) == levels, "game: path has another length"
-        index: uint256 = number & ((1 << levels) - 1)
-        assert (
-            game_trees._above(exact_merkle.STATE, shown.shown, index, shown.shown_path)
-            == node
-        ), "game: not under the node"
+        game_places._require(place, game_places.STATE, game_places.CHALLENGER)
+        game_places._require_leaves(place)
+        game_places._require_shown(place, index)
+        number = game_places._number(place, index)
+        if len(shown.shown_path) != game_places._levels(place):
+            errors._fail("game: path has another length")
+        if game_trees._above(exact_merkle.STATE, leaf, index, shown.shown_path) != node:
+            errors._fail("game: not under the node")
 
     game_evidence._require_record(
         way.counts, origin.program, 1 + number, shown.record, shown.record_path
@@ -165,20 +263,21 @@ def is_next(
     shape: exact_records.Shape = empty(exact_records.Shape)
     tensor: uint256 = 0
     valid, shape, tensor = exact_records._parse_state(shown.record)
-    assert valid, "game: record is not valid"
+    if not valid:
+        errors._fail("game: record is not valid")
+    states: uint256 = game_evidence._states(way.counts)
     if tensor < states:
-        assert game_evidence._is_state(
+        if not game_evidence._is_state(
             way, origin.initial, way.step, shown.state, shown.state_path
-        ), "game: not the state"
-    else:
+        ):
+            errors._fail("game: not the state")
+    elif tensor < states + game_evidence._datas(way.counts):
         # A slice of the data has no commitment.
-        assert (
-            tensor >= states + game_evidence._datas(way.counts)
-        ), "game: record is not valid"
+        errors._fail("game: record is not valid")
     game_evidence._require_tensor(
         way, origin.data, shown.state, tensor, shown.source, shown.source_path
     )
-    return right == shown.shown
+    return shown.source == shown.shown
 
 
 @external
@@ -200,3 +299,28 @@ def is_state(
     @return Whether it is.
     """
     return game_evidence._is_state(way, initial, step, state, path)
+
+
+@internal
+@view
+def _evaluated(
+    way: IDisputeGame.Way,
+    origin: IDisputeGame.Origin,
+    element: uint256,
+    begin: uint256,
+    end: uint256,
+    accumulator: uint256,
+    evidence: Bytes[_MAX_EVIDENCE],
+) -> uint256:
+    shown: IDisputeGame.Evidence = abi_decode(evidence, IDisputeGame.Evidence)
+    game_evidence._check(way, origin, shown)
+    return staticcall JUDGE.evaluate(
+        shown.record,
+        way.step,
+        way.operation,
+        element,
+        begin,
+        end,
+        accumulator,
+        shown.operands,
+    )

@@ -15,6 +15,7 @@ from ethereum.ercs import IERC20
 
 from ..interfaces import IDisputeGame
 from ..interfaces import IJobEscrow
+from . import errors
 from . import terms as job_terms
 
 interface IEscrow:
@@ -92,17 +93,19 @@ _claims: HashMap[bytes32, uint256]
 def __init__(
     escrow: address, min_gas_price: uint256, rate: uint256, max_collateral: uint256
 ):
-    assert escrow.is_contract, "game: escrow is no contract"
-    assert min_gas_price != 0 and min_gas_price < 2**64, "game: gas price out of bounds"
-    assert rate != 0 and rate < 2**128, "game: rate out of bounds"
+    if not escrow.is_contract:
+        errors._fail("game: escrow is no contract")
+    if not (min_gas_price != 0 and min_gas_price < 2**64):
+        errors._fail("game: gas price out of bounds")
+    if not (rate != 0 and rate < 2**128):
+        errors._fail("game: rate out of bounds")
     ESCROW = IEscrow(escrow)
     TOKEN = IERC20(staticcall IEscrow(escrow).TOKEN())
     MIN_GAS_PRICE = min_gas_price
     RATE = rate
     MAX_COLLATERAL = max_collateral
-    assert max_collateral < 2**128 and max_collateral >= self._least(
-        min_gas_price, rate
-    ), "game: collateral out of bounds"
+    if not (max_collateral < 2**128 and max_collateral >= self._least(min_gas_price, rate)):
+        errors._fail("game: collateral out of bounds")
 
 
 @external
@@ -112,17 +115,19 @@ def withdraw(amount: uint256, receiver: address = msg.sender):
     @param amount Base units.
     @param receiver Who gets the tokens.
     """
-    assert amount != 0, "game: amount is zero"
-    assert receiver != empty(address) and receiver != self, "game: no such receiver"
+    if amount == 0:
+        errors._fail("game: amount is zero")
+    if not (receiver != empty(address) and receiver != self):
+        errors._fail("game: no such receiver")
     balance: uint256 = self._balances[msg.sender]
-    assert amount <= balance, "game: not enough balance"
+    if amount > balance:
+        errors._fail("game: not enough balance")
     self._balances[msg.sender] = balance - amount
     # Shares of collateral wait in the escrow until somebody needs them.
     if staticcall TOKEN.balanceOf(self) < amount:
         extcall ESCROW.withdraw(staticcall ESCROW.balance_of(self))
-    assert extcall TOKEN.transfer(
-        receiver, amount, default_return_value=True
-    ), "game: transfer failed"
+    if not extcall TOKEN.transfer(receiver, amount, default_return_value=True):
+        errors._fail("game: transfer failed")
     log IDisputeGame.Withdrawn(account=msg.sender, receiver=receiver, amount=amount)
 
 
@@ -150,14 +155,15 @@ def minimum_collateral() -> uint256:
 
 @external
 @view
-def bond_of(terms: IJobEscrow.JobTerms) -> uint256:
+def bond_of(job: bytes32, collateral: uint256, highest: uint256) -> uint256:
     """
     @notice The bond of the next game on a job, if it opens at the present base fee.
-    @param terms The job's terms.
+    @param job The job's id.
+    @param collateral Base units, as in its terms.
+    @param highest Base units that the job may cost its buyer.
     @return Base units.
     """
-    job: bytes32 = job_terms._job_id(staticcall ESCROW.CHAIN_ID(), ESCROW.address, terms)
-    return self._bond(terms, self._price(), self._jobs[job] & _LOW_32)
+    return self._bond(collateral + highest, self._price(), self._jobs[job] & _LOW_32)
 
 
 @external
@@ -205,12 +211,9 @@ def _least(min_gas_price: uint256, rate: uint256) -> uint256:
 
 @internal
 @view
-def _bond(terms: IJobEscrow.JobTerms, price: uint256, games: uint256) -> uint256:
+def _bond(at_stake: uint256, price: uint256, games: uint256) -> uint256:
     # The more games are open, the dearer is the next.
-    highest: uint256 = job_terms._escrowed(
-        terms.price, terms.price_per_second, terms.longest_run
-    )
-    stake: uint256 = (terms.collateral + highest) * _STAKE_BPS // job_terms.BPS
+    stake: uint256 = at_stake * _STAKE_BPS // job_terms.BPS
     return max(self._cost(GAME_GAS * 3 // 2, price), stake) * (8 + games) // 8
 
 
@@ -218,7 +221,8 @@ def _bond(terms: IJobEscrow.JobTerms, price: uint256, games: uint256) -> uint256
 @view
 def _require_undecided(job: bytes32) -> uint256:
     packed: uint256 = self._jobs[job]
-    assert packed & _CONVICTED == 0, "game: job is convicted"
+    if packed & _CONVICTED != 0:
+        errors._fail("game: job is convicted")
     return packed
 
 
@@ -231,10 +235,10 @@ def _enter(job: bytes32, packed: uint256):
 def _take(bond: uint256):
     # From the caller's tokens, all of it.
     before: uint256 = staticcall TOKEN.balanceOf(self)
-    assert extcall TOKEN.transferFrom(
-        msg.sender, self, bond, default_return_value=True
-    ), "game: transfer failed"
-    assert staticcall TOKEN.balanceOf(self) - before == bond, "game: token takes a fee"
+    if not extcall TOKEN.transferFrom(msg.sender, self, bond, default_return_value=True):
+        errors._fail("game: transfer failed")
+    if staticcall TOKEN.balanceOf(self) - before != bond:
+        errors._fail("game: token takes a fee")
 
 
 @internal
@@ -260,7 +264,8 @@ def _won(job: bytes32):
 def _tell(job: bytes32, share: uint256) -> uint256:
     # The escrow pays the share. Returns the number of games that share it.
     packed: uint256 = self._jobs[job]
-    assert packed & (_CONVICTED | _TOLD) == _CONVICTED, "game: nothing to tell"
+    if packed & (_CONVICTED | _TOLD) != _CONVICTED:
+        errors._fail("game: nothing to tell")
     self._jobs[job] = packed | _TOLD
     self._shares[job] = (share << 128) | share
     return packed & _LOW_32
@@ -277,13 +282,13 @@ def _claim(
     """
     job: bytes32 = origin.job
     packed: uint256 = self._jobs[job]
-    assert packed & _CONVICTED != 0, "game: job is not convicted"
+    if packed & _CONVICTED == 0:
+        errors._fail("game: job is not convicted")
     if packed & _TOLD == 0:
         # The escrow waits 90 days, so this takes that nobody called `convict` in weeks.
         status: uint256 = staticcall ESCROW.job_slot(job) & _STATUS_MASK
-        assert status != convert(
-            IJobEscrow.Status.DISPUTED, uint256
-        ), "game: conviction is not told"
+        if status == convert(IJobEscrow.Status.DISPUTED, uint256):
+            errors._fail("game: conviction is not told")
         self._balances[challenger] += origin.bond
         return 0
 

@@ -9,6 +9,7 @@
      bits each), time of the last move (40), seconds that a move adds (32), moves that
      the challenger made (16).
 """
+from . import errors
 
 # @dev What an opening counts as among the moves, each of which is refunded alike: it
 #      costs most, and a claim follows.
@@ -64,7 +65,8 @@ def _moved(clock: uint256, side: uint256) -> uint256:
     # After a move of this side. What is left fits, since a whole game is shorter than
     # the escrow waits for it.
     deadline: uint256 = self._deadline(clock, side)
-    assert block.timestamp < deadline, "game: too late"
+    if block.timestamp >= deadline:
+        errors._fail("game: too late")
     kept: uint256 = clock & ~((_SECONDS << (side << 5)) | (_TIME << _TIME_SHIFT))
     return (
         kept

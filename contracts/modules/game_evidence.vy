@@ -9,6 +9,7 @@
 """
 from ..interfaces import IDisputeGame
 from ..interfaces import IJudge
+from . import errors
 from . import exact_merkle
 from . import game_trees
 
@@ -30,11 +31,12 @@ _INPUT_BYTES: constant(uint256) = 24
 @pure
 def _counts(run: IDisputeGame.Run) -> uint256:
     # What does not fit no valid program has.
-    assert max(run.states, max(run.datas, run.ops)) <= _16, "game: run is not valid"
-    assert max(run.steps, run.interval) <= _64, "game: run is not valid"
-    assert (
-        min(min(run.states, run.ops), min(run.steps, run.interval)) != 0
-    ), "game: run is not valid"
+    if max(run.states, max(run.datas, run.ops)) > _16:
+        errors._fail("game: run is not valid")
+    if max(run.steps, run.interval) > _64:
+        errors._fail("game: run is not valid")
+    if min(min(run.states, run.ops), min(run.steps, run.interval)) == 0:
+        errors._fail("game: run is not valid")
     return (
         run.steps
         | (run.interval << _INTERVAL_SHIFT)
@@ -99,11 +101,11 @@ def _require_record(
 ):
     # The record with this number, counted from the header, is that of the program.
     records: uint256 = 1 + self._states(counts) + self._datas(counts) + self._ops(counts)
-    assert len(path) == exact_merkle._depth(records), "game: path has another length"
+    if len(path) != exact_merkle._depth(records):
+        errors._fail("game: path has another length")
     leaf: bytes32 = exact_merkle._leaf(exact_merkle.PROGRAM, record)
-    assert (
-        game_trees._above(exact_merkle.PROGRAM, leaf, number, path) == program
-    ), "game: record is not the program's"
+    if game_trees._above(exact_merkle.PROGRAM, leaf, number, path) != program:
+        errors._fail("game: not the record")
 
 
 @internal
@@ -118,46 +120,22 @@ def _is_state(
     # Whether it is s_step, of the step in doubt or the one after it.
     if step == 0:
         return state == initial
-    hash: bytes32 = exact_merkle._short_leaf(self._state_kind(way.counts, step), state)
-    return self._is_state_hash(way, step, hash, path)
-
-
-@internal
-@pure
-def _state_kind(counts: uint256, step: uint256) -> uint256:
-    # Of the tree that s_step, which is not the initial state, is a leaf of.
-    if step % self._interval(counts) == 0 or step == self._steps(counts):
-        return exact_merkle.RUN
-    return exact_merkle.INTERVAL
-
-
-@internal
-@pure
-def _is_state_hash(
-    way: IDisputeGame.Way,
-    step: uint256,
-    hash: bytes32,
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-) -> bool:
-    # Whether it is the hash of the leaf s_step. What the leaf is nobody may know but the
-    # asserter.
-    kind: uint256 = self._state_kind(way.counts, step)
     interval: uint256 = self._interval(way.counts)
-    if kind == exact_merkle.RUN:
-        return game_trees._holds_hash(
-            kind,
+    if step % interval == 0 or step == self._steps(way.counts):
+        return game_trees._holds(
+            exact_merkle.RUN,
             self._checkpoints(way.counts),
             (step + interval - 1) // interval - 1,
-            hash,
+            state,
             path,
             way.run,
         )
     begin: uint256 = step - step % interval
-    return game_trees._holds_hash(
-        kind,
+    return game_trees._holds(
+        exact_merkle.INTERVAL,
         self._end(way.counts, begin) - begin - 1,
         step - begin - 1,
-        hash,
+        state,
         path,
         way.interval,
     )
@@ -198,7 +176,8 @@ def _require_tensor(
             path,
             way.outputs,
         )
-    assert holds, "game: not the tensor"
+    if not holds:
+        errors._fail("game: not the tensor")
 
 
 @internal
@@ -210,7 +189,8 @@ def _check(
     @dev The record is that of the operation in doubt, and every operand with leaves is what
          the record says. That its leaves stand under its root, the judge finds.
     """
-    assert keccak256(evidence.record) == way.record, "game: not the record"
+    if keccak256(evidence.record) != way.record:
+        errors._fail("game: not the record")
     states: uint256 = self._states(way.counts)
     datas: uint256 = self._datas(way.counts)
     shown: bool = False
@@ -226,24 +206,28 @@ def _check(
         offset: uint256 = 0
         if tensor < states:
             if not shown:
-                assert self._is_state(
-                    way, origin.initial, way.step, evidence.state, evidence.state_path
-                ), "game: not the state"
+                if (
+                    not self._is_state(way, origin.initial, way.step, evidence.state, evidence.state_path)
+                ):
+                    errors._fail("game: not the state")
                 shown = True
         elif tensor < states + datas:
             # The whole tensor has one dimension more, the first.
             slices: uint256 = evidence.sources[at].slices
-            assert shape >> 128 < 4 and slices <= _32, "game: no such data"
+            if not (shape >> 128 < 4 and slices <= _32):
+                errors._fail("game: no such data")
             offset = way.step % slices * elements
             elements *= slices
             shape = (
                 (((shape >> 128) + 1) << 128) | (slices << 96) | ((shape & (2**128 - 1)) >> 32)
             )
         else:
-            assert tensor < states + datas + way.operation, "game: no such tensor"
-        assert (
-            evidence.operands[at].elements == elements and evidence.operands[at].offset == offset
-        ), "game: operand is not what the record says"
+            if tensor >= states + datas + way.operation:
+                errors._fail("game: no such tensor")
+        if (
+            not (evidence.operands[at].elements == elements and evidence.operands[at].offset == offset)
+        ):
+            errors._fail("game: operand of another shape")
         self._require_tensor(
             way,
             origin.data,

@@ -7,6 +7,7 @@
         `Position`. What follows from it: how many nodes, totals or accumulators are
         shown, which of them may be picked, and where the pick leads.
 """
+from . import errors
 from . import exact_merkle
 from . import game_trees
 
@@ -98,7 +99,8 @@ def _terms(place: uint256) -> uint256:
 @internal
 @pure
 def _require(place: uint256, level: uint256, side: uint256):
-    assert place & 31 == self._head(level, side), "game: not this move"
+    if place & 31 != self._head(level, side):
+        errors._fail("game: not this move")
 
 
 # Of trees.
@@ -187,10 +189,18 @@ def _has_single_state(place: uint256) -> bool:
 @internal
 @pure
 def _require_first_show(place: uint256):
-    assert (
-        self._height(place) + self._levels(place)
-        == exact_merkle._depth(self._leaves(place))
-    ), "game: none is for the first show"
+    if (
+        self._height(place) + self._levels(place) != exact_merkle._depth(self._leaves(place))
+    ):
+        errors._fail("game: none is for the first show")
+
+
+@internal
+@pure
+def _require_leaves(place: uint256):
+    # The nodes shown last are leaves.
+    if self._height(place) != 0:
+        errors._fail("game: not this move")
 
 
 @internal
@@ -200,7 +210,8 @@ def _require_shown(place: uint256, index: uint256):
     held: uint256 = game_trees._held(
         self._leaves(place), self._height(place), self._levels(place), place >> _PLACE_SHIFT
     )
-    assert index < held, "game: no such node"
+    if index >= held:
+        errors._fail("game: no such node")
 
 
 @internal
@@ -211,17 +222,21 @@ def _picked(place: uint256, index: uint256) -> uint256:
          is the pick.
     """
     level: uint256 = self._level(place)
-    assert self._side(place) == CHALLENGER and level <= OUTPUT, "game: not this move"
+    if not (self._side(place) == CHALLENGER and level <= OUTPUT):
+        errors._fail("game: not this move")
     height: uint256 = self._height(place)
     if index == NO_NODE:
-        assert level == INTERVAL or level == STEP, "game: none is no answer here"
+        if not (level == INTERVAL or level == STEP):
+            errors._fail("game: none is no answer here")
         self._require_first_show(place)
         if level == STEP:
-            assert not self._has_single_state(place), "game: state of one tensor"
+            if self._has_single_state(place):
+                errors._fail("game: state of one tensor")
             return self._head(STATE, ASSERTER) | _FRESH
     else:
         self._require_shown(place, index)
-        assert height != 0 or (level != STEP and level != STATE), "game: not this move"
+        if not (height != 0 or (level != STEP and level != STATE)):
+            errors._fail("game: not this move")
     return (place ^ 1) | (index << _INDEX_SHIFT)
 
 
@@ -277,9 +292,8 @@ def _elements(place: uint256) -> uint256:
 @pure
 def _element_picked(place: uint256, index: uint256) -> uint256:
     element: uint256 = ((place >> _PLACE_SHIFT) << 6) | index
-    assert (
-        index < exact_merkle.LEAF_ELEMENTS and element < self._elements(place)
-    ), "game: no such element"
+    if not (index < exact_merkle.LEAF_ELEMENTS and element < self._elements(place)):
+        errors._fail("game: no such element")
     return element
 
 
@@ -354,9 +368,11 @@ def _totals_size(place: uint256) -> uint256:
 def _segment_picked(place: uint256, totals: Bytes[508], segment: uint256) -> uint256:
     blocks: uint256 = self._blocks(place)
     size: uint256 = self._segment(place)
-    assert size != 1, "game: not this move"
+    if size == 1:
+        errors._fail("game: not this move")
     last: uint256 = (blocks - 1) // size
-    assert segment <= last, "game: no such segment"
+    if segment > last:
+        errors._fail("game: no such segment")
     begin: uint256 = self._from(place) + segment * size
     end: uint256 = self._from(place) + min((segment + 1) * size, blocks) - 1
     before: uint256 = self._before(place) if segment == 0 else self._value(totals, segment - 1)
@@ -374,8 +390,10 @@ def _segment_picked(place: uint256, totals: Bytes[508], segment: uint256) -> uin
 @internal
 @pure
 def _require_block(place: uint256, index: uint256):
-    assert self._segment(place) == 1, "game: not this move"
-    assert index < self._blocks(place), "game: no such block"
+    if self._segment(place) != 1:
+        errors._fail("game: not this move")
+    if index >= self._blocks(place):
+        errors._fail("game: no such block")
 
 
 @internal

@@ -7,6 +7,7 @@
         one, and ways from a node up. Here every hash counts, since most of the gas of a
         game is spent here; exact_merkle.vy has the same trees for who shows a single leaf.
 """
+from . import errors
 from . import exact_merkle
 
 # @dev Nodes that are shown at most at once, six levels below another.
@@ -32,7 +33,8 @@ def _held(leaves: uint256, height: uint256, levels: uint256, place: uint256) -> 
     # is number `place` at its own.
     nodes: uint256 = unsafe_add(unsafe_sub(leaves, 1) >> height, 1)
     first: uint256 = place << levels
-    assert leaves != 0 and first < nodes, "game: no such node"
+    if not (leaves != 0 and first < nodes):
+        errors._fail("game: no such node")
     return min(unsafe_sub(nodes, first), 1 << levels)
 
 
@@ -49,7 +51,8 @@ def _joined(
     @dev The node by those `levels` below it, at `height`, of which `held` hold leaves:
          these are given, the others have no choice.
     """
-    assert len(nodes) == held, "game: nodes are missing or too many"
+    if len(nodes) != held:
+        errors._fail("game: another number of nodes")
     tag: bytes1 = exact_merkle._node_tag(kind)
     row: bytes32[MAX_NODES] = empty(bytes32[MAX_NODES])
     at: uint256 = 0
@@ -98,7 +101,8 @@ def _above(
          the other stands below it. No padding is looked at: leaves and nodes are hashed
          with different first bytes, so a way down cannot end anywhere else.
     """
-    assert index >> len(path) == 0, "game: path is too short"
+    if index >> len(path) != 0:
+        errors._fail("game: path is too short")
     tag: bytes1 = exact_merkle._node_tag(kind)
     found: bytes32 = node
     place: uint256 = index
@@ -122,25 +126,11 @@ def _holds(
     root: bytes32,
 ) -> bool:
     # Whether a commitment is a leaf of a tree.
-    return self._holds_hash(
-        kind, leaves, index, exact_merkle._short_leaf(kind, leaf), path, root
-    )
-
-
-@internal
-@pure
-def _holds_hash(
-    kind: uint256,
-    leaves: uint256,
-    index: uint256,
-    hash: bytes32,
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-    root: bytes32,
-) -> bool:
-    # Whether this is the hash of a leaf of a tree, whatever the leaf is.
-    assert index < leaves, "game: no such leaf"
-    assert len(path) == exact_merkle._depth(leaves), "game: path has another length"
-    return self._above(kind, hash, index, path) == root
+    if index >= leaves:
+        errors._fail("game: no such leaf")
+    if len(path) != exact_merkle._depth(leaves):
+        errors._fail("game: path has another length")
+    return self._above(kind, exact_merkle._short_leaf(kind, leaf), index, path) == root
 
 
 @internal
