@@ -71,6 +71,11 @@ class Played:
         return sum(turn.gas for turn in self.turns)
 
     @property
+    def claim_gas(self) -> int:
+        """Of the claim of bond and share."""
+        return sum(turn.gas for turn in self.extra if turn.function == "claim")
+
+    @property
     def rounds(self) -> int:
         """Shows of the asserter, each of which the challenger answers."""
         return sum(turn.side == Side.ASSERTER.value for turn in self.turns)
@@ -99,10 +104,6 @@ class Played:
                 for turn in (*self.turns, *self.extra)
             ],
         }
-
-
-_EV = "(bytes,bytes32,bytes32[],(uint256,bytes32[])[],(bytes32,uint256,uint256,(bytes,bytes32[])[])[])"
-ENC = {"judge_element": _EV, "judge_run": _EV, "judge_state": "(bytes,bytes32[],bytes32,bytes32[],bytes32,bytes32[],bytes32,bytes32[])"}
 
 
 def _sums(turns: list[Turn], by: str) -> dict[str, dict[str, int]]:
@@ -151,8 +152,17 @@ class Court:
         market.commit(job, root=run_root)
         return job
 
-    def play(self, terms: Terms, run_root: bytes, asserter: Shows, challenger: Picks) -> Played:
+    def play(
+        self, terms: Terms, run_root: bytes, asserter: Shows, challenger: Picks, *, together: bool = False
+    ) -> Played:
         """A game by real transactions, each of which must lead where the rules say.
+
+        Args:
+            terms: what the job states.
+            run_root: what its provider commits to.
+            asserter: shows.
+            challenger: picks.
+            together: the last move, the conviction and the claim are one transaction, by `move_many`.
 
         Raises:
             CallFailed: a move was refused, or the chain ends otherwise than the rules.
@@ -166,15 +176,10 @@ class Court:
             shows = position.turn is Side.ASSERTER
             move = asserter.show(position) if shows else challenger.pick(position)
             after = rules.apply(position, move)
-            receipt = self._move(played, game, position, move)
             if isinstance(after, Verdict):
-                ended = event(self.game, "GameEnded", receipt)
-                if ended["convicted"] != after.convicted:
-                    raise CallFailed("the contract's verdict is not that of the rules")
-                played.convicted = after.convicted
-                if after.convicted:
-                    self._convict(played, game, job, position)
+                self._end(played, game, job, position, move, after, together)
                 return played
+            receipt = self._move(played, game, position, move)
             game = game._replace(clock=self._clock(receipt))
             position = after
         raise CallFailed(f"the game has no end after {MOST_MOVES} moves")
@@ -187,24 +192,41 @@ class Court:
         receipt = self._send(played.turns, Side.CHALLENGER, "open", "open", *arguments)
         opened = event(self.game, "GameOpened", receipt)
         position, origin = opened["position"], Origin(**opened["origin"])
-        return Registered(
-            _topic(self.game, receipt), position["clock"], self._challenger, self._provider.owner, origin
-        )
+        return Registered(_topic(self.game, receipt), position["clock"], self._challenger, self._provider.owner, origin)
 
     def _move(self, played: Played, game: Registered, position: Position, move: Move) -> Receipt:
         made = call(game, position, move)
-        arguments = list(made.arguments)
-        if made.function in ENC and isinstance(arguments[-1], tuple):
-            from eth_abi.abi import encode
-            arguments[-1] = encode([ENC[made.function]], [arguments[-1]])
-        return self._send(played.turns, position.turn, position.level.value, made.function, *arguments)
+        return self._send(played.turns, position.turn, position.level.value, made.function, *made.arguments)
 
-    def _convict(self, played: Played, game: Registered, job: Job, last: Position) -> None:
-        """Tells the escrow; gives the bond back and the share."""
-        shown = (game.place(last), game.way(last), game.origin)
+    def _end(
+        self,
+        played: Played,
+        game: Registered,
+        job: Job,
+        last: Position,
+        move: Move,
+        verdict: Verdict,
+        together: bool,
+    ) -> None:
+        """The last move, and what follows from a conviction: the escrow is told, bond and share are given out."""
         side = Side.CHALLENGER
-        self._send(played.turns, side, "end", "convict", job.terms, job.commitment)
-        self._send(played.extra, side, "end", "claim", game.game, *shown)
+        convict = ("convict", (job.terms, job.commitment))
+        claim = ("claim", (game.game, game.place(last), game.way(last), game.origin))
+        if together:
+            made = call(game, last, move)
+            calls = ((made.function, made.arguments), convict, claim)
+            data = [call_data(self.game.artifact, name, *arguments) for name, arguments in calls]
+            receipt = self._send(played.turns, side, last.level.value, "move_many", data)
+        else:
+            receipt = self._move(played, game, last, move)
+        if event(self.game, "GameEnded", receipt)["convicted"] != verdict.convicted:
+            raise CallFailed("the contract's verdict is not that of the rules")
+        played.convicted = verdict.convicted
+        if not verdict.convicted:
+            return
+        if not together:
+            self._send(played.turns, side, "end", convict[0], *convict[1])
+            self._send(played.extra, side, "end", claim[0], *claim[1])
         balance = self._balance(self._challenger)
         self._send(played.extra, side, "end", "withdraw", balance, self._challenger)
 

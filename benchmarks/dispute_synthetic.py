@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A game about a run that is far too large to be computed here: only what lies on the disputed path is real.
 
-Whatever else a tree has are made-up hashes, since a game never looks at them; subtrees beyond the leaves are zero, since
-it does. The lie is one accumulator of a matrix product whose operands are a tensor of the state and an earlier output.
+Whatever else a tree has are made-up hashes, since a game never looks at them; subtrees beyond the leaves are zero,
+since it does. The lie is one accumulator of a matrix product whose operands are a tensor of the state and an earlier
+output.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Size:
 
 
 class Synthetic:
-    """Both players of one game. The places are somewhere in the middle, so that nothing beside a path is zero by luck."""
+    """Both players of one game. The places are somewhere in the middle, where nothing beside a path is zero."""
 
     def __init__(self, size: Size) -> None:
         self.size = size
@@ -131,10 +132,10 @@ class Synthetic:
         self.row, self.column = 2 * side // 3, side // 3
         self.element = self.row * side + self.column
         self.block = (-(-side // BLOCK)) // 2
-        self.terms = levels.block_terms(side, self.block)
-        self.run = levels.runs(self.terms) // 2
+        self.block_terms = levels.block_terms(side, self.block)
+        self.run = levels.runs(self.block_terms) // 2
         self.first = self.block * BLOCK + self.run * levels.RUN_TERMS
-        self.last = min(self.first + levels.RUN_TERMS, self.block * BLOCK + self.terms)
+        self.last = min(self.first + levels.RUN_TERMS, self.block * BLOCK + self.block_terms)
         # What it reads.
         self.tensor, self.source = size.states // 2, self.op // 2
         self.left = self._operand("left", self.row)
@@ -164,9 +165,7 @@ class Synthetic:
         self.program = Sparse("program", Kind.PROGRAM, 1 + first_output + size.ops, {at: self.record})
         self.output_leaf = b"".join(pack("<I", made_up_value("output", place)) for place in range(LEAF_ELEMENTS))
         self.output = Sparse("output", Kind.ELEMENTS, self.leaves, {self.element // LEAF_ELEMENTS: self.output_leaf})
-        self.state = Sparse(
-            "state", Kind.STATE, size.states, {self.tensor: tensor_of_root(shape, self.right[0].root)}
-        )
+        self.state = Sparse("state", Kind.STATE, size.states, {self.tensor: tensor_of_root(shape, self.right[0].root)})
         outputs = {
             self.source: tensor_of_root(shape, self.left[0].root),
             self.op: tensor_of_root(shape, self.output.root),
@@ -178,7 +177,7 @@ class Synthetic:
         self.checkpoints = Sparse("run", Kind.RUN, checkpoints, {self.checkpoint: made_up("wrong checkpoint")})
 
     @cached_property
-    def terms_of(self) -> Terms:
+    def terms(self) -> Terms:
         """What the job states."""
         size = self.size
         roots = (self.program.root, made_up("initial"), made_up("data"))
@@ -220,7 +219,7 @@ class Synthetic:
                 return ShowAccumulators(self._accumulators())
 
     def _accumulators(self) -> tuple[int, ...]:
-        count = levels.runs(self.terms) - 1
+        count = levels.runs(self.block_terms) - 1
         shown = [made_up_value("accumulator", at) for at in range(count)]
         if self.run < count:
             accumulator = shown[self.run - 1] if self.run else 0

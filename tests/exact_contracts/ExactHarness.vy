@@ -213,14 +213,12 @@ def parse(record: Bytes[exact_records.RECORD_BYTES]) -> DynArray[uint256, 64]:
     found: DynArray[uint256, 64] = [convert(valid, uint256), op.opcode, op.inputs]
     for at: uint256 in range(3):
         found.append(op.tensors[at])
-        found.append(op.shapes[at].rank)
-        for place: uint256 in range(4):
-            found.append(op.shapes[at].dimensions[place])
-    found.append(op.output.rank)
-    for place: uint256 in range(4):
-        found.append(op.output.dimensions[place])
+        for place: uint256 in range(5):
+            found.append(self._word(op.shapes[at], place))
+    for place: uint256 in range(5):
+        found.append(self._word(op.output, place))
     for at: uint256 in range(5):
-        found.append(op.parameters[at])
+        found.append(exact_records._parameter(op, at))
     return found
 
 
@@ -256,17 +254,22 @@ def tensors(
     found: DynArray[uint256, 14 * _MOST] = []
     for record: Bytes[exact_records.RECORD_BYTES] in records:
         valid: bool = False
-        shape: exact_records.Shape = empty(exact_records.Shape)
+        shape: uint256 = 0
         next: uint256 = 0
         valid, shape, next = exact_records._parse_state(record)
         found.append(convert(valid, uint256))
-        found.append(shape.rank)
-        for place: uint256 in range(4):
-            found.append(shape.dimensions[place])
+        for place: uint256 in range(5):
+            found.append(self._word(shape, place))
         found.append(next)
         valid, shape = exact_records._parse_data(record)
         found.append(convert(valid, uint256))
-        found.append(shape.rank)
-        for place: uint256 in range(4):
-            found.append(shape.dimensions[place])
+        for place: uint256 in range(5):
+            found.append(self._word(shape, place))
     return found
+
+
+@internal
+@pure
+def _word(shape: uint256, place: uint256) -> uint256:
+    # Rank and dimensions.
+    return (shape >> (128 - 32 * place)) & (2**32 - 1)

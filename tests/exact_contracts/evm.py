@@ -56,6 +56,10 @@ class Evm:
         self.rpc("anvil_setCode", address, "0x" + code.hex())
         self._deployed[name] = Deployed(name, address, program.abi)
 
+    def code(self, name: str) -> bytes:
+        """What stands on the chain."""
+        return bytes.fromhex(self.rpc("eth_getCode", self._deployed[name].address, "latest")["result"][2:])
+
     def call(self, name: str, function: str, *args: Any) -> Any:
         """What a function with one result returns. Raises Reverted."""
         contract = self._deployed[name]

@@ -130,8 +130,8 @@ def operand(tensor: Held, leaves: Sequence[int]) -> Json:
     return {"root": tensor.root, "elements": tensor.elements, "offset": tensor.offset, "leaves": shown}
 
 
-def _before(micro: MicroStep) -> int:
-    # fma(a, b, accumulator), max(accumulator, term).
+def accumulator_before(micro: MicroStep) -> int:
+    """Of a term: fma(a, b, accumulator), max(accumulator, term)."""
     return micro.operands[0] if micro.name == "max" else micro.operands[2]
 
 
@@ -155,7 +155,7 @@ def run_of(
 ) -> Asked:
     """The question for some terms of a reduction, which are not none. micros: those of the whole element."""
     terms = [micro for micro in micros if not micro.join][begin:end]
-    accumulator = _before(terms[0])
+    accumulator = accumulator_before(terms[0])
     # Where a block starts the judge must not look at it.
     asked = question(op, held, terms, place, begin=begin, accumulator=accumulator if begin % BLOCK else 0x40400000)
     return Asked(asked, terms[-1].result)

@@ -13,7 +13,7 @@ from gpubond.exact.program import Op, Opcode, parse_record, record_of
 from gpubond.exact.reference import MicroStep
 from gpubond.exact.shapes import MOST, Shape
 from tests.exact_contracts.evm import Evm
-from tests.exact_contracts.judging import MAX_TERMS, Imagined, question
+from tests.exact_contracts.judging import MAX_TERMS, Imagined, accumulator_before, question
 from tests.exact_contracts.operations import drawing
 
 SEED = 20_261_126
@@ -50,7 +50,7 @@ def check(evm: Evm, op: Op, inputs: list[Drawn], element: int, micros: list[Micr
                 source.element + offset for micro in micros for source in micro.sources if source and source.input == at
             ]
             held.append(Imagined(whole, lambda place, drawn=drawn, offset=offset: drawn[place - offset], shown, offset))
-        before = micros[0].operands[0 if micros[0].name == "max" else 2] if op.code in reference.REDUCTIONS else 0
+        before = accumulator_before(micros[0]) if op.code in reference.REDUCTIONS else 0
         asked = question(op, held, micros, (2**64 - 1, 65_534, element), begin=begin, accumulator=before)
         assert asked.ask(evm) == micros[-1].result, (op, element, begin)
 
