@@ -42,7 +42,6 @@ exports: (
     game_bonds.TOKEN,
     game_bonds.GAME_GAS,
     game_bonds.MOVE_GAS,
-    game_bonds.CHALLENGERS,
     game_bonds.MIN_GAS_PRICE,
     game_bonds.RATE,
     game_bonds.MAX_COLLATERAL,
@@ -219,7 +218,7 @@ def open(
         node=commitment.result_root,
         place=game_places._at_root(game_places.RUN, game_evidence._checkpoints(counts)),
     )
-    game: bytes32 = self._game_id(job, msg.sender, salt)
+    game: bytes32 = keccak256(abi_encode(_CHAIN_ID, self, job, msg.sender, salt))
     if self._games[game] != empty(bytes32):
         errors._fail("game: game exists")
     self._games[game] = keccak256(abi_encode(position))
@@ -342,7 +341,7 @@ def show_leaf(
         game_places._require_leaves(place)
         number = game_places._picked_number(place)
         self._require_under(place, found.node, exact_merkle.ELEMENTS, hash, path)
-    exact_merkle._check_padding(game_places._elements(place), number, leaf)
+    game_places._require_padding(place, number, leaf)
     found.node = hash
     found.place = game_places._leaf(place, number)
     self._advance(game, found)
@@ -411,39 +410,35 @@ def pick_operation(
     @param index Among the outputs shown last.
     @param record The operation's.
     @param record_path Its siblings in the program's tree, from below.
-    @param output The output's commitment, if it has no elements.
+    @param output The hash of the output's leaf, as it was shown, if it has no elements.
     @param output_path Its siblings up to the node known, from below.
     """
     found: IDisputeGame.Position = self._challenged(game, position)
     below: IDisputeGame.Way = way
     self._require_origin(found, below, origin)
-    place: uint256 = found.place
-    game_places._require(place, game_places.STEP, game_places.CHALLENGER)
-    game_places._require_leaves(place)
-    game_places._require_shown(place, index)
-    below.operation = game_places._number(place, index)
-    below.record = keccak256(record)
     # Refuses a record that is not valid.
     picked: IExaminer.Picked = staticcall EXAMINER.operation(
-        below.counts, origin.program, below.operation, record, record_path
+        below.counts, origin.program, found.place, index, record, record_path
     )
+    below.operation = picked.operation
+    below.record = keccak256(record)
     below.shape = picked.shape
     if picked.elements == 0:
         self._require_under(
-            game_places._with_index(place, index),
+            game_places._with_index(found.place, index),
             found.node,
             exact_merkle.STEP,
-            exact_merkle._short_leaf(exact_merkle.STEP, output),
+            output,
             output_path,
         )
-        right: bytes32 = game_trees._commitment(picked.shape, empty(bytes32))
+        right: bytes32 = exact_merkle._short_leaf(
+            exact_merkle.STEP, game_trees._commitment(picked.shape, empty(bytes32))
+        )
         self._end(game, found.provider, origin, output != right)
         return
 
     found.way = keccak256(abi_encode(below))
-    found.place = game_places._operation(
-        place, index, picked.opcode, picked.terms, picked.elements
-    )
+    found.place = picked.place
     self._advance(game, found)
     log IDisputeGame.OperationPicked(
         game=game, clock=found.clock, place=found.place, way=below, record=record
@@ -727,46 +722,6 @@ def position(game: bytes32) -> bytes32:
     @return Zero if there is no such game, one if it is over.
     """
     return self._games[game]
-
-
-@external
-@view
-def game_of(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Game:
-    """
-    @notice A position in words for people. Reverts if the game is not there.
-    @param game The game's id.
-    @param position Where it is.
-    @return Level, turn and clocks.
-    """
-    found: IDisputeGame.Position = self._shown_position(game, position)
-    side: uint256 = game_places._side(found.place)
-    return IDisputeGame.Game(
-        level=game_places._level(found.place),
-        asserter_moves=side == game_places.ASSERTER,
-        deadline=game_clocks._deadline(found.clock, side),
-        asserter_left=game_clocks._left(found.clock, game_places.ASSERTER),
-        challenger_left=game_clocks._left(found.clock, game_places.CHALLENGER),
-        moves=game_clocks._moves(found.clock),
-    )
-
-
-@external
-@view
-def game_id(job: bytes32, challenger: address, salt: bytes32) -> bytes32:
-    """
-    @notice The id that a game has.
-    @param job The job's id.
-    @param challenger Who opens it.
-    @param salt What it is opened with.
-    @return The id.
-    """
-    return self._game_id(job, challenger, salt)
-
-
-@internal
-@view
-def _game_id(job: bytes32, challenger: address, salt: bytes32) -> bytes32:
-    return keccak256(abi_encode(_CHAIN_ID, self, job, challenger, salt))
 
 
 @internal

@@ -17,6 +17,7 @@ from .interfaces import IJudge
 from .modules import errors
 from .modules import exact_merkle
 from .modules import exact_records
+from .modules import game_clocks
 from .modules import game_evidence
 from .modules import game_places
 from .modules import game_trees
@@ -44,24 +45,30 @@ def __init__(judge: address):
 def operation(
     counts: uint256,
     program: bytes32,
-    operation: uint256,
+    place: uint256,
+    index: uint256,
     record: Bytes[128],
     path: DynArray[bytes32, 18],
 ) -> IExaminer.Picked:
     """
-    @notice What the record of an operation says. Refuses one that is not valid, or is not
-            the program's.
+    @notice What follows from the pick of an operation. Refuses a record that is not valid,
+            or is not the program's.
     @param counts As in IDisputeGame.Way.
     @param program The root of the program's tree.
-    @param operation The operation's number in the program.
-    @param record Its 128 bytes.
+    @param place After the last show of STEP.
+    @param index Of the operation's output among the nodes shown last.
+    @param record The operation's 128 bytes.
     @param path Siblings in the program's tree, from below.
-    @return Its output's shape and elements, opcode and terms.
+    @return Its number, its output's shape and elements, and the place that follows.
     """
+    game_places._require(place, game_places.STEP, game_places.CHALLENGER)
+    game_places._require_leaves(place)
+    game_places._require_shown(place, index)
+    number: uint256 = game_places._number(place, index)
     game_evidence._require_record(
         counts,
         program,
-        1 + game_evidence._states(counts) + game_evidence._datas(counts) + operation,
+        1 + game_evidence._states(counts) + game_evidence._datas(counts) + number,
         record,
         path,
     )
@@ -76,11 +83,12 @@ def operation(
     terms: uint256 = 0
     if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
         terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
+    elements: uint256 = game_trees._elements(shape)
+    below: uint256 = 0
+    if elements != 0:
+        below = game_places._operation(place, index, found.opcode, terms, elements)
     return IExaminer.Picked(
-        shape=shape,
-        elements=game_trees._elements(shape),
-        opcode=found.opcode,
-        terms=terms,
+        operation=number, shape=shape, elements=elements, place=below
     )
 
 
@@ -232,7 +240,7 @@ def is_next(
     @return Whether it is.
     """
     shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
-    leaf: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.shown)
+    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
     number: uint256 = 0
     if game_places._level(place) == game_places.STEP:
         game_places._require(place, game_places.STEP, game_places.CHALLENGER)
@@ -242,10 +250,13 @@ def is_next(
         if index != 0:
             errors._fail("game: no such node")
         # The leaf is the state.
-        if not game_evidence._is_state(
-            way, empty(bytes32), way.step + 1, leaf, shown.shown_path
+        if not game_evidence._is_state_hash(
+            way, way.step + 1, shown.shown, shown.shown_path
         ):
             errors._fail("game: not the state")
+        right = exact_merkle._short_leaf(
+            game_evidence._state_kind(way.counts, way.step + 1), right
+        )
     else:
         game_places._require(place, game_places.STATE, game_places.CHALLENGER)
         game_places._require_leaves(place)
@@ -253,14 +264,17 @@ def is_next(
         number = game_places._number(place, index)
         if len(shown.shown_path) != game_places._levels(place):
             errors._fail("game: path has another length")
-        if game_trees._above(exact_merkle.STATE, leaf, index, shown.shown_path) != node:
+        if (
+            game_trees._above(exact_merkle.STATE, shown.shown, index, shown.shown_path)
+            != node
+        ):
             errors._fail("game: not under the node")
 
     game_evidence._require_record(
         way.counts, origin.program, 1 + number, shown.record, shown.record_path
     )
     valid: bool = False
-    shape: exact_records.Shape = empty(exact_records.Shape)
+    shape: uint256 = 0
     tensor: uint256 = 0
     valid, shape, tensor = exact_records._parse_state(shown.record)
     if not valid:
@@ -277,7 +291,7 @@ def is_next(
     game_evidence._require_tensor(
         way, origin.data, shown.state, tensor, shown.source, shown.source_path
     )
-    return shown.source == shown.shown
+    return right == shown.shown
 
 
 @external
@@ -299,6 +313,25 @@ def is_state(
     @return Whether it is.
     """
     return game_evidence._is_state(way, initial, step, state, path)
+
+
+@external
+@view
+def game_of(position: IDisputeGame.Position) -> IDisputeGame.Game:
+    """
+    @notice A position in words for people.
+    @param position Of a game. DisputeGame.position says whether the game is there.
+    @return Level, turn and clocks.
+    """
+    side: uint256 = game_places._side(position.place)
+    return IDisputeGame.Game(
+        level=game_places._level(position.place),
+        asserter_moves=side == game_places.ASSERTER,
+        deadline=game_clocks._deadline(position.clock, side),
+        asserter_left=game_clocks._left(position.clock, game_places.ASSERTER),
+        challenger_left=game_clocks._left(position.clock, game_places.CHALLENGER),
+        moves=game_clocks._moves(position.clock),
+    )
 
 
 @internal

@@ -45,14 +45,19 @@ def operation(record: Bytes[_RECORD_BYTES]) -> IJudge.Operation:
     @param record Its 128 bytes.
     @return Opcode, inputs, shapes and parameters.
     """
-    op: exact_records.Record = self._parsed(record)
+    what: exact_records.Record = self._parsed(record)
+    parameters: uint256[5] = empty(uint256[5])
+    for at: uint256 in range(5):
+        parameters[at] = exact_records._parameter(what, at)
     return IJudge.Operation(
-        opcode=op.opcode,
-        inputs=op.inputs,
-        tensors=op.tensors,
-        shapes=[self._shape(op.shapes[0]), self._shape(op.shapes[1]), self._shape(op.shapes[2])],
-        output=self._shape(op.output),
-        parameters=op.parameters,
+        opcode=what.opcode,
+        inputs=what.inputs,
+        tensors=what.tensors,
+        shapes=[
+            self._shape(what.shapes[0]), self._shape(what.shapes[1]), self._shape(what.shapes[2])
+        ],
+        output=self._shape(what.output),
+        parameters=parameters,
     )
 
 
@@ -103,8 +108,15 @@ def evaluate(
     if what.opcode == exact_records.VIEW:
         return self._one(operands[0], what.shapes[0], self._viewed(what, element))
     if what.opcode == exact_records.UNIFORM:
-        return float32._uniform(what.parameters[0], what.parameters[1], step, op, element)
-    return what.parameters[0]
+        return float32._uniform(
+            exact_records._parameter(what, 0),
+            exact_records._parameter(what, 1),
+            step,
+            op,
+            element,
+        )
+    # CONST.
+    return exact_records._parameter(what, 0)
 
 
 @external
@@ -134,8 +146,13 @@ def _parsed(record: Bytes[_RECORD_BYTES]) -> exact_records.Record:
 
 @internal
 @pure
-def _shape(shape: exact_records.Shape) -> IJudge.Shape:
-    return IJudge.Shape(rank=shape.rank, dimensions=shape.dimensions)
+def _shape(shape: uint256) -> IJudge.Shape:
+    return IJudge.Shape(
+        rank=shape >> 128,
+        dimensions=[
+            (shape >> 96) & _WORD, (shape >> 64) & _WORD, (shape >> 32) & _WORD, shape & _WORD
+        ],
+    )
 
 
 @internal
@@ -188,8 +205,8 @@ def _reduced(
     operands: DynArray[IJudge.Operand, 3],
 ) -> uint256:
     # Terms `begin` to `end` of a reduction.
-    input: exact_records.Shape = what.shapes[0]
-    count: uint256 = input.dimensions[input.rank - 1]
+    input: uint256 = what.shapes[0]
+    count: uint256 = exact_records._dimension(input, exact_records._rank(input) - 1)
     assert end <= count and (begin < end or count == 0), "judge: no such terms"
     terms: uint256 = end - begin
     assert terms <= MAX_TERMS, "judge: too many terms"
@@ -205,8 +222,9 @@ def _reduced(
     left: uint256[2] = empty(uint256[2])
     right: uint256[2] = empty(uint256[2])
     if what.opcode == exact_records.MATMUL_NT:
-        columns: uint256 = what.output.dimensions[what.output.rank - 1]
-        rows: uint256 = what.output.dimensions[what.output.rank - 2]
+        rank: uint256 = exact_records._rank(what.output)
+        columns: uint256 = exact_records._dimension(what.output, rank - 1)
+        rows: uint256 = exact_records._dimension(what.output, rank - 2)
         row = element // columns
         other: uint256 = row // rows * columns + element % columns
         right = self._read(operands[1], what.shapes[1], other * count + begin, terms)
@@ -220,8 +238,8 @@ def _gathered(
     what: exact_records.Record, element: uint256, operands: DynArray[IJudge.Operand, 3]
 ) -> uint256:
     # An element of the row that in1 names; +0 if there is no such row.
-    height: uint256 = what.shapes[0].dimensions[0]
-    width: uint256 = what.shapes[0].dimensions[1]
+    height: uint256 = exact_records._dimension(what.shapes[0], 0)
+    width: uint256 = exact_records._dimension(what.shapes[0], 1)
     row: uint256 = self._whole(self._one(operands[1], what.shapes[1], element // width))
     if row >= height:
         assert len(operands[0].leaves) == 0, "judge: leaves that are not read"
@@ -235,12 +253,13 @@ def _concatenated(
     what: exact_records.Record, element: uint256, operands: DynArray[IJudge.Operand, 3]
 ) -> uint256:
     # The inputs' elements alternate: so many of the first, so many of the second.
-    axis: uint256 = what.parameters[0]
+    axis: uint256 = exact_records._parameter(what, 0)
+    rank: uint256 = exact_records._rank(what.output)
     inner: uint256 = 1
-    for at: uint256 in range(axis + 1, what.output.rank, bound=exact_records.MAX_RANK):
-        inner *= what.output.dimensions[at]
-    left: uint256 = what.shapes[0].dimensions[axis] * inner
-    right: uint256 = what.shapes[1].dimensions[axis] * inner
+    for at: uint256 in range(axis + 1, rank, bound=exact_records.MAX_RANK):
+        inner *= exact_records._dimension(what.output, at)
+    left: uint256 = exact_records._dimension(what.shapes[0], axis) * inner
+    right: uint256 = exact_records._dimension(what.shapes[1], axis) * inner
     outer: uint256 = element // (left + right)
     within: uint256 = element % (left + right)
     if within < left:
@@ -254,12 +273,14 @@ def _concatenated(
 @pure
 def _viewed(what: exact_records.Record, element: uint256) -> uint256:
     # Where a VIEW's element stands in its input.
-    place: uint256 = what.parameters[0]
+    rank: uint256 = exact_records._rank(what.output)
+    place: uint256 = exact_records._parameter(what, 0)
     left: uint256 = element
-    for back: uint256 in range(what.output.rank, bound=exact_records.MAX_RANK):
-        at: uint256 = what.output.rank - 1 - back
-        place += left % what.output.dimensions[at] * what.parameters[at + 1]
-        left = left // what.output.dimensions[at]
+    for back: uint256 in range(rank, bound=exact_records.MAX_RANK):
+        at: uint256 = rank - 1 - back
+        length: uint256 = exact_records._dimension(what.output, at)
+        place += left % length * exact_records._parameter(what, at + 1)
+        left = left // length
     return place
 
 
@@ -287,7 +308,7 @@ def _whole(bits: uint256) -> uint256:
 
 @internal
 @pure
-def _one(operand: IJudge.Operand, shape: exact_records.Shape, place: uint256) -> uint256:
+def _one(operand: IJudge.Operand, shape: uint256, place: uint256) -> uint256:
     # One element.
     return self._read(operand, shape, place, 1)[0] >> 224
 
@@ -295,7 +316,7 @@ def _one(operand: IJudge.Operand, shape: exact_records.Shape, place: uint256) ->
 @internal
 @pure
 def _read(
-    operand: IJudge.Operand, shape: exact_records.Shape, place: uint256, terms: uint256
+    operand: IJudge.Operand, shape: uint256, place: uint256, terms: uint256
 ) -> uint256[2]:
     """
     @dev So many elements from the `place`-th on, at most sixteen and all of them within the

@@ -55,29 +55,20 @@ def code_hash(code: bytes) -> str:
 
 
 def _immutables(name: str, wiring: Wiring) -> list[int]:
-    if name == "ProviderStaking":
-        return [_number(wiring.token)]
-    if name == "JobEscrow":
-        on_arbitrum = int(wiring.chain_id in ARBITRUM_CHAINS)
-        return [_number(wiring.token), on_arbitrum, wiring.chain_id, _number(wiring.staking)]
-    if name == "JobEscrowViews":
-        return [_number(wiring.escrow), _number(wiring.staking), wiring.chain_id]
-    if name == "DataDemands":
-        return [_number(wiring.escrow), _number(wiring.token), wiring.answer_fee, wiring.chain_id]
-    if name == "DisputeGame":
-        bonds = [
-            _number(wiring.escrow),
-            _number(wiring.token),
-            wiring.min_gas_price,
-            wiring.rate,
-            wiring.max_collateral,
-        ]
-        times = [wiring.clock, wiring.increment, wiring.max_answer, wiring.chain_id]
-        return [*bonds, _number(wiring.examiner), _number(wiring.judge), _number(wiring.staking), *times]
-    if name == "Examiner":
-        return [_number(wiring.judge)]
-    return []
+    token, escrow, staking = _number(wiring.token), _number(wiring.escrow), _number(wiring.staking)
+    of_game = [wiring.min_gas_price, wiring.rate, wiring.max_collateral, _number(wiring.examiner), staking]
+    found = {
+        "ProviderStaking": [token],
+        "JobEscrow": [token, int(wiring.chain_id in ARBITRUM_CHAINS), wiring.chain_id, staking],
+        "JobEscrowViews": [escrow, staking, wiring.chain_id],
+        "DataDemands": [escrow, token, wiring.answer_fee, wiring.chain_id],
+        "Examiner": [_number(wiring.judge)],
+        "DisputeGame": [
+            *(escrow, token, *of_game, wiring.clock, wiring.increment, wiring.max_answer, wiring.chain_id),
+        ],
+    }
+    return found.get(name, [])
 
 
 def _number(address: str) -> int:
-    return int(address, 16)
+    return int(address, 16) if address else 0

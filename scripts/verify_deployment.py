@@ -143,7 +143,6 @@ def _wiring(places: dict[str, str], deployment: Deployment) -> list[Check]:
         ("DisputeGame: ESCROW", places["JobEscrow"], game.ESCROW),
         ("DisputeGame: TOKEN", places["token"], game.TOKEN),
         ("DisputeGame: STAKING", places["ProviderStaking"], game.STAKING),
-        ("DisputeGame: JUDGE", places["Judge"], game.JUDGE),
         ("DisputeGame: EXAMINER", places["Examiner"], game.EXAMINER),
         ("Examiner: JUDGE", places["Judge"], at("Examiner").JUDGE),
     ]

@@ -8,19 +8,18 @@
         gpubond/exact/program.py is in Python. No record makes it revert.
 """
 
-struct Shape:
-    # Dimensions beyond the rank are zero.
-    rank: uint256
-    dimensions: uint256[4]
+# @dev A shape is one number of 160 bits, as it stands in a record: rank and four
+#      dimensions, 32 bits each, the rank highest; dimensions beyond the rank are zero.
 
 struct Record:
     opcode: uint256
-    # How many there are; what is beyond is empty.
+    # How many there are; what is beyond is zero.
     inputs: uint256
     tensors: uint256[3]
-    shapes: Shape[3]
-    output: Shape
-    parameters: uint256[5]
+    shapes: uint256[3]
+    output: uint256
+    # As in the record: five of 32 bits, and as many zeros.
+    parameters: uint256
 
 
 CONST: constant(uint256) = 1
@@ -56,13 +55,15 @@ _STATE: constant(uint256) = 2
 _DATA: constant(uint256) = 3
 _OPERATION: constant(uint256) = 4
 
-_WORDS: constant(uint256) = 32
-_OUTPUT: constant(uint256) = 21
-_PARAMETERS: constant(uint256) = 26
 _WORD: constant(uint256) = (1 << 32) - 1
+_SHAPE: constant(uint256) = (1 << 160) - 1
 _INFINITY: constant(uint256) = 255 << 23
 _MAGNITUDE: constant(uint256) = (1 << 31) - 1
 _NAN: constant(uint256) = 511 << 22
+
+# @dev The highest bit of each dimension, and the lowest.
+_HIGHEST: constant(uint256) = (1 << 127) | (1 << 95) | (1 << 63) | (1 << 31)
+_LOWEST: constant(uint256) = (1 << 96) | (1 << 64) | (1 << 32) | 1
 
 # @dev Nibble i is the number of inputs, and of parameters, of opcode i.
 _INPUTS: constant(bytes32) = 0x0000000000000000000000000000000000000000001111133222222112221000
@@ -79,157 +80,132 @@ def _parse(record: Bytes[RECORD_BYTES]) -> (bool, Record):
     found: Record = empty(Record)
     if len(record) != RECORD_BYTES:
         return False, found
-    words: uint256[_WORDS] = self._words(record)
-    found.opcode = words[1]
-    if words[0] != _OPERATION or found.opcode == 0 or found.opcode > BF16:
+    # Words 0, 1 and 2.
+    head: uint256 = convert(extract32(record, 0), uint256) >> 160
+    found.opcode = (head >> 32) & _WORD
+    if head >> 64 != _OPERATION or found.opcode == 0 or found.opcode > BF16:
         return False, found
     found.inputs = (convert(_INPUTS, uint256) >> (found.opcode << 2)) & 15
-    if words[2] != found.inputs:
-        return False, found
-    parameters: uint256 = (convert(_PARAMETER_COUNTS, uint256) >> (found.opcode << 2)) & 15
-
-    # Inputs and parameters that the operation does not have.
-    beyond: uint256 = 0
-    for at: uint256 in range(3 + 6 * found.inputs, _OUTPUT, bound=18):
-        beyond = beyond | words[at]
-    for at: uint256 in range(_PARAMETERS + parameters, _WORDS, bound=6):
-        beyond = beyond | words[at]
-    if beyond != 0:
+    if head & _WORD != found.inputs:
         return False, found
 
-    for at: uint256 in range(found.inputs, bound=3):
-        found.tensors[at] = words[3 + 6 * at]
-        found.shapes[at] = self._shape(words, 4 + 6 * at)
-        if not self._possible(found.shapes[at]):
-            return False, found
-    found.output = self._shape(words, _OUTPUT)
+    # Words 24 to 31, less two.
+    count: uint256 = (convert(_PARAMETER_COUNTS, uint256) >> (found.opcode << 2)) & 15
+    found.parameters = convert(extract32(record, 96), uint256) & ((1 << 192) - 1)
+    if found.parameters << unsafe_add(64, count << 5) != 0:
+        return False, found
+    # Words 21 to 25.
+    found.output = convert(extract32(record, 84), uint256) >> 96
     if not self._possible(found.output):
         return False, found
-    for at: uint256 in range(parameters, bound=5):
-        found.parameters[at] = words[_PARAMETERS + at]
+    # Six words for each input, from word 3 on.
+    for at: uint256 in range(3):
+        input: uint256 = convert(extract32(record, unsafe_add(12, unsafe_mul(24, at))), uint256) >> 64
+        if at < found.inputs:
+            found.tensors[at] = input >> 160
+            found.shapes[at] = input & _SHAPE
+            if not self._possible(found.shapes[at]):
+                return False, found
+        elif input != 0:
+            return False, found
     return self._fits(found), found
 
 
 @internal
 @pure
-def _parse_state(record: Bytes[RECORD_BYTES]) -> (bool, Shape, uint256):
+def _parse_state(record: Bytes[RECORD_BYTES]) -> (bool, uint256, uint256):
     # Whether a state tensor's record is valid, its shape, and the tensor that it becomes.
     valid: bool = False
-    words: uint256[_WORDS] = empty(uint256[_WORDS])
-    valid, words = self._tensor_words(record, _STATE, 7)
-    shape: Shape = self._shape(words, 1)
-    return valid and self._possible(shape), shape, words[6]
+    shape: uint256 = 0
+    next: uint256 = 0
+    valid, shape, next = self._parse_tensor(record, _STATE)
+    return valid, shape, next
 
 
 @internal
 @pure
-def _parse_data(record: Bytes[RECORD_BYTES]) -> (bool, Shape):
+def _parse_data(record: Bytes[RECORD_BYTES]) -> (bool, uint256):
     # Whether a data tensor's record is valid, and its shape, whose first dimension
     # counts the slices.
     valid: bool = False
-    words: uint256[_WORDS] = empty(uint256[_WORDS])
-    valid, words = self._tensor_words(record, _DATA, 6)
-    shape: Shape = self._shape(words, 1)
-    return (
-        valid and self._possible(shape) and shape.rank != 0 and shape.dimensions[0] != 0
-    ), shape
+    shape: uint256 = 0
+    next: uint256 = 0
+    valid, shape, next = self._parse_tensor(record, _DATA)
+    return valid and next == 0 and self._dimension(shape, 0) != 0, shape
 
 
 @internal
 @pure
-def _tensor_words(
-    record: Bytes[RECORD_BYTES], kind: uint256, used: uint256
-) -> (bool, uint256[_WORDS]):
-    # A record of this kind with words beyond those that are used all zero.
-    words: uint256[_WORDS] = empty(uint256[_WORDS])
+def _parse_tensor(record: Bytes[RECORD_BYTES], kind: uint256) -> (bool, uint256, uint256):
+    # Whether a record of this kind is valid but for word 6; the shape, and word 6.
     if len(record) != RECORD_BYTES:
-        return False, words
-    words = self._words(record)
-    beyond: uint256 = 0
-    for at: uint256 in range(used, _WORDS, bound=_WORDS):
-        beyond = beyond | words[at]
-    return words[0] == kind and beyond == 0, words
+        return False, 0, 0
+    head: uint256 = convert(extract32(record, 0), uint256)
+    shape: uint256 = (head >> 64) & _SHAPE
+    beyond: uint256 = (
+        (head & _WORD)
+        | convert(extract32(record, 32), uint256)
+        | convert(extract32(record, 64), uint256)
+        | convert(extract32(record, 96), uint256)
+    )
+    return head >> 224 == kind and beyond == 0 and self._possible(shape), shape, (head >> 32) & _WORD
 
 
 @internal
 @pure
-def _elements(shape: Shape) -> uint256:
+def _rank(shape: uint256) -> uint256:
+    return shape >> 128
+
+
+@internal
+@pure
+def _dimension(shape: uint256, at: uint256) -> uint256:
+    # Of four; `at` is below 4.
+    return (shape >> unsafe_sub(96, at << 5)) & _WORD
+
+
+@internal
+@pure
+def _elements(shape: uint256) -> uint256:
     # Of a tensor; below 2**31.
-    count: uint256 = 1
-    for at: uint256 in range(shape.rank, bound=MAX_RANK):
-        count *= shape.dimensions[at]
-    return count
-
-
-@internal
-@pure
-def _words(record: Bytes[RECORD_BYTES]) -> uint256[_WORDS]:
-    a: uint256 = convert(extract32(record, 0), uint256)
-    b: uint256 = convert(extract32(record, 32), uint256)
-    c: uint256 = convert(extract32(record, 64), uint256)
-    d: uint256 = convert(extract32(record, 96), uint256)
-    # Spelled out: a loop costs three times as much.
-    return [
-        (a >> 224) & _WORD, (a >> 192) & _WORD,
-        (a >> 160) & _WORD, (a >> 128) & _WORD,
-        (a >> 96) & _WORD, (a >> 64) & _WORD,
-        (a >> 32) & _WORD, (a >> 0) & _WORD,
-        (b >> 224) & _WORD, (b >> 192) & _WORD,
-        (b >> 160) & _WORD, (b >> 128) & _WORD,
-        (b >> 96) & _WORD, (b >> 64) & _WORD,
-        (b >> 32) & _WORD, (b >> 0) & _WORD,
-        (c >> 224) & _WORD, (c >> 192) & _WORD,
-        (c >> 160) & _WORD, (c >> 128) & _WORD,
-        (c >> 96) & _WORD, (c >> 64) & _WORD,
-        (c >> 32) & _WORD, (c >> 0) & _WORD,
-        (d >> 224) & _WORD, (d >> 192) & _WORD,
-        (d >> 160) & _WORD, (d >> 128) & _WORD,
-        (d >> 96) & _WORD, (d >> 64) & _WORD,
-        (d >> 32) & _WORD, (d >> 0) & _WORD,
-    ]
-
-
-@internal
-@pure
-def _shape(words: uint256[_WORDS], begin: uint256) -> Shape:
-    return Shape(
-        rank=words[begin],
-        dimensions=[words[begin + 1], words[begin + 2], words[begin + 3], words[begin + 4]],
+    # Dimensions beyond the rank are 1 for this.
+    filled: uint256 = shape | (_LOWEST & self._beyond(shape >> 128))
+    return unsafe_mul(
+        unsafe_mul((filled >> 96) & _WORD, (filled >> 64) & _WORD),
+        unsafe_mul((filled >> 32) & _WORD, filled & _WORD),
     )
 
 
 @internal
 @pure
-def _possible(shape: Shape) -> bool:
+def _parameter(op: Record, at: uint256) -> uint256:
+    # Of five; `at` is below 5.
+    return (op.parameters >> unsafe_sub(160, at << 5)) & _WORD
+
+
+@internal
+@pure
+def _beyond(rank: uint256) -> uint256:
+    # All bits of the dimensions beyond a rank that is at most 4.
+    return max_value(uint256) >> unsafe_add(128, rank << 5)
+
+
+@internal
+@pure
+def _possible(shape: uint256) -> bool:
     # A tensor may have this shape.
-    if shape.rank > MAX_RANK:
+    if shape >> 128 > MAX_RANK:
         return False
-    count: uint256 = 1
-    for at: uint256 in range(MAX_RANK):
-        dimension: uint256 = shape.dimensions[at]
-        if dimension > MOST:
-            return False
-        if at >= shape.rank and dimension != 0:
-            return False
-        count *= max(dimension, 1)
-    return count <= MOST
-
-
-@internal
-@pure
-def _same(left: Shape, right: Shape) -> bool:
-    return left.rank == right.rank and self._distinct(left, right) == 0
-
-
-@internal
-@pure
-def _distinct(left: Shape, right: Shape) -> uint256:
-    # Bit i says that dimension i is not the same.
-    found: uint256 = 0
-    for at: uint256 in range(MAX_RANK):
-        if left.dimensions[at] != right.dimensions[at]:
-            found = found | (1 << at)
-    return found
+    if shape & (_HIGHEST | self._beyond(shape >> 128)) != 0:
+        return False
+    # Four of at most 31 bits.
+    return (
+        unsafe_mul(
+            unsafe_mul(max((shape >> 96) & _WORD, 1), max((shape >> 64) & _WORD, 1)),
+            unsafe_mul(max((shape >> 32) & _WORD, 1), max(shape & _WORD, 1)),
+        )
+        <= MOST
+    )
 
 
 @internal
@@ -239,16 +215,16 @@ def _fits(op: Record) -> bool:
     @dev The table: shapes and parameters of a record that has the right counts, and
          shapes that tensors may have.
     """
-    left: Shape = op.shapes[0]
-    right: Shape = op.shapes[1]
+    left: uint256 = op.shapes[0]
+    right: uint256 = op.shapes[1]
     if op.opcode >= ADD:
         for at: uint256 in range(1, op.inputs, bound=2):
-            if not self._same(left, op.shapes[at]):
+            if op.shapes[at] != left:
                 return False
-        return self._same(left, op.output)
+        return op.output == left
 
     if op.opcode == CONST:
-        bits: uint256 = op.parameters[0]
+        bits: uint256 = self._parameter(op, 0)
         return (bits & _MAGNITUDE) <= _INFINITY or bits == _NAN
 
     if op.opcode == UNIFORM:
@@ -257,45 +233,50 @@ def _fits(op: Record) -> bool:
     if op.opcode == VIEW:
         return self._view_fits(op)
 
-    wanted: Shape = left
+    # Where the dimension in question stands; a sum of two dimensions has 32 bits.
+    rank: uint256 = left >> 128
+    wanted: uint256 = left
     if op.opcode == CONCAT:
-        axis: uint256 = op.parameters[0]
-        if left.rank != right.rank or axis >= left.rank:
+        axis: uint256 = self._parameter(op, 0)
+        if axis >= rank:
             return False
-        if self._distinct(left, right) & ~(1 << axis) != 0:
+        place: uint256 = unsafe_sub(96, axis << 5)
+        if (left ^ right) & ~(_WORD << place) != 0:
             return False
-        wanted.dimensions[axis] += right.dimensions[axis]
+        wanted = unsafe_add(left, right & (_WORD << place))
     elif op.opcode == GATHER:
-        if left.rank != 2 or right.rank > MAX_RANK - 1:
+        places: uint256 = right >> 128
+        if rank != 2 or places > MAX_RANK - 1:
             return False
-        wanted = right
-        wanted.dimensions[right.rank] = left.dimensions[1]
-        wanted.rank = right.rank + 1
+        width: uint256 = self._dimension(left, 1) << unsafe_sub(96, places << 5)
+        wanted = unsafe_add(right, 1 << 128) | width
     elif op.opcode == MATMUL_NT:
-        if left.rank < 2 or left.rank != right.rank:
+        if rank < 2:
             return False
-        if self._distinct(left, right) & ~(1 << (left.rank - 2)) != 0:
+        # Of the last dimension.
+        place: uint256 = unsafe_sub(128, rank << 5)
+        if (left ^ right) & ~(_WORD << (place + 32)) != 0:
             return False
-        wanted.dimensions[left.rank - 1] = right.dimensions[left.rank - 2]
+        wanted = (left & ~(_WORD << place)) | ((right >> 32) & (_WORD << place))
     else:
         # SUM and ROWMAX.
-        if left.rank == 0:
+        if rank == 0:
             return False
-        wanted.rank = left.rank - 1
-        wanted.dimensions[wanted.rank] = 0
-    return self._same(wanted, op.output)
+        wanted = unsafe_sub(left & ~(_WORD << unsafe_sub(128, rank << 5)), 1 << 128)
+    return wanted == op.output
 
 
 @internal
 @pure
 def _view_fits(op: Record) -> bool:
-    last: uint256 = op.parameters[0]
-    for at: uint256 in range(MAX_RANK):
-        stride: uint256 = op.parameters[at + 1]
-        if at >= op.output.rank:
-            if stride != 0:
-                return False
-        else:
-            # A dimension of 0 makes no difference: then there are no elements.
-            last += (max(op.output.dimensions[at], 1) - 1) * stride
+    rank: uint256 = op.output >> 128
+    # Strides beyond the rank; word 31 is zero.
+    if op.parameters << unsafe_add(96, rank << 5) != 0:
+        return False
+    last: uint256 = self._parameter(op, 0)
+    for at: uint256 in range(rank, bound=MAX_RANK):
+        # A dimension of 0 makes no difference: then there are no elements. All numbers
+        # are below 2**32.
+        steps: uint256 = unsafe_sub(max(self._dimension(op.output, at), 1), 1)
+        last = unsafe_add(last, unsafe_mul(steps, self._parameter(op, at + 1)))
     return self._elements(op.output) == 0 or last < self._elements(op.shapes[0])

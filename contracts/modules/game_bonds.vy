@@ -40,7 +40,7 @@ GAME_GAS: public(constant(uint256)) = 1_200_000
 MOVE_GAS: public(constant(uint256)) = 80_000
 
 # @dev Challengers whose whole gas the challengers' share of the collateral must pay.
-CHALLENGERS: public(constant(uint256)) = 65
+_CHALLENGERS: constant(uint256) = 65
 
 # @dev Whose jobs are judged.
 ESCROW: public(immutable(IEscrow))
@@ -205,7 +205,7 @@ def _cost(units: uint256, price: uint256) -> uint256:
 def _least(min_gas_price: uint256, rate: uint256) -> uint256:
     # Immutables cannot be read while they are set.
     cost: uint256 = (GAME_GAS * min_gas_price * rate + _ETHER - 1) // _ETHER
-    whole: uint256 = CHALLENGERS * cost * job_terms.BPS
+    whole: uint256  = _CHALLENGERS * cost * job_terms.BPS
     return (whole + job_terms.CONVICTION_ARBITER_BPS - 1) // job_terms.CONVICTION_ARBITER_BPS
 
 

@@ -120,22 +120,46 @@ def _is_state(
     # Whether it is s_step, of the step in doubt or the one after it.
     if step == 0:
         return state == initial
+    hash: bytes32 = exact_merkle._short_leaf(self._state_kind(way.counts, step), state)
+    return self._is_state_hash(way, step, hash, path)
+
+
+@internal
+@pure
+def _state_kind(counts: uint256, step: uint256) -> uint256:
+    # Of the tree that s_step, which is not the initial state, is a leaf of.
+    if step % self._interval(counts) == 0 or step == self._steps(counts):
+        return exact_merkle.RUN
+    return exact_merkle.INTERVAL
+
+
+@internal
+@pure
+def _is_state_hash(
+    way: IDisputeGame.Way,
+    step: uint256,
+    hash: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+) -> bool:
+    # Whether it is the hash of the leaf s_step. What the leaf is nobody may know but the
+    # asserter.
+    kind: uint256 = self._state_kind(way.counts, step)
     interval: uint256 = self._interval(way.counts)
-    if step % interval == 0 or step == self._steps(way.counts):
-        return game_trees._holds(
-            exact_merkle.RUN,
+    if kind == exact_merkle.RUN:
+        return game_trees._holds_hash(
+            kind,
             self._checkpoints(way.counts),
             (step + interval - 1) // interval - 1,
-            state,
+            hash,
             path,
             way.run,
         )
     begin: uint256 = step - step % interval
-    return game_trees._holds(
-        exact_merkle.INTERVAL,
+    return game_trees._holds_hash(
+        kind,
         self._end(way.counts, begin) - begin - 1,
         step - begin - 1,
-        state,
+        hash,
         path,
         way.interval,
     )

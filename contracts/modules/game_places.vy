@@ -281,6 +281,20 @@ def _leaf(place: uint256, number: uint256) -> uint256:
 
 @internal
 @pure
+def _require_padding(place: uint256, number: uint256, leaf: Bytes[exact_merkle.LEAF_BYTES]):
+    # The leaf is whole, and zero beyond the output's elements.
+    if len(leaf) != exact_merkle.LEAF_BYTES:
+        errors._fail("game: leaf is not 256 bytes")
+    if number + 1 == self._leaves(place):
+        for at: uint256 in range(
+            self._last(place), exact_merkle.LEAF_ELEMENTS, bound=exact_merkle.LEAF_ELEMENTS
+        ):
+            if exact_merkle._bits(leaf, at) != 0:
+                errors._fail("game: bytes beyond the elements")
+
+
+@internal
+@pure
 def _elements(place: uint256) -> uint256:
     return unsafe_add(
         unsafe_mul(unsafe_sub(self._leaves(place), 1), exact_merkle.LEAF_ELEMENTS),

@@ -54,34 +54,23 @@ def _joined(
     if len(nodes) != held:
         errors._fail("game: another number of nodes")
     tag: bytes1 = exact_merkle._node_tag(kind)
-    row: bytes32[MAX_NODES] = empty(bytes32[MAX_NODES])
-    at: uint256 = 0
-    if held == 1 << levels:
-        if levels == 0:
-            return nodes[0]
-        half: uint256 = held >> 1
-        for i: uint256 in range(half, bound=32):
-            row[i] = sha256(concat(tag, nodes[at], nodes[unsafe_add(at, 1)]))
-            at = unsafe_add(at, 2)
-        for _: uint256 in range(unsafe_sub(levels, 1), bound=MAX_LEVELS):
-            half = half >> 1
-            at = 0
-            for i: uint256 in range(half, bound=16):
-                row[i] = sha256(concat(tag, row[at], row[unsafe_add(at, 1)]))
-                at = unsafe_add(at, 2)
-        return row[0]
-
-    for node: bytes32 in nodes:
-        row[at] = node
-        at = unsafe_add(at, 1)
-    zero: bytes32 = exact_merkle._zero(kind, height)
+    row: DynArray[bytes32, MAX_NODES] = nodes
     size: uint256 = held
+    is_whole: bool = held == 1 << levels
+    zero: bytes32 = empty(bytes32)
+    if not is_whole:
+        zero = exact_merkle._zero(kind, height)
     for _: uint256 in range(levels, bound=MAX_LEVELS):
-        if size & 1 != 0:
-            row[size] = zero
-        zero = sha256(concat(tag, zero, zero))
-        size = unsafe_add(size, 1) >> 1
-        at = 0
+        if not is_whole:
+            if size & 1 != 0:
+                if size == len(row):
+                    row.append(zero)
+                else:
+                    row[size] = zero
+                size = unsafe_add(size, 1)
+            zero = sha256(concat(tag, zero, zero))
+        size = size >> 1
+        at: uint256 = 0
         for i: uint256 in range(size, bound=32):
             row[i] = sha256(concat(tag, row[at], row[unsafe_add(at, 1)]))
             at = unsafe_add(at, 2)
@@ -126,11 +115,27 @@ def _holds(
     root: bytes32,
 ) -> bool:
     # Whether a commitment is a leaf of a tree.
+    return self._holds_hash(
+        kind, leaves, index, exact_merkle._short_leaf(kind, leaf), path, root
+    )
+
+
+@internal
+@pure
+def _holds_hash(
+    kind: uint256,
+    leaves: uint256,
+    index: uint256,
+    hash: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+    root: bytes32,
+) -> bool:
+    # Whether this is the hash of a leaf of a tree, whatever the leaf is.
     if index >= leaves:
         errors._fail("game: no such leaf")
     if len(path) != exact_merkle._depth(leaves):
         errors._fail("game: path has another length")
-    return self._above(kind, exact_merkle._short_leaf(kind, leaf), index, path) == root
+    return self._above(kind, hash, index, path) == root
 
 
 @internal

@@ -50,6 +50,8 @@ def verify_run(record: JobRecord, root: bytes, spec: JobSpec, outputs: Manifest,
             raise _wrong(
                 record, f"{section.final} is not the last state of the run: its commitment is {found_state.hex()}"
             )
+    except KeyError as error:
+        raise _wrong(record, f"{error} is missing") from None
     except (Refused, ValueError) as error:
         raise _wrong(record, str(error)) from None
     unchecked = "" if section.metrics is None else f"; {section.metrics} is under no root: it is the provider's word"

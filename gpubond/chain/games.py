@@ -120,10 +120,12 @@ class DisputeGame:
         """What an account can withdraw, base units."""
         return int(self._contract.functions.balance_of(account).call())
 
-    def open(self, terms: JobTerms, commitment: Commitment, run: Struct, answer: int, salt: bytes, max_bond: int) -> Call:
+    def open(
+        self, terms: JobTerms, commitment: Commitment, run: Struct, answer_seconds: int, salt: bytes, max_bond: int
+    ) -> Call:
         """Opens a game, with a bond of at most so many base units."""
         words = f"challenge the result 0x{commitment.result_root.hex()} with a bond"
-        args = (terms.as_tuple(), commitment.as_tuple(), run, answer, salt, max_bond)
+        args = (terms.as_tuple(), commitment.as_tuple(), run, answer_seconds, salt, max_bond)
         return self._call("open", words, *args)
 
     def move(self, name: str, words: str, *args: Any) -> Call:

@@ -97,7 +97,7 @@ def _pick_operation(game: Registered, position: Position, move: PickOperation) -
 
 
 def _pick_element(game: Registered, position: Position, move: PickElement) -> Arguments:
-    return _leaf(position), move.element % LEAF_ELEMENTS
+    return _leaf(position, move.element)
 
 
 def _pick_segment(game: Registered, position: Position, move: PickSegment) -> Arguments:
@@ -114,7 +114,7 @@ def _judge_join(game: Registered, position: Position, move: JudgeJoin) -> Argume
 
 def _judge_element(game: Registered, position: Position, move: JudgeElement) -> Arguments:
     evidence = _evidence(position, move.shown)
-    return *_settled(game, position), _leaf(position), move.element % LEAF_ELEMENTS, evidence
+    return *_settled(game, position), *_leaf(position, move.element), evidence
 
 
 def _judge_run(game: Registered, position: Position, move: JudgeRun) -> Arguments:
@@ -171,10 +171,12 @@ def _settled(game: Registered, position: Position) -> Arguments:
     return game.way(position), game.origin
 
 
-def _leaf(position: Position) -> bytes:
-    if not isinstance(position.doubt, Elements):
+def _leaf(position: Position, element: int) -> Arguments:
+    """The leaf that was shown, and an element's place in it."""
+    doubt = position.doubt
+    if not isinstance(doubt, Elements):
         raise Refused("move", position.level.value, "no leaf was shown")
-    return position.doubt.raw
+    return doubt.raw, element - doubt.index * LEAF_ELEMENTS
 
 
 def _totals(position: Position) -> bytes:

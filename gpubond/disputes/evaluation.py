@@ -49,7 +49,6 @@ def next_tensor(position: Position, move: JudgeState) -> bytes:
     elif number < terms.first_output:
         raise Refused("record.next", number, "names a data tensor")
     else:
-        _check_empty("state_path", move.state_path)
         _check_output(position, said.op_count, number - terms.first_output, move.commitment, move.path)
     return move.commitment
 
@@ -66,8 +65,6 @@ def _check(position: Position, operation: Op, shown: Shown) -> tuple[int, int]:
             )
     for root in states:
         _check_state(position, root, shown.state_path)
-    if not states:
-        _check_empty("state_path", shown.state_path)
     return reached(position.step), reached(position.op)
 
 
@@ -112,7 +109,6 @@ def _check_state(position: Position, state_root: bytes, path: Sequence[bytes]) -
     step, checkpoint = reached(position.step), reached(position.checkpoint)
     begins, ends = position.terms.interval(checkpoint)
     if step == 0:
-        _check_empty("state_path", path)
         wanted, root = position.terms.statement.initial, state_root
     elif step == begins:
         count = position.terms.checkpoints
@@ -122,11 +118,6 @@ def _check_state(position: Position, state_root: bytes, path: Sequence[bytes]) -
         wanted, root = reached(position.interval_root), _root(Kind.INTERVAL, ends - begins - 1, at, state_root, path)
     if root != wanted:
         raise Refused("state_path", root.hex(), f"the state before the step is below {wanted.hex()}")
-
-
-def _check_empty(field: str, path: Sequence[bytes]) -> None:
-    if path:
-        raise Refused(field, len(path), "must be empty here")
 
 
 def _root(kind: Kind, count: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bytes:

@@ -98,8 +98,8 @@ class Operand:
 class Shown:
     """What the challenger shows for an evaluation.
 
-    state_path: of the state before the step, from below, in the tree of the run or the interval; empty if no operand is
-    of the state, and in the first step of a run, whose state the terms say.
+    state_path: of the state before the step, from below, in the tree of the run or the interval; not looked at if no
+    operand is of the state, and in the first step of a run, whose state the terms say.
     """
 
     operands: tuple[Operand, ...] = ()
@@ -134,7 +134,7 @@ class JudgeState:
     """Challenger: tensor number `tensor` of the next state is not the one that its record names.
 
     record: of the state tensor, with its path in the program's tree. commitment: of the tensor that it names, with its
-    path in the tree of the step or of the state before. state_path: as in Shown; empty for an output.
+    path in the tree of the step or of the state before. state_path: as in Shown.
     """
 
     tensor: int

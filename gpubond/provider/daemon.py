@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
 from gpubond.chain.heads import Heads
+from gpubond.chain.market import JobTerms, Tier
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session, open_session
@@ -33,7 +35,7 @@ from gpubond.provider.exact_jobs import ExactJobs
 from gpubond.provider.executors import defences
 from gpubond.provider.executors.by_runtime import Executors
 from gpubond.provider.fetch import UrlFetcher
-from gpubond.provider.gas_money import GasWatch
+from gpubond.provider.gas_money import GasWatch, answers_lack, gas_money
 from gpubond.provider.gateway import Gateway
 from gpubond.provider.gateway_server import GatewayServer
 from gpubond.provider.gpus.consumption import Consumption
@@ -129,7 +131,7 @@ class Daemon:
                 power=consumption.by_class,
             )
             server = GatewayServer(gateway, settings.gateway, session.home.resolve)
-            exact = ExactJobs(session.contracts, executor.log_path)
+            exact = ExactJobs(session.contracts, executor.log_path, partial(_answers_lack, session))
             dispatcher = Dispatcher(
                 provider_address=settings.provider.address,
                 contracts=session.contracts,
@@ -354,6 +356,13 @@ class Daemon:
                 if state.registered
                 else "run `gpubond provider join` first",
             )
+
+
+def _answers_lack(session: Session, terms: JobTerms) -> str:
+    """Why one more EXACT job cannot be stood by, for want of gas money; empty if it can."""
+    live = session.index.jobs(provider=terms.provider, live_only=True)
+    jobs = sum(record.terms.tier == Tier.EXACT for record in live)
+    return answers_lack(gas_money(session.node, session.address), max(1, jobs))
 
 
 def _say_in_flight(sender: Sender) -> None:

@@ -128,7 +128,7 @@ class Disputing:
         words = self._player.step(game, known, self._session.contracts.now(), seen)
         if self._said.get(game.game) != words:
             self._said[game.game] = words
-            logger.info("game %s on job %s: %s", game.game, game.job, words)
+            logger.debug("game %s on job %s: %s", game.game, game.job, words)
 
     def _release(self, record: JobRecord) -> None:
         """Has a job go on whose games are all lost."""

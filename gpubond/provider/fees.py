@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gpubond.chain.contracts import Call
 from gpubond.chain.demands import data_demands
+from gpubond.chain.games import dispute_game
 from gpubond.chain.session import Session
 
 
@@ -37,6 +38,13 @@ def collect_call(session: Session, provider: str) -> Call | None:
     if demands is None or not demands.claimable(provider):
         return None
     return demands.collect(provider)
+
+
+def won_call(session: Session, provider: str, receiver: str) -> Call | None:
+    """The call that takes out what challengers' lost games brought a provider; None where there is nothing."""
+    game = dispute_game(session.contracts)
+    due = 0 if game is None else game.balance_of(provider)
+    return None if game is None or not due else game.withdraw(due, receiver)
 
 
 def is_done(session: Session, provider: str, call: Call) -> bool:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 # benchmarks/results/gas.json, rounded up, with the fifth that the sender adds.
 JOB_GAS = 130_000
 OWNER_CALL_GAS = 90_000
+# Of all answers in the longest game that a challenger can lead through (`DisputeGame.GAME_GAS`, with that fifth).
+GAME_GAS = 1_500_000
 # Seconds between two looks, and between two warnings.
 LOOK_EVERY = 300.0
 WARN_EVERY = 3600.0
@@ -62,6 +64,15 @@ class GasMoney:
     def coins_for(self, jobs: int) -> str:
         """What so many jobs cost, in the chain's coin."""
         return self.coins(jobs * JOB_GAS)
+
+
+def answers_lack(money: GasMoney, jobs: int) -> str:
+    """What is missing for the answers of a game about each of so many EXACT jobs, in words; empty if nothing is."""
+    if money.calls(GAME_GAS) >= jobs:
+        return ""
+    short = GasMoney(jobs * GAME_GAS * money.gas_price - money.balance, 1)
+    which = "of one EXACT job" if jobs == 1 else f"of {jobs} EXACT jobs"
+    return f"the operator has {money.text}; to answer challenges {which} it needs {coins(short.balance, ROUND_UP)} more"
 
 
 def gas_money(node: Web3, address: str) -> GasMoney:

@@ -20,6 +20,7 @@ from starlette.requests import Request
 
 from gpubond import __version__
 from gpubond.chain.index import JobRecord, MarketIndex
+from gpubond.chain.market import Tier
 from gpubond.errors import BadInput, GpuBondError
 from gpubond.jobs.nonces import NonceLog
 from gpubond.jobs.requests import MAX_AGE, Domain, TooManyRequests, Unauthorized, Verifier, part_content
@@ -187,6 +188,22 @@ class Gateway:
         request.scope["gpubond.buyer"] = buyer
         self.door.busy(request.scope)
         return record
+
+    async def published(self, request: Request) -> tuple[JobRecord, str]:
+        """A job of tier EXACT whose result may be challenged now, and a blob that is public with it: its specification
+        or an input. Anybody may ask.
+
+        Raises:
+            Answer: there is none such.
+        """
+        job, name = request.path_params["job"], request.path_params["sha256"]
+        record = await anyio.to_thread.run_sync(self._index.job, job, limiter=self._signature_threads)
+        if record is None or record.terms.tier != Tier.EXACT or record.commitment is None or record.status.final:
+            raise not_found("there is no job of tier EXACT whose result could be challenged", "job", job)
+        if self.inputs.accepts(record.terms, name) is None:
+            raise not_found("it is neither the job's specification nor an input", "sha256", name)
+        self.door.busy(request.scope)
+        return record, name
 
     def release(self, request: Request) -> None:
         """The request has been answered."""

@@ -158,6 +158,13 @@ ROUTES: tuple[Operation, ...] = (
         (200, 206, 409, 416),
     ),
     Operation(
+        *("public", "GET", "/v1/jobs/{job}/public/{sha256}"),
+        "The specification or an input of a committed job of tier EXACT, for anybody: whole or one range of it",
+        transfer.public,
+        (200, 206, 404, 416),
+        signed=False,
+    ),
+    Operation(
         *("logs", "GET", "/v1/jobs/{job}/logs"),
         "The job's log from a byte on, at most 1 MiB; with `wait` it is held so many seconds until there is more",
         _logs,

@@ -142,6 +142,12 @@ async def download(gateway: Gateway, request: Request) -> Response:
     return await _file(gateway, request, record, name, "application/octet-stream")
 
 
+async def public(gateway: Gateway, request: Request) -> Response:
+    """The specification or an input of a job of tier EXACT, for whoever computes it again."""
+    record, name = await gateway.published(request)
+    return await _file(gateway, request, record, name, "application/octet-stream")
+
+
 async def manifest(gateway: Gateway, request: Request) -> Response:
     """The canonical manifest of the outputs."""
     record = await gateway.authorize(request)

@@ -12,7 +12,7 @@ from gpubond.chain.contracts import Call
 from gpubond.chain.index import JobRecord
 from gpubond.chain.session import Session
 from gpubond.errors import BadInput, BadSettings, NotEnough
-from gpubond.provider.fees import collect_call, fees_of
+from gpubond.provider.fees import collect_call, fees_of, won_call
 from gpubond.provider.offers import my_offers
 
 
@@ -62,6 +62,10 @@ def plan_withdrawal(session: Session, amount: str | None, receiver: str, *, stak
     token = contracts.token_info
     collect, fees = (None, 0) if stake else (collect_call(session, owner), fees_of(session, owner))
     has = state.free_stake if stake else state.balance
+    # What lost games brought lies in the game: it goes along with all there is.
+    won = None if stake or amount is not None else won_call(session, owner, receiver)
+    if won is not None and not has and collect is None:
+        return Withdrawal((won,), fees)
     if collect is not None and _collects(session, amount, has, fees):
         has, fees = has + fees, 0
     else:
@@ -82,7 +86,7 @@ def plan_withdrawal(session: Session, amount: str | None, receiver: str, *, stak
             remedy=remedy,
         )
     call = contracts.withdraw_stake(wanted, receiver) if stake else contracts.withdraw(wanted, receiver)
-    return Withdrawal((call,) if collect is None else (collect, call), fees)
+    return Withdrawal((*([] if collect is None else [collect]), call, *([] if won is None else [won])), fees)
 
 
 def _collects(session: Session, amount: str | None, has: int, fees: int) -> bool:
@@ -116,6 +120,9 @@ def plan_leave(session: Session, receiver: str) -> LeavePlan:
             calls.append(collect)
         if state.balance + fees:
             calls.append(contracts.withdraw(state.balance + fees, receiver))
+        won = won_call(session, owner, receiver)
+        if won is not None:
+            calls.append(won)
     return LeavePlan(tuple(calls), live, state.locked, state.stake, state.balance, fees_of(session, owner))
 
 

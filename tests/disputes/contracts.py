@@ -124,7 +124,7 @@ class World:
         of_job, commitment = self.job(terms, run_root)
         rival = self.people["rival"]
         job = reference.job_id(CHAIN_ID, self.escrow.address, of_job)
-        bond = self.game.functions["bond_of"](rival, of_job)
+        bond = self.game.functions["bond_of"](rival, job, COLLATERAL, reference.escrowed(of_job))
         said = terms.statement
         origin = Origin(job, said.program, said.initial, said.data, bond, GWEI, 0)
         salt = next(self._salts).to_bytes(32, "big")

@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
+import textwrap
 from pathlib import Path
 
+from gpubond.chain.market import Status
 from gpubond.jobs.template import write_job
 
 from .marketplace import PROGRAM, Marketplace, wait_until
@@ -52,44 +53,76 @@ def exact_job(folder: Path, **changes: object) -> Path:
     return path
 
 
-def faulty_package(directory: Path, step: int) -> Path:
-    """A folder with a copy of the package whose exact runs go wrong at a step."""
+def faulty_package(directory: Path, step: int, where: str, place: str) -> Path:
+    """A folder with a copy of the package whose exact runs go wrong at a step, in one of its modules.
+
+    place: the line before which the fault is put.
+    """
     target = directory / "gpubond"
     shutil.copytree(ROOT / "gpubond", target, ignore=shutil.ignore_patterns("__pycache__"))
-    main = target / "provider" / "runtimes" / "exact_main.py"
-    text = main.read_text()
-    place = "    task = load_task(section"
+    module = target / where
+    text = module.read_text()
     assert text.count(place) == 1
-    main.write_text(text.replace(place, _FAULT.replace("STEP", str(step)) + place))
+    indent = place[: len(place) - len(place.lstrip())]
+    fault = textwrap.indent(textwrap.dedent(_FAULT.replace("STEP", str(step))), indent)
+    module.write_text(text.replace(place, fault + place))
     return directory
 
 
-def start_worker_of(market: Marketplace, home: Path, package: Path) -> subprocess.Popen[bytes]:
-    """A worker of another copy of the package."""
-    log = home / "worker.log"
-    before = log.read_text().count("is up") if log.exists() else 0
-    with log.open("ab") as output:
-        worker = subprocess.Popen(
-            [*PROGRAM, "provider", "run", "--home", str(home)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=package,
-        )
-    market.workers.append(worker)
-    wait_until(lambda: log.read_text().count("is up") > before or worker.poll() is not None)
-    assert worker.poll() is None, log.read_text()
-    return worker
+def lying_worker(directory: Path, step: int) -> Path:
+    """A copy whose worker's runs are wrong."""
+    place = "    task = load_task(section"
+    return faulty_package(directory, step, "provider/runtimes/exact_main.py", place)
 
 
-def spawn(market: Marketplace, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Another command as a process of its own, ended with the market."""
+def mistaken_watchtower(directory: Path, step: int) -> Path:
+    """A copy that computes runs wrongly again."""
+    place = "        manifest = runner.run("
+    return faulty_package(directory, step, "disputes/checking.py", place)
+
+
+def start(market: Marketplace, log: Path, *arguments: str, package: Path = ROOT) -> subprocess.Popen[bytes]:
+    """A command as a process of its own, of a copy of the package, ended with the market."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gpubond.cli.main", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            [*PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=package
         )
     market.workers.append(process)
     return process
+
+
+def start_up(market: Marketplace, log: Path, *arguments: str, package: Path = ROOT) -> subprocess.Popen[bytes]:
+    """A worker or watchtower; waits until it is up."""
+    before = log.read_text().count("is up") if log.exists() else 0
+    process = start(market, log, *arguments, package=package)
+    wait_until(lambda: log.read_text().count("is up") > before or process.poll() is not None)
+    assert process.poll() is None, log.read_text()
+    return process
+
+
+def watcher(market: Marketplace, name: str, account: int) -> Path:
+    """A home folder of a watchtower that challenges."""
+    home = market.buyer(name, account)
+    with (home / "gpubond.toml").open("a") as settings:
+        settings.write('\n[watchtower]\nmax_bond = "50"\nfetch_from_private_addresses = true\n')
+    return home
+
+
+def moves(market: Marketplace, job: str) -> int:
+    """Moves that were made in games on a job, by the chain."""
+    game = market.contracts.at("DisputeGame", str(market.contracts.game_address))
+    opened = game.events.GameOpened().get_logs(
+        from_block=0, argument_filters={"job": bytes.fromhex(job.removeprefix("0x"))}
+    )
+    ids = {bytes(log["args"]["game"]) for log in opened}
+    made = [
+        log
+        for name in ("NodesShown", "BytesShown", "Picked", "OperationPicked")
+        for log in game.events[name]().get_logs(from_block=0)
+    ]
+    return len(opened) + sum(bytes(log["args"]["game"]) in ids for log in made)
+
+
+def status_of(market: Marketplace, job: str) -> Status:
+    """Where a job stands, by the contract."""
+    return Status(market.contracts.job_status(bytes.fromhex(job.removeprefix("0x"))))

@@ -5,15 +5,30 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gpubond.buyer.client import Buyer
 from gpubond.chain.development import dev_account
+from gpubond.chain.market import Status, Tier
+from gpubond.chain.session import open_session
 
-from .exact_market import exact_job, exact_provider, faulty_package, start_worker_of
-from .marketplace import Marketplace
+from .conftest import rpc
+from .exact_market import (
+    exact_job,
+    exact_provider,
+    lying_worker,
+    mistaken_watchtower,
+    moves,
+    start,
+    start_up,
+    status_of,
+    watcher,
+)
+from .marketplace import Marketplace, wait_until
 
 OWNER, OPERATOR, LIAR, LIARS_OPERATOR, BUYER, WATCHER = 1, 2, 3, 4, 5, 6
 
@@ -48,6 +63,13 @@ def of(account: int) -> str:
     return str(dev_account(account).address)
 
 
+def run_liar(market: Marketplace, home: Path, folder: Path) -> Path:
+    """Starts the liar's worker; returns the copy of the package that it runs."""
+    package = lying_worker(folder / "package", 290)
+    start_up(market, home / "worker.log", "provider", "run", "--home", str(home), package=package)
+    return package
+
+
 def test_an_exact_job_is_run_checked_and_paid(market: Marketplace, provider: Path, buyer: Path, tmp_path: Path) -> None:
     market.start_worker(provider)
     job_file = exact_job(tmp_path / "job")
@@ -64,10 +86,44 @@ def test_an_exact_job_is_run_checked_and_paid(market: Marketplace, provider: Pat
     assert said["run"] == view["commitment"]["result_root"][2:]
 
 
+def test_terms_that_are_not_those_of_the_specification_are_given_back(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    market.start_worker(provider)
+    with Buyer.open(buyer) as desk:
+        prepared = replace(desk.prepare(exact_job(tmp_path / "job"), provider=of(OWNER)), exact_terms=b"\x11" * 32)
+        view = desk.resume(desk.begin(prepared).id)
+    assert view.record.status is Status.DECLINED
+    status = market.run("job", "status", view.record.job, "--home", str(buyer)).document
+    assert status["reason"] == "exact_terms"
+
+
+def test_an_offer_with_another_arbiter_is_refused_before_money_moves(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    contracts = market.contracts
+    with open_session(provider) as session:
+        session.sync()
+        [good] = [
+            record.offer
+            for record in session.index.open_offers()
+            if record.offer.tiers == Tier.EXACT and record.offer.provider == of(OWNER)
+        ]
+        bad = replace(good, arbiter=str(contracts.demands_address), expiry=good.expiry + 1)
+        session.send(contracts.post_offer(bad), "post:bad")
+        chosen = "0x" + bad.offer_id(session.deployment.chain_id, str(contracts.escrow.address)).hex()
+    before = market.wealth(BUYER)
+    ran = market.run(*submit(buyer, exact_job(tmp_path / "job"), "--offer", chosen))
+    assert ran.code == 6
+    assert ran.error["field"] == "arbiter"
+    assert str(contracts.game_address) in ran.error["message"]
+    assert market.wealth(BUYER) == before
+
+
 def test_a_flipped_bit_is_convicted_by_the_buyer_with_one_command(
     market: Marketplace, liar: Path, buyer: Path, tmp_path: Path
 ) -> None:
-    start_worker_of(market, liar, faulty_package(tmp_path / "package", 290))
+    run_liar(market, liar, tmp_path)
     job_file = exact_job(tmp_path / "job")
     view: Any = market.ok(*submit(buyer, job_file, "--provider", of(LIAR)))
     assert view["status"] == "committed"
@@ -75,7 +131,72 @@ def test_a_flipped_bit_is_convicted_by_the_buyer_with_one_command(
     checked = market.run("watchtower", "check", job, "--home", str(buyer))
     assert checked.code == 10, checked
     assert checked.document[0]["state"] == "wrong"
+    before = market.contracts.token_balance(of(BUYER))
     done = market.run("watchtower", "challenge", job, "--home", str(buyer), "--max-bond", "50", "--yes")
     assert done.code == 0, (done, (liar / "worker.log").read_text()[-3000:])
     assert done.document["games"][0]["state"] == "claimed"
-    assert market.ok("job", "status", job, "--home", str(buyer))["status"] == "convicted"
+    assert status_of(market, job) is Status.CONVICTED
+    convicted = market.run("job", "status", job, "--home", str(buyer))
+    assert convicted.document["code"] == "convicted"
+    # The bond is back, and the whole of the challengers' share with it.
+    share = convicted.document["outcome"]["to_arbiter"]
+    assert share == convicted.document["terms"]["collateral"] * 15 // 100
+    assert market.contracts.token_balance(of(BUYER)) == before + share
+
+
+def test_a_watchtower_that_dies_and_a_liar_that_dies_play_on(
+    market: Marketplace, liar: Path, buyer: Path, tmp_path: Path
+) -> None:
+    package = run_liar(market, liar, tmp_path)
+    home = watcher(market, "watcher", WATCHER)
+    command = ("watchtower", "run", "--home", str(home))
+    tower = start_up(market, home / "tower.log", *command)
+    job = market.ok(*submit(buyer, exact_job(tmp_path / "job"), "--provider", of(LIAR)))["job"]
+    wait_until(lambda: moves(market, job) >= 2)
+    market.stop_worker(tower, signal.SIGKILL)
+    [worker] = market.workers
+    market.stop_worker(worker, signal.SIGKILL)
+    tower = start_up(market, home / "tower.log", *command)
+    start_up(market, liar / "worker.log", "provider", "run", "--home", str(liar), package=package)
+    wait_until(lambda: moves(market, job) >= 5)
+    market.stop_worker(tower, signal.SIGKILL)
+    tower = start_up(market, home / "tower.log", *command)
+    wait_until(lambda: status_of(market, job) is Status.CONVICTED, 90)
+    balance = market.contracts.token_balance
+    wait_until(lambda: balance(of(WATCHER)) > 10**9)
+    assert market.stop_worker(tower) == 0
+
+
+def test_moves_that_a_reorg_removes_are_made_again(
+    market: Marketplace, liar: Path, buyer: Path, tmp_path: Path
+) -> None:
+    run_liar(market, liar, tmp_path)
+    job = market.ok(*submit(buyer, exact_job(tmp_path / "job"), "--provider", of(LIAR)))["job"]
+    log = tmp_path / "challenge.log"
+    challenger = start(market, log, "watchtower", "challenge", job, "--home", str(buyer), "--max-bond", "50", "--yes")
+    for wanted in (2, 5):
+        wait_until(lambda wanted=wanted: moves(market, job) >= wanted)
+        # The last blocks, with the move in them, are gone; what was in the pool comes again.
+        rpc(market.devnet, "anvil_rollback", 2)
+    assert challenger.wait(timeout=100) == 0, log.read_text()
+    market.workers.remove(challenger)
+    assert status_of(market, job) is Status.CONVICTED
+
+
+def test_a_false_challenge_is_lost_and_the_honest_provider_is_paid(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    market.start_worker(provider)
+    view: Any = market.ok(*submit(buyer, exact_job(tmp_path / "job"), "--provider", of(OWNER)))
+    job = view["job"]
+    package = mistaken_watchtower(tmp_path / "package", 290)
+    log = tmp_path / "challenge.log"
+    command = ("watchtower", "challenge", job, "--home", str(buyer), "--max-bond", "50", "--yes")
+    challenger = start(market, log, *command, package=package)
+    assert challenger.wait(timeout=120) == 7, log.read_text()
+    market.workers.remove(challenger)
+    wait_until(lambda: status_of(market, job) is Status.COMMITTED)
+    game = market.contracts.at("DisputeGame", str(market.contracts.game_address))
+    assert game.functions.balance_of(of(OWNER)).call() > 0
+    market.ok("job", "release", job, "--home", str(buyer))
+    assert status_of(market, job) is Status.SETTLED

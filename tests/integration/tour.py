@@ -105,6 +105,15 @@ USES: dict[str, Use] = {
     "gpubond provider withdraw": Use("provider withdraw 100 --yes", "more than was earned", "provider"),
     "gpubond provider backup": Use("provider backup backup.sqlite", "a file that is there already", "provider"),
     "gpubond provider leave": Use("provider leave", "nobody who could say yes", "provider"),
+    "gpubond watchtower": Use("watchtower chek {job}", "a misspelt command"),
+    "gpubond watchtower run": Use(
+        "watchtower run", "a share that is more than all", "buyer", {"GPUBOND_WATCHTOWER__SHARE": "2"}
+    ),
+    "gpubond watchtower status": Use("watchtower status", "a home without settings", "newcomer"),
+    "gpubond watchtower check": Use("watchtower check {job}", "a job of tier BASIC"),
+    "gpubond watchtower challenge": Use(
+        "watchtower challenge {job} --max-bond 1.5.3 --yes", "a bond that is no number"
+    ),
     "gpubond exact": Use("exact rum walk/walk.gpx", "a misspelt command", "newcomer"),
     "gpubond exact run": Use(
         "exact run walk/walk.gpx --steps 20 --interval 4 --to walk/run", "a folder that holds another run", "newcomer"

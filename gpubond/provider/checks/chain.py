@@ -11,7 +11,7 @@ from gpubond.chain.contracts import Contracts
 from gpubond.chain.deployment import load_deployment
 from gpubond.chain.node import connect, redact
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
-from gpubond.provider.gas_money import OWNER_CALL_GAS, gas_money
+from gpubond.provider.gas_money import GAME_GAS, OWNER_CALL_GAS, answers_lack, gas_money
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS
 
 # Seconds. Buyers' requests are signed for some minutes, so a clock that is off by more refuses them.
@@ -97,6 +97,23 @@ def operator_gas(subject: Subject) -> Finding:
     if money.jobs < subject.provider.low_gas_jobs:
         return warning(words, remedy)
     return ok(words)
+
+
+def answer_gas(subject: Subject) -> Finding:
+    """The operator can pay for the answers to challenges of EXACT jobs."""
+    exact = subject.settings.exact_offer
+    if exact is None:
+        return ok("no EXACT jobs are offered")
+    money = gas_money(subject.node, subject.operator)
+    lacking = answers_lack(money, 1)
+    remedy = f"send {subject.operator} {money.coins(exact.stake_jobs * GAME_GAS)}, for {exact.stake_jobs} jobs"
+    if lacking:
+        return failed(f"{lacking}: the worker takes none, and could lose the collateral of those that it has", remedy)
+    if money.calls(GAME_GAS) < exact.stake_jobs:
+        return warning(
+            f"enough for games about {money.calls(GAME_GAS)} of {exact.stake_jobs} backed EXACT jobs", remedy
+        )
+    return ok(f"enough for games about {exact.stake_jobs} backed EXACT jobs")
 
 
 def owner_gas(subject: Subject) -> Finding:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from gpubond.chain.games import game_rules
+from gpubond.chain.market import Tier
 from gpubond.chain.session import Session
 from gpubond.provider.checks.check import Finding, Subject, failed, ok, warning
 from gpubond.provider.note_key import announced
@@ -77,6 +79,33 @@ def allowance(subject: Subject) -> Finding:
             "raise offer.backed_jobs and run `gpubond provider join`, or wait",
         )
     return ok(f"{words}, {token.text(state.locked)} locked by jobs")
+
+
+def exact_offer(subject: Subject) -> Finding:
+    """What the settings offer of tier EXACT can be hired: collateral, window and arbiter are what the game asks for."""
+    exact = subject.settings.exact_offer
+    if exact is None:
+        return ok("none is offered")
+    rules = game_rules(subject.contracts)
+    if rules is None:
+        return failed("this deployment has no DisputeGame", "remove [exact_offer] from the settings")
+    short = rules.shortfall(
+        arbiter=rules.address,
+        collateral=subject.contracts.token_info.units(exact.collateral, "exact_offer.collateral"),
+        challenge_window=exact.challenge_window,
+        longest_run=subject.offer.longest_run,
+    )
+    if short is not None:
+        return failed(f"nobody can hire it: {short.words}", f"correct [exact_offer] and {_JOIN}")
+    with Session(subject.home, subject.settings) as session:
+        session.sync()
+        mine = my_offers(session, subject.provider.address)
+        games = len(session.index.games.of_provider(subject.provider.address))
+    if not any(item.offer.tiers & Tier.EXACT and not item.expired for item in mine):
+        return warning("no offer of tier EXACT is open", _JOIN)
+    if games:
+        return warning(f"open, and {games} games about its jobs are open", "keep the worker running: it answers")
+    return ok("open")
 
 
 def offer(subject: Subject) -> Finding:  # noqa: PLR0911  # one for each thing that can be found
