@@ -73,11 +73,11 @@ test-worker: system podman $(VENV)/.dev $(VENV)/.contracts ## tests of the Pytho
 test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 	ape test tests/unit
 
-test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, and the arithmetic by exhaustion
-	python -m pytest -p no:ape_test tests/exact_money tests/exact_contracts tests/stateful tests/mutation
+test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, the arithmetic by exhaustion, dispute games
+	python -m pytest -p no:ape_test tests/exact_money tests/exact_contracts tests/disputes tests/stateful tests/mutation
 
-test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## the judge's arithmetic, trees and records against Python: 200,000 operands an operation (minutes)
-	python -m pytest -p no:ape_test -m "extended or not extended" --durations 20 tests/exact_contracts
+test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## disputes: the judge's arithmetic, trees and records against Python, a lie at every place, every pick (minutes)
+	python -m pytest -p no:ape_test -m "extended or not extended" --durations 20 tests/exact_contracts tests/disputes
 
 test-integration: system podman $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
 	python -m pytest -p no:ape_test tests/integration $(DEPLOYMENT_TESTS:%=--ignore=%)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from eth_abi.abi import encode
 
+from gpubond.disputes.evaluation import is_data
 from gpubond.disputes.levels import Level
 from gpubond.disputes.moves import (
     JudgeElement,
@@ -221,19 +222,20 @@ def _evidence(position: Position, shown: Shown) -> bytes:
         if operand.leaves and number < said.state_count:
             commitment = commitments.tensor_of_root(shape, operand.root)
             state = _root(Kind.STATE, said.state_count, number, commitment, operand.path)
-        operands.append(_operand(shape, operand, step))
+        slices = operand.slices if is_data(terms, number) else 0
+        operands.append(_operand(shape, operand, slices, step))
         sources.append((operand.slices, operand.path))
     return encode([_EVIDENCE], [(position.record, state, shown.state_path, sources, operands)])
 
 
-def _operand(shape: Shape, operand: Operand, step: int) -> Arguments:
+def _operand(shape: Shape, operand: Operand, slices: int, step: int) -> Arguments:
     """The struct `Operand` of the judge."""
     if not operand.leaves:
         return _ZERO, 0, 0, ()
     elements = shapes.count(shape)
-    offset = step % operand.slices * elements if operand.slices else 0
+    offset = step % slices * elements if slices else 0
     leaves = tuple((leaf.raw, leaf.path) for leaf in operand.leaves)
-    return operand.root, elements * max(operand.slices, 1), offset, leaves
+    return operand.root, elements * max(slices, 1), offset, leaves
 
 
 def _root(kind: Kind, count: int, index: int, leaf: bytes, path: tuple[bytes, ...]) -> bytes:

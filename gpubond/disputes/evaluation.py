@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gpubond.disputes import judge
 from gpubond.disputes.moves import JudgeState, Operand, Shown
@@ -25,14 +26,14 @@ def check_record(terms: Terms, index: int, record: bytes, path: Sequence[bytes])
 
 def element(position: Position, operation: Op, number: int, shown: Shown) -> int:
     """Evaluates an element at once. Raises Refused."""
-    step, op = _check(position, operation, shown)
-    return judge.element(operation, step, op, number, shown.operands)
+    operands = _checked(position, operation, shown)
+    return judge.element(operation, reached(position.step), reached(position.op), number, operands)
 
 
 def run(position: Position, operation: Op, first: int, last: int, accumulator: int, shown: Shown) -> int:
     """Takes a run of terms into an accumulator. Raises Refused."""
-    step, _ = _check(position, operation, shown)
-    return judge.run(operation, step, reached(position.element), first, last, accumulator, shown.operands)
+    operands = _checked(position, operation, shown)
+    return judge.run(operation, reached(position.step), reached(position.element), first, last, accumulator, operands)
 
 
 def next_tensor(position: Position, move: JudgeState) -> bytes:
@@ -53,19 +54,25 @@ def next_tensor(position: Position, move: JudgeState) -> bytes:
     return move.commitment
 
 
-def _check(position: Position, operation: Op, shown: Shown) -> tuple[int, int]:
-    """Raises Refused unless the operands are the tensors that the record names. Returns: step and operation."""
+def is_data(terms: Terms, number: int) -> bool:
+    """Whether a tensor of a step is a slice of the data."""
+    return terms.statement.state_count <= number < terms.first_output
+
+
+def _checked(position: Position, operation: Op, shown: Shown) -> list[Operand]:
+    """The operands. Raises Refused unless those with leaves are the tensors that the record names."""
     if len(shown.operands) != len(operation.inputs):
         raise Refused("operands", len(shown.operands), f"must be {len(operation.inputs)}")
     states: set[bytes] = set()
-    for at, operand in enumerate(shown.operands):
+    found = []
+    inputs = zip(operation.inputs, operation.input_shapes, shown.operands, strict=True)
+    for at, (number, shape, operand) in enumerate(inputs):
         if operand.leaves:
-            _check_operand(
-                position, f"operands[{at}]", operand, operation.inputs[at], operation.input_shapes[at], states
-            )
+            _check_operand(position, f"operands[{at}]", operand, number, shape, states)
+        found.append(operand if is_data(position.terms, number) else replace(operand, slices=0))
     for root in states:
         _check_state(position, root, shown.state_path)
-    return reached(position.step), reached(position.op)
+    return found
 
 
 def _check_operand(
@@ -73,10 +80,9 @@ def _check_operand(
 ) -> None:
     terms = position.terms
     said = terms.statement
-    of_data = said.state_count <= number < terms.first_output
     if len(operand.root) != HASH_BYTES:
         raise Refused(f"{field}.root", operand.root.hex(), f"must be {HASH_BYTES} bytes")
-    if of_data:
+    if is_data(terms, number):
         whole = (operand.slices, *shape)
         if operand.slices < 1 or len(whole) > MAX_RANK:
             raise Refused(f"{field}.slices", operand.slices, f"there is no data tensor with slices of shape {shape}")
@@ -86,8 +92,6 @@ def _check_operand(
         if root != said.data:
             raise Refused(f"{field}.path", root.hex(), f"the data's root is {said.data.hex()}")
         return
-    if operand.slices:
-        raise Refused(f"{field}.slices", operand.slices, "is no data tensor: must be 0")
     commitment = commitments.tensor_of_root(shape, operand.root)
     if number < said.state_count:
         states.add(_root(Kind.STATE, said.state_count, number, commitment, operand.path))

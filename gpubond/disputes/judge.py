@@ -55,6 +55,8 @@ class _Opened:
         leaf = leaves[used]
         if len(leaf.raw) != LEAF_BYTES:
             raise Refused(f"{self._field}.leaves[{used}]", len(leaf.raw), f"must be {LEAF_BYTES} bytes")
+        if any(leaf.raw[4 * (self._elements - index * LEAF_ELEMENTS) :]):
+            raise Refused(f"{self._field}.leaves[{used}]", leaf.raw.hex(), "bytes beyond the elements must be zero")
         count = -(-self._elements // LEAF_ELEMENTS)
         hashed = merkle.hash_leaf(Kind.ELEMENTS, leaf.raw)
         root = Opening(Kind.ELEMENTS, count, index, hashed, leaf.path).root()

@@ -115,7 +115,11 @@ def _used(move: Move, right: Move) -> object:
     if not isinstance(move, JudgeElement | JudgeRun) or not isinstance(right, JudgeElement | JudgeRun):
         return move
     path = move.shown.state_path if right.shown.state_path else ()
-    return path, [operand if operand.leaves else None for operand in move.shown.operands]
+    operands = zip(move.shown.operands, right.shown.operands, strict=False)
+    counted = [(one, other.slices) if one.leaves else None for one, other in operands]
+    return path, [
+        None if item is None else replace(item[0], slices=item[0].slices if item[1] else 0) for item in counted
+    ]
 
 
 def test_moves_of_the_other_side_and_of_other_levels_are_refused(honest: Honest) -> None:

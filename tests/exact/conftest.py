@@ -36,3 +36,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("cases and seeds")
     for line in lines:
         terminalreporter.write_line(line)
+    # Those of several folders share this function, and it is called for each.
+    lines.clear()
