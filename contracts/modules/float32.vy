@@ -24,6 +24,9 @@ NAN: constant(uint256) = 511 << 22
 INFINITY: constant(uint256) = 255 << 23
 ONE: constant(uint256) = 127 << 23
 _SIGN: constant(uint256) = 1 << 31
+
+# @dev Eight times 1.
+_ONES: constant(uint256) = max_value(uint256) // (2**32 - 1) * (127 << 23)
 _MINUS_ONE: constant(uint256) = (1 << 31) | (127 << 23)
 _MAGNITUDE: constant(uint256) = (1 << 31) - 1
 _FRACTION: constant(uint256) = (1 << 23) - 1
@@ -433,17 +436,24 @@ def _chain(
     """
     result: uint256 = accumulator
     a: uint256 = left[0]
+    if reduction == MAXIMUM:
+        for at: uint256 in range(terms, bound=MAX_TERMS):
+            if at == 8:
+                a = left[1]
+            result = self._max(result, a >> 224)
+            a = a << 32
+        return result
+
     b: uint256 = right[0]
+    b_next: uint256 = right[1]
+    if reduction == SUM:
+        b = _ONES
+        b_next = _ONES
     for at: uint256 in range(terms, bound=MAX_TERMS):
         if at == 8:
             a = left[1]
-            b = right[1]
-        if reduction == DOT:
-            result = self._fma(a >> 224, b >> 224, result)
-        elif reduction == SUM:
-            result = self._fma(a >> 224, ONE, result)
-        else:
-            result = self._max(result, a >> 224)
+            b = b_next
+        result = self._fma(a >> 224, b >> 224, result)
         a = a << 32
         b = b << 32
     return result
