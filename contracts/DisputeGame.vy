@@ -57,11 +57,11 @@ exports: (
 # @dev Moves of the longest game that a statement allows, both sides' together, rounded up:
 #      RUN and INTERVAL have at most 66 levels together, so at most 15 shows, STEP 3, OUTPUT
 #      5, LEAF 1, TOTALS 4, BLOCK 1, and each is answered by one move.
-MOST_MOVES: public(constant(uint256)) = 60
+_MOST_MOVES: constant(uint256) = 60
 
 # @dev Seconds between the longest game's end and the escrow's time-out, in which somebody
 #      must call `time_out` and `convict`.
-MARGIN: public(constant(uint256)) = 7 * 86_400
+_MARGIN: constant(uint256) = 7 * 86_400
 
 # @dev What examines what challengers show, and asks the judge.
 EXAMINER: public(immutable(IExaminer))
@@ -124,12 +124,14 @@ def __init__(
     game_bonds.__init__(escrow, min_gas_price, rate, max_collateral)
     if not examiner.is_contract:
         errors._fail("game: examiner is no contract")
-    if not (clock != 0 and increment != 0):
+    if clock == 0 or increment == 0:
         errors._fail("game: clock is zero")
     if max(clock, max(increment, max_answer)) >= 2**32:
         errors._fail("game: clock too long")
+    longest: uint256 = 2 * clock + _MOST_MOVES * (increment + max_answer)
     if (
-        2 * clock + MOST_MOVES * (increment + max_answer) + MARGIN > staticcall game_bonds.IEscrow(escrow).EXACT_DISPUTE_TIMEOUT()
+        longest + _MARGIN
+        > staticcall game_bonds.IEscrow(escrow).EXACT_DISPUTE_TIMEOUT()
     ):
         errors._fail("game: longest game too long")
     EXAMINER = IExaminer(examiner)
@@ -255,9 +257,7 @@ def show_nodes(
     found: IDisputeGame.Position = self._answered(game, position, game_places.ASSERTER)
     place: uint256 = found.place
     level: uint256 = game_places._level(place)
-    if (
-        not (game_places._side(place) == game_places.ASSERTER and level <= game_places.OUTPUT)
-    ):
+    if game_places._side(place) != game_places.ASSERTER or level > game_places.OUTPUT:
         errors._fail("game: not this move")
     leaves: uint256 = game_places._leaves(place)
     left: uint256 = game_places._height(place)
@@ -282,8 +282,8 @@ def show_nodes(
     elif level == game_places.OUTPUT:
         self._require_output(place, found.node, below.shape, node, path)
     elif level == game_places.STATE:
-        if (
-            not staticcall EXAMINER.is_state(below, empty(bytes32), below.step + 1, node, path)
+        if not staticcall EXAMINER.is_state(
+            below, empty(bytes32), below.step + 1, node, path
         ):
             errors._fail("game: not the state")
     else:
@@ -555,8 +555,6 @@ def judge_element(
     self._require_origin(found, way, origin)
     element: uint256 = self._element_of(found, leaf, index)
     terms: uint256 = game_places._terms(found.place)
-    if terms > game_places.RUN_TERMS:
-        errors._fail("game: pick the element")
     right: uint256 = staticcall EXAMINER.element(way, origin, element, terms, evidence)
     self._end(game, found.provider, origin, right != exact_merkle._bits(leaf, index))
 
@@ -583,7 +581,7 @@ def judge_run(
     """
     found: IDisputeGame.Position = self._challenged(game, position)
     self._require_origin(found, way, origin)
-    game_places._require(found.place, game_places.BLOCK, game_places.CHALLENGER)
+    # The examiner refuses another level.
     if game_places._runs(found.place) > 1:
         self._require_values(found, game_places.BLOCK, accumulators)
     right: bool = staticcall EXAMINER.is_run(

@@ -136,6 +136,8 @@ def element(
     @param evidence An abi-encoded IDisputeGame.Evidence.
     @return The bits.
     """
+    if terms > game_places.RUN_TERMS:
+        errors._fail("game: pick the element")
     return self._evaluated(way, origin, element, 0, terms, 0, evidence)
 
 
@@ -159,6 +161,7 @@ def is_run(
     @param evidence An abi-encoded IDisputeGame.Evidence.
     @return Whether it is.
     """
+    game_places._require(place, game_places.BLOCK, game_places.CHALLENGER)
     runs: uint256 = game_places._runs(place)
     if index >= runs:
         errors._fail("game: no such run")

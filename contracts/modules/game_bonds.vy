@@ -64,11 +64,12 @@ _ETHER: constant(uint256) = 10**18
 _STAKE_BPS: constant(uint256) = 200
 
 _LOW_32: constant(uint256) = 2**32 - 1
-_LOW_128: constant(uint256) = 2**128 - 1
 _OPENED_SHIFT: constant(uint256) = 32
 _ONE_OPENED: constant(uint256) = (1 << 32) + 1
 _CONVICTED: constant(uint256) = 1 << 64
 _TOLD: constant(uint256) = 1 << 65
+_GAMES_SHIFT: constant(uint256) = 72
+_SHARE_SHIFT: constant(uint256) = 128
 _STATUS_MASK: constant(uint256) = 2**16 - 1
 
 
@@ -77,16 +78,17 @@ burned: public(uint256)
 
 _balances: HashMap[address, uint256]
 
-# @dev job -> open games (32 bits) | games ever (32) | convicted | told. The games that are
-#      open at a conviction stay so, until each is claimed.
+# @dev job -> open games (32 bits) | games ever (32) | convicted (1) | told (1) | from bit 72:
+#      games open when the escrow was told (32) | from bit 128: the challengers' share.
+#      Games that are open at a conviction stay so, until each is claimed.
 _jobs: HashMap[bytes32, uint256]
 
-# @dev job -> what is left of the challengers' share (low 128 bits) | the whole.
-_shares: HashMap[bytes32, uint256]
+# @dev job -> number of the earliest-opened game that was claimed, plus one (32 bits) | its
+#      challenger (160). Neither this nor the next is written if there is one game only.
+_earliest: HashMap[bytes32, uint256]
 
-# @dev job -> games that were claimed (32 bits) | number of the earliest-opened of them, plus
-#      one (32) | its challenger (160).
-_claims: HashMap[bytes32, uint256]
+# @dev job -> refunds.
+_refunded: HashMap[bytes32, uint256]
 
 
 @deploy
@@ -95,16 +97,16 @@ def __init__(
 ):
     if not escrow.is_contract:
         errors._fail("game: escrow is no contract")
-    if not (min_gas_price != 0 and min_gas_price < 2**64):
+    if min_gas_price == 0 or min_gas_price >= 2**64:
         errors._fail("game: gas price out of bounds")
-    if not (rate != 0 and rate < 2**128):
+    if rate == 0 or rate >= 2**128:
         errors._fail("game: rate out of bounds")
     ESCROW = IEscrow(escrow)
     TOKEN = IERC20(staticcall IEscrow(escrow).TOKEN())
     MIN_GAS_PRICE = min_gas_price
     RATE = rate
     MAX_COLLATERAL = max_collateral
-    if not (max_collateral < 2**128 and max_collateral >= self._least(min_gas_price, rate)):
+    if max_collateral >= 2**128 or max_collateral < self._least(min_gas_price, rate):
         errors._fail("game: collateral out of bounds")
 
 
@@ -117,7 +119,7 @@ def withdraw(amount: uint256, receiver: address = msg.sender):
     """
     if amount == 0:
         errors._fail("game: amount is zero")
-    if not (receiver != empty(address) and receiver != self):
+    if receiver == empty(address) or receiver == self:
         errors._fail("game: no such receiver")
     balance: uint256 = self._balances[msg.sender]
     if amount > balance:
@@ -175,15 +177,13 @@ def games_of(job: bytes32) -> IDisputeGame.JobGames:
     @return Its games, whether it is convicted, and what is left of the share.
     """
     packed: uint256 = self._jobs[job]
-    games: uint256 = packed & _LOW_32
-    claimed: uint256 = self._claims[job] & _LOW_32
     return IDisputeGame.JobGames(
-        open=games,
+        open=packed & _LOW_32,
         opened=(packed >> _OPENED_SHIFT) & _LOW_32,
         convicted=packed & _CONVICTED != 0,
         told=packed & _TOLD != 0,
-        unclaimed=games - claimed if packed & _CONVICTED != 0 else 0,
-        rest=self._shares[job] & _LOW_128,
+        refunded=(packed >> _GAMES_SHIFT) & _LOW_32,
+        share=packed >> _SHARE_SHIFT,
     )
 
 
@@ -266,9 +266,9 @@ def _tell(job: bytes32, share: uint256) -> uint256:
     packed: uint256 = self._jobs[job]
     if packed & (_CONVICTED | _TOLD) != _CONVICTED:
         errors._fail("game: nothing to tell")
-    self._jobs[job] = packed | _TOLD
-    self._shares[job] = (share << 128) | share
-    return packed & _LOW_32
+    games: uint256 = packed & _LOW_32
+    self._jobs[job] = packed | _TOLD | (games << _GAMES_SHIFT) | (share << _SHARE_SHIFT)
+    return games
 
 
 @internal
@@ -284,6 +284,7 @@ def _claim(
     packed: uint256 = self._jobs[job]
     if packed & _CONVICTED == 0:
         errors._fail("game: job is not convicted")
+    self._jobs[job] = packed - 1
     if packed & _TOLD == 0:
         # The escrow waits 90 days, so this takes that nobody called `convict` in weeks.
         status: uint256 = staticcall ESCROW.job_slot(job) & _STATUS_MASK
@@ -292,24 +293,21 @@ def _claim(
         self._balances[challenger] += origin.bond
         return 0
 
-    games: uint256 = packed & _LOW_32
-    shares: uint256 = self._shares[job]
-    refund: uint256 = min(
-        self._cost(MOVE_GAS * moves, origin.price), (shares >> 128) // games
-    )
-    rest: uint256 = (shares & _LOW_128) - refund
-    claims: uint256 = self._claims[job]
-    claimed: uint256 = (claims & _LOW_32) + 1
-    earliest: uint256 = (claims >> 32) & _LOW_32
-    winner: address = convert(claims >> 64, address)
-    if earliest == 0 or origin.number + 1 < earliest:
-        earliest = origin.number + 1
-        winner = challenger
+    games: uint256 = (packed >> _GAMES_SHIFT) & _LOW_32
+    share: uint256 = packed >> _SHARE_SHIFT
+    refund: uint256 = min(self._cost(MOVE_GAS * moves, origin.price), share // games)
     self._balances[challenger] += origin.bond + refund
-    if claimed == games:
-        self._balances[winner] += rest
-        log IDisputeGame.BountyPaid(job=job, challenger=winner, amount=rest)
-        rest = 0
-    self._shares[job] = ((shares >> 128) << 128) | rest
-    self._claims[job] = claimed | (earliest << 32) | (convert(winner, uint256) << 64)
+    refunded: uint256 = refund
+    winner: address = challenger
+    if games != 1:
+        refunded += self._refunded[job]
+        self._refunded[job] = refunded
+        earliest: uint256 = self._earliest[job]
+        if earliest == 0 or origin.number + 1 < earliest & _LOW_32:
+            earliest = (origin.number + 1) | (convert(challenger, uint256) << 32)
+            self._earliest[job] = earliest
+        winner = convert(earliest >> 32, address)
+    if packed & _LOW_32 == 1:
+        self._balances[winner] += share - refunded
+        log IDisputeGame.BountyPaid(job=job, challenger=winner, amount=share - refunded)
     return refund

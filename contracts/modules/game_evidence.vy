@@ -228,28 +228,30 @@ def _check(
         shape: uint256 = word & ((1 << 160) - 1)
         elements: uint256 = game_trees._elements(shape)
         offset: uint256 = 0
-        if tensor < states:
-            if not shown:
-                if (
-                    not self._is_state(way, origin.initial, way.step, evidence.state, evidence.state_path)
-                ):
-                    errors._fail("game: not the state")
-                shown = True
-        elif tensor < states + datas:
+        slices: uint256 = evidence.sources[at].slices
+        if tensor >= states and tensor < states + datas:
             # The whole tensor has one dimension more, the first.
-            slices: uint256 = evidence.sources[at].slices
-            if not (shape >> 128 < 4 and slices <= _32):
+            if shape >> 128 > 3 or slices > _32:
                 errors._fail("game: no such data")
             offset = way.step % slices * elements
             elements *= slices
             shape = (
                 (((shape >> 128) + 1) << 128) | (slices << 96) | ((shape & (2**128 - 1)) >> 32)
             )
-        else:
-            if tensor >= states + datas + way.operation:
-                errors._fail("game: no such tensor")
+        elif slices != 0:
+            errors._fail("game: no data tensor")
+        elif tensor < states:
+            if not shown:
+                if not self._is_state(
+                    way, origin.initial, way.step, evidence.state, evidence.state_path
+                ):
+                    errors._fail("game: not the state")
+                shown = True
+        elif tensor >= states + datas + way.operation:
+            errors._fail("game: no such tensor")
         if (
-            not (evidence.operands[at].elements == elements and evidence.operands[at].offset == offset)
+            evidence.operands[at].elements != elements
+            or evidence.operands[at].offset != offset
         ):
             errors._fail("game: operand of another shape")
         self._require_tensor(

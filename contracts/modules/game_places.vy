@@ -222,11 +222,11 @@ def _picked(place: uint256, index: uint256) -> uint256:
          is the pick.
     """
     level: uint256 = self._level(place)
-    if not (self._side(place) == CHALLENGER and level <= OUTPUT):
+    if self._side(place) != CHALLENGER or level > OUTPUT:
         errors._fail("game: not this move")
     height: uint256 = self._height(place)
     if index == NO_NODE:
-        if not (level == INTERVAL or level == STEP):
+        if level != INTERVAL and level != STEP:
             errors._fail("game: none is no answer here")
         self._require_first_show(place)
         if level == STEP:
@@ -235,7 +235,7 @@ def _picked(place: uint256, index: uint256) -> uint256:
             return self._head(STATE, ASSERTER) | _FRESH
     else:
         self._require_shown(place, index)
-        if not (height != 0 or (level != STEP and level != STATE)):
+        if height == 0 and (level == STEP or level == STATE):
             errors._fail("game: not this move")
     return (place ^ 1) | (index << _INDEX_SHIFT)
 
@@ -306,7 +306,7 @@ def _elements(place: uint256) -> uint256:
 @pure
 def _element_picked(place: uint256, index: uint256) -> uint256:
     element: uint256 = ((place >> _PLACE_SHIFT) << 6) | index
-    if not (index < exact_merkle.LEAF_ELEMENTS and element < self._elements(place)):
+    if index >= exact_merkle.LEAF_ELEMENTS or element >= self._elements(place):
         errors._fail("game: no such element")
     return element
 
