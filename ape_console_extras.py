@@ -106,6 +106,8 @@ class _Market:
         self.escrow = self._contract("JobEscrow", deployment.address("JobEscrow"))
         self.views = self._contract("JobEscrowViews", deployment.address("JobEscrowViews"))
         self.token = self._contract("TestToken", deployment.token.address)
+        self.demands = self._contract("DataDemands", deployment.address("DataDemands"))
+        self.game = self._contract("DisputeGame", deployment.address("DisputeGame"))
 
     def _contract(self, name: str, address: str) -> ContractInstance:
         if not bytes(ape.networks.provider.get_code(address)):
@@ -412,6 +414,6 @@ def ape_init_extras() -> dict[str, Any]:
         reason = f"GpuBond: {error}"
         click.echo(reason)
         return dict.fromkeys(functions, _refuser(reason))
-    contracts = {name: getattr(market, name) for name in ("staking", "escrow", "views", "token")}
+    contracts = {name: getattr(market, name) for name in ("staking", "escrow", "views", "token", "demands", "game")}
     click.echo(f"GpuBond on chain {chain_id}: {', '.join(contracts)}, {', '.join(functions)}")
     return contracts | {name: _in_words(getattr(market, name)) for name in functions}

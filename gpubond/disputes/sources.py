@@ -70,6 +70,11 @@ class Sources:
         """The local file of each input by SHA-256. Raises as `spec`."""
         return {item.sha256: self.find(item.sha256, item.size, item.url, gateway) for item in spec.inputs}
 
+    def clear(self) -> None:
+        """Forgets what came over the network: no job needs it."""
+        for name in list(self._cache.names()):
+            self._cache.delete(name)
+
     def find(self, sha256: str, size: int | None, url: str | None, gateway: str = "") -> Path:
         """A blob. size: bytes, None for a specification. Raises Unreachable."""
         if self._cache.has(sha256):

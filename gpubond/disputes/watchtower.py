@@ -14,8 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 from gpubond.chain.contracts import Call
@@ -97,7 +99,7 @@ class Watchtower:
         known = self.log.get(record.job)
         if known is None or known.state is WatchState.NOT_DRAWN:
             self.log.set(record.job, WatchState.TO_CHECK)
-        elif known.state is WatchState.TO_CHECK:
+        elif self._as_committed(record, known).state is WatchState.TO_CHECK:
             self._check(record)
 
     def stop(self) -> None:
@@ -144,10 +146,21 @@ class Watchtower:
             drawn = self._only is not None or self._is_drawn(record.job)
             self.log.set(record.job, WatchState.TO_CHECK if drawn else WatchState.NOT_DRAWN)
             return
+        known = self._as_committed(record, known)
         if known.state is WatchState.TO_CHECK and not record.status.final:
             self._check(record)
         elif known.state is WatchState.WRONG:
             self._challenge(record, known, now)
+
+    def _as_committed(self, record: JobRecord, known: Watched) -> Watched:
+        """What was found, about the commitment that the chain has now: a reorg may have put another in its place."""
+        if known.root is None or record.commitment is None or known.state not in (WatchState.RIGHT, WatchState.WRONG):
+            return known
+        ours = bytes.fromhex(known.root)
+        state = WatchState.RIGHT if ours == record.commitment.result_root else WatchState.WRONG
+        if state is not known.state:
+            self.log.set(record.job, state, root=ours, detail="the chain has another commitment than before")
+        return replace(known, state=state)
 
     def _is_drawn(self, job: str) -> bool:
         lot = int.from_bytes(sha256(self.log.secret + bytes.fromhex(job[2:])).digest()[:8], "big")
@@ -306,15 +319,21 @@ class Watchtower:
         self._say(game.game, "claims bond and share")
 
     def _withdraw(self, games: list[GameRecord]) -> None:
-        """Takes out what games brought, once there is something and nothing of ours is open."""
-        ended = sum(game.state is GameState.CLAIMED for game in games)
-        purpose = f"withdraw:game:{ended}"
-        if not ended or self._sent(purpose):
+        """Takes out what games brought: bonds, refunds, and what remains of a share, also after others' claims."""
+        if not any(game.state is GameState.CLAIMED for game in games):
             return
         due = self._contract.balance_of(self._session.address)
-        if due:
-            self._send(purpose, self._contract.withdraw(due, self._session.address))
-            self._say("withdraw", f"takes out {self._session.contracts.token_info.text(due)} of bonds and shares")
+        if not due:
+            return
+        for number in count(1):
+            purpose = f"withdraw:game:{number}"
+            entry = self._sender.entry(purpose)
+            if entry is not None and not entry.final:
+                return
+            if entry is None or entry.state is OutboxState.DISPLACED:
+                self._send(purpose, self._contract.withdraw(due, self._session.address))
+                self._say("withdraw", f"takes out {self._session.contracts.token_info.text(due)} of bonds and shares")
+                return
 
     # The rest.
 
@@ -380,6 +399,8 @@ class Watchtower:
         root = self._session.home.directory / "watch"
         if not root.is_dir():
             return
+        if not any(root.iterdir()) and not self._checking:
+            self._sources.clear()
         for folder in root.iterdir():
             record = self._session.index.job(folder.name)
             open_game = any(

@@ -12,8 +12,10 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gpubond.chain.game_index import GameRecord
 from gpubond.chain.games import dispute_game
@@ -33,6 +35,7 @@ from gpubond.exact.memory import prepare
 from gpubond.exact.refusal import Refused as NotValid
 from gpubond.jobs.exact_check import load_task
 from gpubond.jobs.manifest import Manifest
+from gpubond.jobs.spec import JobSpec
 from gpubond.provider.inputs import JobInputs
 from gpubond.provider.sparing import Sparing
 from gpubond.provider.stores import BuyerStores
@@ -76,6 +79,8 @@ class Disputing:
         self._contract = dispute_game(session.contracts)
         self._player = None if self._contract is None else Player(self._contract, session.index, sender, Side.ASSERTER)
         self._known: dict[str, Known] = {}
+        self._loading: dict[str, Future[Known]] = {}
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="games")
         self._later: dict[str, float] = {}
         self._collected = float("-inf")
         self._sparing = Sparing(logger)
@@ -105,6 +110,7 @@ class Disputing:
         """Begins nothing new."""
         if self._player is not None:
             self._player.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _guarded(self, about: str, what: Callable[[], object]) -> None:
         if time.monotonic() < self._later.get(about, 0):
@@ -122,9 +128,9 @@ class Disputing:
         record = self._session.index.job(game.job)
         if record is None or record.status.final or self._player is None:
             return
-        known = self._known.get(game.job)
+        known = self._known_of(record)
         if known is None:
-            known = self._known[game.job] = self._load(record)
+            return
         words = self._player.step(game, known, self._session.contracts.now(), seen)
         if self._said.get(game.game) != words:
             self._said[game.game] = words
@@ -148,25 +154,42 @@ class Disputing:
             text = self._session.contracts.token_info.text(due)
             logger.info("%s that lost games brought can be taken out: `gpubond provider withdraw`", text)
 
-    def _load(self, record: JobRecord) -> Known:
-        """This machine's run of a committed job.
+    def _known_of(self, record: JobRecord) -> Known | None:
+        """This machine's run of a committed job; None while it is being read and hashed, which takes its time.
 
         Raises:
             Refused: the store has lost something of it.
         """
-        blobs = self._stores.of(record.terms.buyer)
-        work = self._work.get(record.job)
-        try:
-            spec = self._inputs.spec(record.terms)
-            if spec is None or spec.exact is None or work is None or work.result is None:
+        known = self._known.get(record.job)
+        if known is not None:
+            return known
+        loading = self._loading.get(record.job)
+        if loading is None:
+            spec, work = self._inputs.spec(record.terms), self._work.get(record.job)
+            result = None if work is None else work.result
+            if spec is None or result is None:
                 raise _lost(record.job, "specification or result are not known here")
+            self._loading[record.job] = self._pool.submit(self._load, record, spec, result)
+            return None
+        if not loading.done():
+            return None
+        del self._loading[record.job]
+        known = self._known[record.job] = loading.result()
+        return known
+
+    def _load(self, record: JobRecord, spec: JobSpec, result: dict[str, Any]) -> Known:
+        blobs = self._stores.of(record.terms.buyer)
+        section = spec.exact
+        try:
+            if section is None:
+                raise _lost(record.job, "its specification is of another runtime")
             files = {item.sha256: blobs.path(item.sha256) for item in spec.inputs}
-            manifest = Manifest.parse(blobs.path(work.result["manifest"]).read_bytes())
+            manifest = Manifest.parse(blobs.path(result["manifest"]).read_bytes())
             outputs = {item.path: blobs.path(item.sha256) for item in manifest.files}
-            states = {int(step): blobs.path(name) for step, name in work.result.get("states", {}).items()}
-            states[spec.exact.steps] = outputs[spec.exact.final]
-            folder = self._folder(record.job, outputs[spec.exact.manifest], states)
-            task = load_task(spec.exact, paths_of(spec, spec.exact, files))
+            states = {int(step): blobs.path(name) for step, name in result.get("states", {}).items()}
+            states[section.steps] = outputs[section.final]
+            folder = self._folder(record.job, outputs[section.manifest], states)
+            task = load_task(section, paths_of(spec, section, files))
             execution = Execution(prepare(best(), task.program), task, folder)
             return Known(terms_of(spec, files), execution)
         except (BadInput, NotValid, OSError, KeyError) as error:

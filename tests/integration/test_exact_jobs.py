@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gpubond.buyer.client import Buyer
-from gpubond.chain.development import dev_account
+from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.market import Status, Tier
 from gpubond.chain.session import open_session
 
@@ -200,3 +200,32 @@ def test_a_false_challenge_is_lost_and_the_honest_provider_is_paid(
     assert game.functions.balance_of(of(OWNER)).call() > 0
     market.ok("job", "release", job, "--home", str(buyer))
     assert status_of(market, job) is Status.SETTLED
+
+
+def test_who_is_silent_loses_by_its_clock(market: Marketplace, provider: Path, buyer: Path, tmp_path: Path) -> None:
+    worker = market.start_worker(provider)
+    game = market.contracts.at("DisputeGame", str(market.contracts.game_address))
+    clock = game.functions.CLOCK().call() + game.functions.INCREMENT().call() + 60
+    package = mistaken_watchtower(tmp_path / "package", 290)
+    jobs = [
+        market.ok(*submit(buyer, exact_job(tmp_path / name), "--provider", of(OWNER), "--again"))["job"]
+        for name in ("first", "second")
+    ]
+    # The challenger falls silent: the worker ends the game.
+    log = tmp_path / "challenge.log"
+    options = ("--home", str(buyer), "--max-bond", "50", "--yes")
+    challenger = start(market, log, "watchtower", "challenge", jobs[0], *options, package=package)
+    wait_until(lambda: moves(market, jobs[0]) >= 2)
+    market.stop_worker(challenger, signal.SIGKILL)
+    wait_until(lambda: moves(market, jobs[0]) % 2 == 0)
+    advance_time(market.node, clock)
+    wait_until(lambda: status_of(market, jobs[0]) is Status.COMMITTED)
+    # The provider falls silent: whatever it computed, the challenger ends the game.
+    challenger = start(market, log, "watchtower", "challenge", jobs[1], *options, package=package)
+    wait_until(lambda: moves(market, jobs[1]) >= 1)
+    market.stop_worker(worker, signal.SIGKILL)
+    wait_until(lambda: moves(market, jobs[1]) % 2 == 1)
+    advance_time(market.node, clock)
+    assert challenger.wait(timeout=60) == 0, log.read_text()
+    market.workers.remove(challenger)
+    assert status_of(market, jobs[1]) is Status.CONVICTED
