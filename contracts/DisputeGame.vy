@@ -1,5 +1,5 @@
 # pragma version ~=0.4.3
-# pragma optimize codesize
+#pragma optimize codesize
 # pragma nonreentrancy on
 # SPDX-License-Identifier: AGPL-3.0-only
 """

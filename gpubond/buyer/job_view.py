@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gpubond.buyer.codes import JobCode
 from gpubond.chain.demand_index import Demand, DemandState
 from gpubond.chain.index import JobRecord
-from gpubond.chain.market import Commitment, Status
+from gpubond.chain.market import Commitment, Status, Tier
 from gpubond.jobs.reasons import Reason
 from gpubond.jobs.worker_codes import WorkerCode
 
@@ -61,6 +61,8 @@ class JobView:
         """What the code means."""
         if self.held is not None:
             return self.held.explanation
+        if self.record.status == Status.COMMITTED and self.record.terms.tier == Tier.EXACT:
+            return f"{self.code.meaning}; `gpubond watchtower check` computes it again, before you release it"
         if self.record.status == Status.COMMITTED and int(self.record.terms.arbiter, 16) != 0:
             return f"{self.code.meaning}; if its gateway does not serve it, see `gpubond job demand`"
         if self.cancelled and self.code == JobCode.DECLINED:

@@ -104,9 +104,9 @@ class DisputeGame:
         """The hash of a game's position; zero if there is no such game, one if it is over."""
         return bytes(self._contract.functions.position(game).call())
 
-    def bond_of(self, terms: JobTerms) -> int:
+    def bond_of(self, job: bytes, terms: JobTerms) -> int:
         """The bond of the next game on a job, at the present base fee."""
-        return int(self._contract.functions.bond_of(terms.as_tuple()).call())
+        return int(self._contract.functions.bond_of(job, terms.collateral, terms.escrowed).call())
 
     def games_of(self, job: bytes) -> JobGames:
         """What is kept of a job."""
@@ -160,14 +160,15 @@ class DisputeGame:
 
 
 class JobGames(NamedTuple):
-    """What the contract keeps of a job: games open and ever, whether one was won, and what is left of the share."""
+    """What the contract keeps of a job: games that are open (after a conviction not claimed yet) and ever were; whether
+    one was won, and the escrow knows; among how many games which share of the collateral (base units) goes."""
 
     open: int
     opened: int
     convicted: bool
     told: bool
-    unclaimed: int
-    rest: int
+    refunded: int
+    share: int
 
 
 def dispute_game(contracts: Contracts) -> DisputeGame | None:

@@ -308,7 +308,7 @@ def _until_over(session: Session, tower: Watchtower) -> None:
 def _bond_limit(session: Session, contract: DisputeGame, record: JobRecord, given: Any) -> int:
     """What the bond may be at most, in base units; told before it is paid."""
     token = session.contracts.token_info
-    bond = contract.bond_of(record.terms)
+    bond = contract.bond_of(record.job_id, record.terms)
     chosen = given if given is not None else session.settings.watchtower.max_bond
     # A bond grows with the gas price until it is mined.
     limit = bond * 2 if chosen is None else token.units(chosen, "--max-bond")

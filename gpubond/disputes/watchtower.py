@@ -227,7 +227,7 @@ class Watchtower:
         if limit is None:
             self._say(record.job, "it is wrong, and watchtower.max_bond is not set: `gpubond watchtower challenge`")
             return
-        bond = self._contract.bond_of(record.terms)
+        bond = self._contract.bond_of(record.job_id, record.terms)
         text = self._session.contracts.token_info.text
         if bond > limit:
             raise NotEnough(

@@ -55,6 +55,14 @@ LIES: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
         lambda lie: lie["parameters"].update(answer_fee=1),
         ["DataDemands: code of the sources", "DataDemands: ANSWER_FEE"],
     ),
+    "clock": (
+        lambda lie: lie["parameters"].update(clock=1),
+        ["DisputeGame: code of the sources", "DisputeGame: CLOCK"],
+    ),
+    "rate": (
+        lambda lie: lie["parameters"].update(rate=1),
+        ["DisputeGame: code of the sources", "DisputeGame: RATE"],
+    ),
     "fee that is no number": (lambda lie: lie["parameters"].update(fee_bps="free"), ["fee_bps in the file"]),
     "fee that no word holds": (lambda lie: lie["parameters"].update(answer_fee=2**300), ["answer_fee in the file"]),
     "decimals": (lambda lie: lie["token"].update(decimals=18), ["token: decimals"]),
@@ -113,9 +121,11 @@ def test_another_of_our_contracts_is_refused(
         "ProviderStaking: code of the sources",  # of another token
         "JobEscrow: code of the sources",
         "JobEscrowViews: code of the sources",
+        "DisputeGame: code of the sources",
         "ProviderStaking: TOKEN",
         "JobEscrow: STAKING",
         "JobEscrowViews: STAKING",
+        "DisputeGame: STAKING",
     ]
 
 

@@ -73,8 +73,12 @@ def compile_file(path: Path, replaced: Mapping[Path, str] | None = None, *, quic
     """Compiles any file; it may import from `contracts`."""
     sources = _Sources(replaced or {})
     level = OptimizationLevel.NONE if quick else OptimizationLevel.GAS
+    source = sources.load_file(path)
+    # What a file says itself cannot be told otherwise.
+    if "#pragma optimize codesize" in source.source_code:
+        level = OptimizationLevel.CODESIZE
     settings = Settings(optimize=level, evm_version="cancun")
-    data = CompilerData(sources.load_file(path), sources, settings, no_bytecode_metadata=True)
+    data = CompilerData(source, sources, settings, no_bytecode_metadata=True)
     return Program(data.bytecode, tuple(build_abi_output(data)))
 
 

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A token that takes fees, lies, blocks or calls back: no move and no verdict needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import boa
+import pytest
+from eth_abi.abi import encode
+
+from .conftest import fresh
+from .table import COLLATERAL, CONVICTED, Game, Job, Reverted, Table
+
+
+@pytest.fixture(scope="session")
+def rogue_laid() -> Table:
+    return Table.deploy("mocks/MisbehavingToken")
+
+
+@pytest.fixture
+def table(rogue_laid: Table) -> Iterator[Table]:
+    with boa.env.anchor():
+        table = fresh(rogue_laid)
+        yield table
+        table.check()
+
+
+@pytest.fixture
+def job(table: Table) -> Job:
+    return table.job()
+
+
+@pytest.fixture
+def game(table: Table, job: Job) -> Game:
+    return table.open(job)
+
+
+def test_a_fee_on_the_bond(table: Table, job: Job) -> None:
+    table.call("token", "set_fee_bps", "keeper", 1)
+    table.refused("game: token takes a fee", "open", "rival", *table.arguments(job))
+    table.call("token", "set_fee_bps", "keeper", 0)
+    table.open(job)
+
+
+def test_false_instead_of_a_transfer(table: Table, job: Job) -> None:
+    table.call("token", "set_returns_false", "keeper", True)
+    table.refused("game: transfer failed", "open", "rival", *table.arguments(job))
+    table.call("token", "set_returns_false", "keeper", False)
+    table.open(job)
+
+
+def test_a_blocked_challenger_plays_and_wins(table: Table, game: Game) -> None:
+    """Everything but `open` and `withdraw` goes on with a token that does nothing at all any more."""
+    table.call("token", "set_returns_false", "keeper", True)
+    for account in (table.people["rival"], table.people["owner"], table.game.address, table.escrow.address):
+        table.call("token", "set_blocked", "keeper", account, True)
+    table.show(game)
+    other = table.games[0]
+    assert other is game
+    table.at(game.deadline - 1)
+    from tests.disputes.test_soundness import every_pick
+
+    move = next(pick for pick in every_pick(table.honest, game.position) if "PickOperation" in type(pick).__name__)
+    table.move(game, move)
+    table.at(game.deadline)
+    table.time_out(game)
+    table.convict(game.job)
+    assert table.status(game.job) == CONVICTED
+    table.claim(game)
+    assert table.balance("rival") == game.bond + COLLATERAL * 15 // 100
+    table.refused("game: transfer failed", "withdraw", "rival", 1, table.people["rival"])
+    table.call("token", "set_returns_false", "keeper", False)
+    for account in (table.people["rival"], table.people["owner"], table.game.address, table.escrow.address):
+        table.call("token", "set_blocked", "keeper", account, False)
+    table.withdraw("rival", table.balance("rival"))
+
+
+def test_a_blocked_provider_stops_no_loss(table: Table, game: Game) -> None:
+    table.call("token", "set_blocked", "keeper", table.people["owner"], True)
+    table.show(game)
+    table.at(game.deadline)
+    table.time_out(game)
+    table.release(game.job)
+    table.withdraw("owner", table.balance("owner"), "friend")
+
+
+def test_a_blocked_account_blocks_nobody_else(table: Table, job: Job) -> None:
+    first, second = table.open(job), table.open(job, "friend")
+    table.at(second.deadline)
+    table.time_out(first)
+    table.convict(job)
+    table.call("token", "set_blocked", "keeper", table.people["rival"], True)
+    table.claim(first)
+    table.claim(second)
+    table.withdraw("friend", table.balance("friend"))
+    with pytest.raises(Reverted):
+        table.withdraw("rival", 1)
+    table.withdraw("rival", 1, "keeper")
+
+
+def data(table: Table, name: str, *args: object) -> bytes:
+    found = table.game.functions[name]
+    return found.selector + encode(found.inputs, args)
+
+
+@pytest.mark.parametrize("name", ["open", "withdraw", "time_out", "claim", "convict", "release"])
+def test_calling_back_in_a_transfer(table: Table, job: Job, name: str) -> None:
+    """Of `open`: the bond is taken last, and nothing can be called meanwhile."""
+    first = table.open(job)
+    table.at(first.deadline)
+    other = table.job()
+    calls = {
+        "open": lambda: table.game.functions["open"],
+        "withdraw": lambda: ("withdraw", 1, table.people["thief"]),
+        "time_out": lambda: ("time_out", *map(_plain, first.shown)),
+        "claim": lambda: ("claim", *map(_plain, first.shown)),
+        "convict": lambda: ("convict", tuple(job.terms.values()), tuple(job.commitment.values())),
+        "release": lambda: ("release", tuple(job.terms.values())),
+    }
+    if name == "open":
+        call_data = data(table, "open", *map(_plain, table.arguments(job)))
+    else:
+        call_data = data(table, *calls[name]())
+    table.call("token", "set_callback", "keeper", table.game.address, call_data)
+    table.open(other, "friend")
+    assert table.call("token", "callbacks", "keeper") == 1
+    assert table.call("token", "callbacks_succeeded", "keeper") == 0
+
+
+def test_calling_back_in_a_withdrawal(table: Table, game: Game) -> None:
+    table.at(game.deadline)
+    table.time_out(game)
+    table.convict(game.job)
+    table.claim(game)
+    amount = table.balance("rival")
+    again = data(table, "withdraw", amount, table.people["thief"])
+    many = data(table, "move_many", [again])
+    for call_data in (again, many):
+        table.call("token", "set_callback", "keeper", table.game.address, call_data)
+        table.withdraw("rival", amount // 4)
+    assert table.call("token", "callbacks_succeeded", "keeper") == 0
+    table.call("token", "set_callback", "keeper", "0x" + "00" * 20, b"")
+
+
+def _plain(value: object) -> object:
+    return tuple(value.values()) if isinstance(value, dict) else value
