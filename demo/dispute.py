@@ -19,6 +19,7 @@ from demo.ledger import Ledger
 from demo.processes import PROGRAM, StepFailed, Worker, command
 from gpubond.buyer.client import Buyer
 from gpubond.chain.game_index import GameState
+from gpubond.chain.games import dispute_game
 from gpubond.chain.market import Status
 from gpubond.cli.output import table
 from gpubond.disputes.execution import Execution
@@ -35,7 +36,7 @@ from gpubond.jobs.exact_section import ExactSection
 ROOT = Path(__file__).resolve().parent.parent
 EXACT_OFFER = ("--exact-collateral", "100", "--exact-window", "1500", "--longest-run", "600")
 MAX_BOND = "50"
-SECONDS = 90  # that the game may take at most; it takes a fifth of that
+SECONDS = 180  # that the game may take at most; it takes a tenth of that
 
 
 def made_ready(folder: Path) -> Path:
@@ -93,6 +94,8 @@ def faulty_worker(stack: contextlib.ExitStack, home: Path, package: Path) -> Wor
 def convicted(buyer: Buyer, job: str) -> None:
     """Waits until the job is convicted and the challenger has its share; tells each move on the way."""
     told = 0
+    contract = dispute_game(buyer.session.contracts)
+    assert contract is not None
 
     def over() -> bool:
         nonlocal told
@@ -105,7 +108,9 @@ def convicted(buyer: Buyer, job: str) -> None:
                 if move.name == "OperationPicked" or told == 1:
                     what = "a game is opened" if told == 1 else "the operation is found"
                     print(f"      move {told}: {what}", flush=True)
-            return game.state is GameState.CLAIMED and buyer.record(job).status is Status.CONVICTED
+            # The share is in the game until it is taken out.
+            taken = game.state is GameState.CLAIMED and contract.balance_of(game.challenger) == 0
+            return taken and buyer.record(job).status is Status.CONVICTED
         return False
 
     _until(over, "the game has no end")
@@ -118,12 +123,10 @@ def bill(buyer: Buyer, ledger: Ledger, job: str, folder: Path, output: Path) -> 
     token = contracts.token_info
     changes, gas = ledger.changes(), ledger.gas()
     why = {
-        "buyer": "the price back, and as much again of the collateral",
-        "watchtower": "of the collateral, for challengers; the bond is back",
-        "provider A": "the price of the right run",
-        "provider B": "the collateral of the wrong run",
-        "burned": "the rest of the collateral",
-        "protocol": "fee of the right run",
+        "buyer": "beside the price, which is back: as much of the collateral",
+        "watchtower": "15 percent of the collateral; the bond is back",
+        "provider B": "the collateral",
+        "burned": "the rest of the collateral, so that nobody gains by convicting itself",
     }
     table(
         ("who", token.symbol, "gas paid for", "what for"),
@@ -131,12 +134,12 @@ def bill(buyer: Buyer, ledger: Ledger, job: str, folder: Path, output: Path) -> 
             (name, token.text(amount).removesuffix(f" {token.symbol}"), f"{gas.get(name, 0):,}", why.get(name, ""))
             for name, amount in changes.items()
         ],
-        title="Who got what",
+        title="Job 5: who got what",
     )
     gains = [
         Gain(name, ("+" if amount > 0 else "") + token.text(amount), why.get(name, ""))
         for name, amount in changes.items()
-        if amount and name not in ("provider A", "protocol")
+        if amount
     ]
     game = buyer.session.index.games.of_job(job)[0]
     moves = buyer.session.index.games.moves(game.game)

@@ -106,13 +106,14 @@ def _dispute(stack: contextlib.ExitStack, buyer: Buyer, chain: list[str]) -> Non
     with _step(7, "Job 4 on A: a training whose bits are the same on every machine, so that anybody can check them"):
         job_file = dispute.made_ready(folder)
         dispute.watching(stack, tower, chain, 6)
-        ledger = Ledger(buyer.session.contracts, parties)
         right = _submit(folder, _address(1), job_file=job_file)
         dispute.found_right(buyer, tower, right["job"])
         command("job", "release", right["job"], "--home", str(HERE / "buyer"), echo=False)
         _wait_until_settled(buyer, right["job"])
-        print(f"      A is paid; accuracy {_exact_accuracy(folder, 'outputs')}", flush=True)
+        paid = buyer.session.contracts.token_info.text((buyer.record(right["job"]).outcome or {})["to_provider"])
+        print(f"      A is paid {paid}; accuracy {_exact_accuracy(folder, 'outputs')}", flush=True)
 
+    ledger = Ledger(buyer.session.contracts, parties)
     with _step(
         8, "Job 5: the same on B, which is back with a machine that flips one bit of one sum in one step of 1,200"
     ):
