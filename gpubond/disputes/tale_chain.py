@@ -98,8 +98,8 @@ def tale_on_chain(
 
 def _is_time_out(contracts: Contracts, address: str, tx: str) -> bool:
     data = bytes(contracts.node.eth.get_transaction(HexStr(tx))["input"])
-    selector = bytes.fromhex(contracts.at("DisputeGame", address).functions.time_out.selector.removeprefix("0x"))
-    return data[:4] == selector
+    called = contracts.at("DisputeGame", address).get_function_by_selector(data[:4])
+    return bool(called.fn_name == "time_out")
 
 
 def _words(before: Position) -> str:
