@@ -36,8 +36,9 @@ interface IEscrow:
 # @dev Gas of the side that pays more in the largest game, measured; a bond is half as much again.
 GAME_GAS: public(constant(uint256)) = 1_200_000
 
-# @dev Gas that a conviction refunds for each move.
-MOVE_GAS: public(constant(uint256)) = 80_000
+# @dev Gas that a conviction refunds for each move, of which an opening counts as three: so
+#      who opens and then also calls `time_out`, `convict` and `claim` gets all of it back.
+MOVE_GAS: public(constant(uint256)) = 120_000
 
 # @dev Challengers whose whole gas the challengers' share of the collateral must pay.
 _CHALLENGERS: constant(uint256) = 65

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from gpubond.disputes import judge
 from gpubond.disputes.moves import JudgeState, Operand, Shown
@@ -26,14 +25,15 @@ def check_record(terms: Terms, index: int, record: bytes, path: Sequence[bytes])
 
 def element(position: Position, operation: Op, number: int, shown: Shown) -> int:
     """Evaluates an element at once. Raises Refused."""
-    operands = _checked(position, operation, shown)
-    return judge.element(operation, reached(position.step), reached(position.op), number, operands)
+    _check(position, operation, shown)
+    return judge.element(operation, reached(position.step), reached(position.op), number, shown.operands)
 
 
 def run(position: Position, operation: Op, first: int, last: int, accumulator: int, shown: Shown) -> int:
     """Takes a run of terms into an accumulator. Raises Refused."""
-    operands = _checked(position, operation, shown)
-    return judge.run(operation, reached(position.step), reached(position.element), first, last, accumulator, operands)
+    _check(position, operation, shown)
+    step, number = reached(position.step), reached(position.element)
+    return judge.run(operation, step, number, first, last, accumulator, shown.operands)
 
 
 def next_tensor(position: Position, move: JudgeState) -> bytes:
@@ -59,20 +59,17 @@ def is_data(terms: Terms, number: int) -> bool:
     return terms.statement.state_count <= number < terms.first_output
 
 
-def _checked(position: Position, operation: Op, shown: Shown) -> list[Operand]:
-    """The operands. Raises Refused unless those with leaves are the tensors that the record names."""
+def _check(position: Position, operation: Op, shown: Shown) -> None:
+    """Raises Refused unless the operands, those with leaves, are the tensors that the record names."""
     if len(shown.operands) != len(operation.inputs):
         raise Refused("operands", len(shown.operands), f"must be {len(operation.inputs)}")
     states: set[bytes] = set()
-    found = []
     inputs = zip(operation.inputs, operation.input_shapes, shown.operands, strict=True)
     for at, (number, shape, operand) in enumerate(inputs):
         if operand.leaves:
             _check_operand(position, f"operands[{at}]", operand, number, shape, states)
-        found.append(operand if is_data(position.terms, number) else replace(operand, slices=0))
     for root in states:
         _check_state(position, root, shown.state_path)
-    return found
 
 
 def _check_operand(
@@ -92,6 +89,8 @@ def _check_operand(
         if root != said.data:
             raise Refused(f"{field}.path", root.hex(), f"the data's root is {said.data.hex()}")
         return
+    if operand.slices:
+        raise Refused(f"{field}.slices", operand.slices, "is no data tensor: must be 0")
     commitment = commitments.tensor_of_root(shape, operand.root)
     if number < said.state_count:
         states.add(_root(Kind.STATE, said.state_count, number, commitment, operand.path))

@@ -84,7 +84,7 @@ class Leaf:
 class Operand:
     """An input of the operation; all but `leaves` mean nothing if no element of it is needed.
 
-    root: of its elements. slices: of a data tensor, its first dimension; else any. path: of its commitment, from below,
+    root: of its elements. slices: of a data tensor, its first dimension; else 0. path: of its commitment, from below,
     in the tree that it stands in: of the state, the data or the step. leaves: those with needed elements, in order.
     """
 

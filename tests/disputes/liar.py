@@ -13,7 +13,7 @@ from gpubond.disputes.execution import Execution
 from gpubond.disputes.levels import FREE, RUN_TERMS
 from gpubond.disputes.moves import Show, ShowAccumulators, ShowNodes, ShowTotals
 from gpubond.disputes.position import Nodes, Position
-from gpubond.exact import prefixes, reference, scalar, shapes
+from gpubond.exact import commitments, prefixes, reference, scalar, shapes
 from gpubond.exact.engine import Array, OnOutput, Prepared
 from gpubond.exact.float_environment import standard
 from gpubond.exact.numpy_engine import output_of
@@ -127,6 +127,26 @@ class LyingExecution(Execution):
     def __init__(self, prepared: Prepared, task: Task, lie: Lie) -> None:
         super().__init__(LyingPrepared(task.program, prepared, lie), task)
         self.lie = lie
+        self._right: list[bytes] = []
+
+    def go_on(self, state: Sequence[Array], checkpoints: list[bytes]) -> None:
+        """Saves computing what comes before the lie: the state there, and the right checkpoints."""
+        self._state = (self.lie.step, state)
+        self._right = checkpoints[: self.lie.step // self.task.interval]
+
+    def _all_checkpoints(self) -> list[bytes]:
+        found = list(self._right)
+        for number in range(len(found), commitments.checkpoints(self.task.steps, self.task.interval)):
+            found.append(commitments.state(self.state(self._bounds(number)[1])))
+        return found
+
+    def outputs(self, step: int) -> list[bytes]:
+        """Of what it says itself, also of an operation whose output everybody knows beforehand."""
+        found: list[bytes] = []
+        self._prepared.step(
+            self.state(step), self.task.data, step, lambda _, array: found.append(commitments.tensor(array))
+        )
+        return found
 
     def blocks(self, step: int, op: int, element: int) -> Blocks:
         if self._is_place(step, op, element):

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from gpubond.disputes import rules
@@ -14,7 +15,7 @@ from gpubond.disputes.execution import Execution
 from gpubond.disputes.moves import Move
 from gpubond.disputes.position import Position, Side, Verdict
 from gpubond.disputes.terms import Terms
-from gpubond.exact.engine import Prepared
+from gpubond.exact.engine import Array, Prepared
 from gpubond.exact.engines import best
 from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import Task
@@ -85,6 +86,11 @@ class Honest:
     terms: Terms
     asserter: Asserter
     challenger: Challenger
+
+    @cached_property
+    def states(self) -> list[Sequence[Array]]:
+        """Before each step."""
+        return [self.task.initial] + [self.execution.state(step) for step in range(1, self.task.steps)]
 
     @classmethod
     def of(cls, task: Task, engine: str = "numpy") -> Honest:

@@ -10,7 +10,7 @@ from gpubond.exact.program import Op, Opcode, Program, StateTensor
 from gpubond.exact.runner import Task
 from gpubond.exact.shapes import MAX_RANK, Shape
 
-SMALL = 0x3C23D70A  # 0.01
+SMALL = 0x3A83126F  # 0.001: states stay finite
 
 
 class Builder:
@@ -102,3 +102,16 @@ def summing(terms: int, code: Opcode = Opcode.SUM) -> Program:
 def summing_task(terms: int, code: Opcode = Opcode.SUM) -> Task:
     chance = np.random.default_rng(5)
     return Task(summing(terms, code), [chance.standard_normal(terms, np.float32), np.zeros((), np.float32)], [], 1, 1)
+
+
+def wide_task(steps: int = 3, interval: int = 2, width: int = 70) -> Task:
+    """So many operations and tensors of the state that each level takes several shows."""
+    it = Builder([(3,)] * width, [])
+    sums = [it.op(Opcode.ADD, (at, (at + 1) % width), (3,)) for at in range(width)]
+    halves = it.op(Opcode.CONST, (), (3,), 0x3F000000)
+    means = [it.op(Opcode.MUL, (number, halves), (3,)) for number in sums]
+    # Every seventh tensor is one of the state before.
+    program = it.program(*((at + 5) % width if at % 7 == 0 else means[at] for at in range(width)))
+    chance = np.random.default_rng(11)
+    initial = [chance.standard_normal(3, np.float32) for _ in range(width)]
+    return Task(program, initial, [], steps, interval)

@@ -72,7 +72,7 @@ def wrong_terms(task: Task) -> dict[str, Task]:
         "initial state, the last tensor": replace(task, initial=with_flip(task.initial, 4)),
         "data row - 1": replace(task, data=rolled),
         "data row + 1": replace(task, data=back),
-        "one element of the data": replace(task, data=[turned(task.data[0], 41, 1 << 22), task.data[1]]),
+        "the data": replace(task, data=[turned(turned(task.data[0], 10, 1 << 31), 30, 1 << 31), task.data[1]]),
         "one step less": replace(task, steps=task.steps - 1),
     }
 

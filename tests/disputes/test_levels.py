@@ -30,7 +30,7 @@ from gpubond.exact.refusal import Refused
     ],
 )
 def test_levels_from_root_to_leaf(height: int, shown: list[int]) -> None:
-    found = []
+    found: list[int] = []
     while height or not found:
         found.append(levels.levels_below(height))
         height -= found[-1]

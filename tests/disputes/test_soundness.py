@@ -32,7 +32,7 @@ from gpubond.exact.program import Opcode
 from gpubond.exact.runner import Task
 from tests.disputes.liar import MASKS, Liar, Lie, LyingExecution, Trickster, edges, places
 from tests.disputes.play import Honest
-from tests.disputes.tasks import every_level_task, single_task, summing_task
+from tests.disputes.tasks import every_level_task, single_task, summing_task, wide_task
 from tests.exact.conftest import Counted
 from tests.exact.programs import Case, programs
 from tests.exact_contracts.operations import drawing
@@ -49,6 +49,7 @@ def told(honest: Honest, lie: Lie) -> tuple[LyingExecution, bytes] | None:
     """An execution with this lie, and its run root; None if whatever bit is turned changes nothing that is claimed."""
     for mask in MASKS:
         execution = LyingExecution(honest.prepared, honest.task, replace(lie, mask=mask))
+        execution.go_on(honest.states[lie.step], honest.execution.checkpoints())
         root = execution.run_root
         if honest.challenger.disputes(root):
             return execution, root
@@ -78,7 +79,7 @@ ENDS = {"JudgeElement", "JudgeJoin", "JudgeRun", "JudgeState"}
 
 def test_a_lie_at_every_edge(honest: Honest) -> None:
     lies = edges(honest.task)
-    some = drawing(SEED).sample(lies, 400)
+    some = drawing(SEED).sample(lies, 300)
     found = convict_all(honest, some)
     assert set(found) >= LEVELS | ENDS, found
     assert found["none"] < 200, found
@@ -86,10 +87,11 @@ def test_a_lie_at_every_edge(honest: Honest) -> None:
 
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("steps", "interval"), [(5, 2), (4, 1), (3, 3)])
+@pytest.mark.parametrize(("steps", "interval"), [(3, 2), (7, 3), (4, 1), (3, 3)])
 def test_a_lie_at_every_place(counted: Counted, steps: int, interval: int) -> None:
+    """In a run with an interval of two steps and one of one; in others at every edge."""
     honest = Honest.of(every_level_task(steps, interval))
-    lies = places(honest.task) if steps == 5 else edges(honest.task)
+    lies = places(honest.task) if (steps, interval) == (3, 2) else edges(honest.task)
     found = convict_all(honest, lies)
     assert set(found) >= ENDS, found
     counted(len(lies) - found["none"], 0)
@@ -113,6 +115,44 @@ def test_levels_with_nothing_to_pick_are_passed_over(steps: int, interval: int, 
     execution = LyingExecution(honest.prepared, honest.task, Lie(0, tensor=0))
     game = honest.against(Liar(execution), execution.run_root)
     assert game.convicted and game.levels == levels_reached[:-1]
+
+
+def test_lies_in_wide_programs_and_long_intervals() -> None:
+    """Where levels take several shows, proofs go past nodes of which a challenger knows only what was shown."""
+    for task in (wide_task(), every_level_task(70, 66)):
+        honest = Honest.of(task)
+        lies = drawing(SEED).sample(edges(task), 40)
+        # A second lie behind the first one, in all that is hashed after it.
+        for lie in lies[:12]:
+            wrong = told(honest, lie)
+            if wrong is not None:
+                execution = Behind(honest.prepared, task, wrong[0].lie)
+                game = honest.against(Liar(execution), execution.run_root)
+                assert game.convicted and game.ending == "judged", (wrong[0].lie, game.levels)
+        assert convict_all(honest, lies[12:])["none"] < 25
+        assert sum(acquit(honest, drawing(SEED + number)) for number in range(10)) == 10
+
+
+class Behind(LyingExecution):
+    """Hashes of nothing in all places after the lie."""
+
+    def checkpoints(self) -> list[bytes]:
+        first = self.lie.step // self.task.interval
+        return [*super().checkpoints()[: first + 1], *self._junk(len(super().checkpoints()) - first - 1)]
+
+    def between(self, checkpoint: int) -> list[bytes]:
+        found = super().between(checkpoint)
+        first = self.lie.step - checkpoint * self.task.interval
+        return [*found[: first + 1], *self._junk(len(found) - first - 1)] if first >= 0 else found
+
+    def outputs(self, step: int) -> list[bytes]:
+        found = super().outputs(step)
+        if step != self.lie.step or self.lie.op is None:
+            return found
+        return [*found[: self.lie.op + 1], *self._junk(len(found) - self.lie.op - 1)]
+
+    def _junk(self, count: int) -> list[bytes]:
+        return [bytes([at % 256]) * 32 for at in range(count)]
 
 
 LONG = [
@@ -251,7 +291,7 @@ def test_every_pick_of_a_short_game_acquits() -> None:
 
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("steps", "interval"), [(5, 2), (3, 3)])
+@pytest.mark.parametrize(("steps", "interval"), [(3, 2), (3, 3)])
 def test_every_pick_acquits(counted: Counted, steps: int, interval: int) -> None:
     counted(acquit(Honest.of(every_level_task(steps, interval))), 0)
 

@@ -183,3 +183,28 @@ def test_trees_of_equal_leaves_are_those_of_any_others(leaves: int) -> None:
             level += [merkle.zero(merkle.Kind.ELEMENTS, height)] * (len(level) % 2)
             level = [sha256(b"\x03" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=True)]
         assert merkle.elements_root(memoryview(content)) == level[0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 8, 9])
+def test_nodes_side_by_side_are_those_one_by_one(count: int) -> None:
+    leaves = [bytes([at]) * 32 for at in range(count)]
+    tree = merkle.tree_of(Kind.STATE, leaves)
+    assert tree.count == count and tree.root == merkle.root(Kind.STATE, leaves)
+    for height in range(merkle.depth(count) + 1):
+        width = 1 << merkle.depth(count) - height
+        assert tree.nodes(height, 0, width) == tuple(tree.node(height, at) for at in range(width))
+        # Beyond the leaves there are zero subtrees.
+        assert tree.nodes(height, width, 2) == (merkle.zero(Kind.STATE, height),) * 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+def test_leaves_of_elements(count: int) -> None:
+    content = memoryview(bytes(at % 251 for at in range(4 * count)))
+    tree = merkle.elements_tree(content)
+    assert tree.root == merkle.elements_root(content) and tree.count == -(-count // 64)
+    joined = b""
+    for at in range(tree.count):
+        leaf = merkle.leaf_of(content, at)
+        assert len(leaf) == 256 and tree.node(0, at) == merkle.hash_leaf(Kind.ELEMENTS, leaf)
+        joined += leaf
+    assert joined == bytes(content).ljust(256 * tree.count, b"\0")

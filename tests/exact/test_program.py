@@ -20,6 +20,7 @@ from gpubond.exact.program import (
     Program,
     StateTensor,
     parse_record,
+    parse_state_record,
     record_of,
 )
 from gpubond.exact.refusal import Refused
@@ -365,3 +366,16 @@ def test_programs_with_bits_turned_ten_thousand_times(case: Case, data: st.DataO
     bit = data.draw(st.integers(0, 8 * len(file) - 1))
     file[bit // 8] ^= 1 << bit % 8
     refused_or_read_again(bytes(file))
+
+
+def test_a_state_tensors_record_is_read_by_itself() -> None:
+    program = Program((StateTensor((2, 3), 0),), (), (Op(Opcode.CONST, (), (), (), (0,)),))
+    record = program.records()[1]
+    assert parse_state_record(record) == program.state[0]
+    for wrong in (record[:-1], record + b"\0", program.records()[0], program.records()[2], record[:-1] + b"\1"):
+        with pytest.raises(Refused):
+            parse_state_record(wrong)
+    # A shape that no tensor may have.
+    huge = record[:8] + (2**31).to_bytes(4, "big") + record[12:]
+    with pytest.raises(Refused, match=r"state\.dimension"):
+        parse_state_record(huge)

@@ -236,6 +236,7 @@ WRONG = (
     ("left % length *", "left *"),
     ("outer * right + (within - left)", "outer * right + within"),
     ("outer * left + within", "within"),
+    ("inner *= exact", "inner = exact"),
     ("at: uint256 in range(axis + 1,", "at: uint256 in range(axis,"),
     ("row * width + element % width", "row * width"),
     ("if row >= height", "if row > height"),
@@ -264,6 +265,7 @@ def telling() -> Iterator[Asked]:
     for op in (
         Op(Opcode.MATMUL_NT, (0, 1), ((2, 3, 4), (2, 2, 4)), (2, 3, 2)),
         Op(Opcode.CONCAT, (0, 1), ((3, 2, 4), (3, 1, 4)), (3, 3, 4), (1,)),
+        Op(Opcode.CONCAT, (0, 1), ((2, 2, 3, 2), (2, 1, 3, 2)), (2, 3, 3, 2), (1,)),
         Op(Opcode.VIEW, (0,), ((40,),), (2, 3, 4), (1, 3, 4, 5, 0)),
         Op(Opcode.GT, (0, 1), ((9,), (9,)), (9,)),
         Op(Opcode.CONST, (), (), (2,), (0x3F800000,)),

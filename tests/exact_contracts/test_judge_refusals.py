@@ -289,6 +289,7 @@ def test_what_the_interface_has_no_room_for(evm: Evm) -> None:
         ((6, 2**32, 0), "more than 32 bits"),
         ((6, 0, 2**32), "more than 32 bits"),
         ((8, HUGE, 0), "more than 32 bits"),
+        ((6, 2**32, 2**32), "more than 32 bits"),
     ],
     ids=str,
 )

@@ -89,14 +89,19 @@ def exact_offer(subject: Subject) -> Finding:
     rules = game_rules(subject.contracts)
     if rules is None:
         return failed("this deployment has no DisputeGame", "remove [exact_offer] from the settings")
+    token = subject.contracts.token_info
+    collateral = token.units(exact.collateral, "exact_offer.collateral")
     short = rules.shortfall(
         arbiter=rules.address,
-        collateral=subject.contracts.token_info.units(exact.collateral, "exact_offer.collateral"),
+        collateral=collateral,
         challenge_window=exact.challenge_window,
         longest_run=subject.offer.longest_run,
     )
-    if short is not None:
-        return failed(f"nobody can hire it: {short.words}", f"correct [exact_offer] and {_JOIN}")
+    per_job = subject.contracts.provider(subject.provider.address).allowed_per_job
+    if short is not None or per_job < collateral:
+        allowed = f"{token.text(per_job)} are allowed a job, and it locks {token.text(collateral)}"
+        words = allowed if short is None else short.words
+        return failed(f"nobody can hire it: {words}", f"correct [exact_offer] and {_JOIN}")
     with Session(subject.home, subject.settings) as session:
         session.sync()
         mine = my_offers(session, subject.provider.address)

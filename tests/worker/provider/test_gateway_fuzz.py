@@ -28,7 +28,7 @@ CHECKS = [
     checks.response_schema_conformance,
 ]
 # Schemathesis leaves the description itself out.
-OPERATIONS = ("health", "software", "status", "upload", "parts", "download", "manifest", "logs", "cancel")
+OPERATIONS = ("health", "software", "status", "upload", "parts", "download", "public", "manifest", "logs", "cancel")
 
 
 @pytest.fixture(scope="module")
