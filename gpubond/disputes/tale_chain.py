@@ -17,6 +17,7 @@ from gpubond.disputes.execution import Execution
 from gpubond.disputes.followed import follow
 from gpubond.disputes.position import Position, Side, Verdict
 from gpubond.disputes.tale import Cost, Gain, Names, Tale, tell, work_of
+from gpubond.disputes.tale_words import SHOWN
 from gpubond.disputes.terms import Terms
 from gpubond.errors import BadInput
 
@@ -104,5 +105,4 @@ def _is_time_out(contracts: Contracts, address: str, tx: str) -> bool:
 
 def _words(before: Position) -> str:
     """What a move was, in words."""
-    level = before.level.value
-    return f"shows: {level}" if before.turn is Side.ASSERTER else f"picks: {level}"
+    return f"{'shows' if before.turn is Side.ASSERTER else 'picks among'} {SHOWN[before.level]}"

@@ -57,6 +57,7 @@ th { color: var(--soft); font-weight: 600; font-size: 13px; }
 .num { text-align: right; white-space: nowrap; }
 .bar { width: 24%; } .bar i { display: block; height: 10px; border-radius: 2px; }
 .bar .provider { background: var(--provider); } .bar .challenger { background: var(--challenger); }
+td.provider, td.challenger { white-space: nowrap; }
 td.provider { color: var(--provider); } td.challenger { color: var(--challenger); }
 .legend span { white-space: nowrap; margin-right: 18px; color: var(--soft); font-size: 15px; }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 6px; }

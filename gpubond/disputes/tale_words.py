@@ -31,6 +31,17 @@ UNITS = {
     Level.STATE: ("tensor", "tensors"),
     Level.OUTPUT: ("group of 64 numbers", "groups of 64 numbers"),
 }
+# What is shown at a level, a list of it.
+SHOWN = {
+    Level.RUN: "checkpoints",
+    Level.INTERVAL: "steps",
+    Level.STEP: "operations",
+    Level.STATE: "tensors of the state",
+    Level.OUTPUT: "groups of numbers",
+    Level.LEAF: "numbers",
+    Level.TOTALS: "sums of blocks",
+    Level.BLOCK: "what came together",
+}
 _MATRIX = 2
 
 
