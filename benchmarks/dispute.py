@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import dispute_digits as digits  # noqa: E402
-from benchmarks.dispute_chain import ALL_SOURCES, GAME_SOURCES, Court, Played  # noqa: E402
+from benchmarks.dispute_chain import ALL_SOURCES, Court, Played  # noqa: E402
 from benchmarks.dispute_chart import draw  # noqa: E402
 from benchmarks.dispute_synthetic import Size, Synthetic  # noqa: E402
 from benchmarks.exact_gas import CASES, QUICK_CASES, Wrong, measured  # noqa: E402
@@ -98,7 +98,6 @@ def run(*, quick: bool) -> dict[str, Any]:
     """Everything that the results file holds."""
     progress("compiling")
     compiler, artifacts = compile_contracts(ALL_SOURCES)
-    sizes = {name: len(artifacts[name].runtime) for name in GAME_SOURCES}
     with tempfile.TemporaryDirectory(prefix="gpubond-dispute-") as name:
         folder = Path(name)
         progress("fma")
@@ -107,7 +106,7 @@ def run(*, quick: bool) -> dict[str, Any]:
             fma = measured(evm, "fma", QUICK_CASES if quick else CASES)
         with start_chain(folder / "chain", find_anvil(ANVIL_CACHE), HARDFORK) as chain:
             court = Court(chain, artifacts)
-            node = chain.version
+            node, sizes = chain.version, court.sizes
             progress("a first conviction")
             _synthetic(court, WARM_UP)
             progress("the digits MLP")

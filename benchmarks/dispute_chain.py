@@ -130,6 +130,8 @@ class Court:
         self._provider = Provider(account("owner"), account("operator"))
         self._buyer, self._challenger = account("buyer"), account("challenger")
         self._games = 0
+        # With the immutables, which the compiler's output leaves out and the limit does not.
+        self.sizes = {each.artifact.name: self._size(each) for each in (judge, examiner, self.game)}
         self._prepare()
 
     def _prepare(self) -> None:
@@ -240,6 +242,10 @@ class Court:
     def _balance(self, who: str) -> int:
         asked = {"to": self.game.address, "data": "0x" + call_data(self.game.artifact, "balance_of", who).hex()}
         return int(self.chain.rpc("eth_call", asked, "latest"), 16)
+
+    def _size(self, contract: Contract) -> int:
+        """Bytes of the code as it is deployed."""
+        return len(str(self.chain.rpc("eth_getCode", contract.address, "latest")).removeprefix("0x")) // 2
 
     def _clock(self, receipt: Receipt) -> int:
         """What the last move's event says of the clocks."""
