@@ -108,6 +108,7 @@ def test_four_things_wrong_are_seen_and_no_others(market: Marketplace) -> None:
         "containers": "not checked: it needs store",
         "allowance": "not checked: it needs stake",
         "offer": "not checked: it needs store",
+        "exact-offer": "not checked: it needs store",
         "endpoint": "not checked: it needs store",
         "gateway": "not checked: it needs port",
     }
