@@ -87,8 +87,10 @@ _DIGEST_SHIFT: constant(uint256) = 56
 # @dev Instead of the hash of a position: the game is over, and no other takes its id.
 _OVER: constant(bytes32) = 0x0000000000000000000000000000000000000000000000000000000000000001
 
-# @dev Bytes of one move in `move_many`.
-_MAX_MOVE: constant(uint256) = 16_384
+# @dev Bytes of one move in `move_many`, and moves. Memory is paid for all that could come, so
+#      more of either would cost what a batch saves.
+_MAX_MOVE: constant(uint256) = 5_120
+_MAX_MOVES: constant(uint256) = 8
 
 _MAX_EVIDENCE: constant(uint256) = 12_288
 
@@ -703,7 +705,7 @@ def claim(
 
 @external
 @reentrant
-def move_many(moves: DynArray[Bytes[_MAX_MOVE], 32]):
+def move_many(moves: DynArray[Bytes[_MAX_MOVE], _MAX_MOVES]):
     """
     @notice Makes several calls of this contract as if each were the caller's own: all or none.
     @param moves Calldata of each.

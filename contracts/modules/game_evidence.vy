@@ -18,9 +18,9 @@ _INTERVAL_SHIFT: constant(uint256) = 64
 _STATES_SHIFT: constant(uint256) = 128
 _DATAS_SHIFT: constant(uint256) = 144
 _OPS_SHIFT: constant(uint256) = 160
-_16: constant(uint256) = 2**16 - 1
-_32: constant(uint256) = 2**32 - 1
-_64: constant(uint256) = 2**64 - 1
+_LOW_16: constant(uint256) = 2**16 - 1
+_LOW_32: constant(uint256) = 2**32 - 1
+_LOW_64: constant(uint256) = 2**64 - 1
 
 # @dev Of a record of an operation: bytes before its first input, and of each.
 _INPUTS: constant(uint256) = 12
@@ -31,9 +31,9 @@ _INPUT_BYTES: constant(uint256) = 24
 @pure
 def _counts(run: IDisputeGame.Run) -> uint256:
     # What does not fit no valid program has.
-    if max(run.states, max(run.datas, run.ops)) > _16:
+    if max(run.states, max(run.datas, run.ops)) > _LOW_16:
         errors._fail("game: run is not valid")
-    if max(run.steps, run.interval) > _64:
+    if max(run.steps, run.interval) > _LOW_64:
         errors._fail("game: run is not valid")
     if min(min(run.states, run.ops), min(run.steps, run.interval)) == 0:
         errors._fail("game: run is not valid")
@@ -49,25 +49,25 @@ def _counts(run: IDisputeGame.Run) -> uint256:
 @internal
 @pure
 def _steps(counts: uint256) -> uint256:
-    return counts & _64
+    return counts & _LOW_64
 
 
 @internal
 @pure
 def _interval(counts: uint256) -> uint256:
-    return (counts >> _INTERVAL_SHIFT) & _64
+    return (counts >> _INTERVAL_SHIFT) & _LOW_64
 
 
 @internal
 @pure
 def _states(counts: uint256) -> uint256:
-    return (counts >> _STATES_SHIFT) & _16
+    return (counts >> _STATES_SHIFT) & _LOW_16
 
 
 @internal
 @pure
 def _datas(counts: uint256) -> uint256:
-    return (counts >> _DATAS_SHIFT) & _16
+    return (counts >> _DATAS_SHIFT) & _LOW_16
 
 
 @internal
@@ -231,7 +231,7 @@ def _check(
         slices: uint256 = evidence.sources[at].slices
         if tensor >= states and tensor < states + datas:
             # The whole tensor has one dimension more, the first.
-            if shape >> 128 > 3 or slices > _32:
+            if shape >> 128 > 3 or slices > _LOW_32:
                 errors._fail("game: no such data")
             offset = way.step % slices * elements
             elements *= slices

@@ -51,9 +51,9 @@ _TO_SHIFT: constant(uint256) = 107
 _BEFORE_SHIFT: constant(uint256) = 139
 _AFTER_SHIFT: constant(uint256) = 171
 
-_7: constant(uint256) = 2**7 - 1
-_32: constant(uint256) = 2**32 - 1
-_64: constant(uint256) = 2**64 - 1
+_LOW_7: constant(uint256) = 2**7 - 1
+_LOW_32: constant(uint256) = 2**32 - 1
+_LOW_64: constant(uint256) = 2**64 - 1
 # @dev Opcode and terms.
 _KEPT: constant(uint256) = (2**37 - 1) << 6
 
@@ -93,7 +93,7 @@ def _opcode(place: uint256) -> uint256:
 @internal
 @pure
 def _terms(place: uint256) -> uint256:
-    return (place >> _TERMS_SHIFT) & _32
+    return (place >> _TERMS_SHIFT) & _LOW_32
 
 
 @internal
@@ -108,7 +108,7 @@ def _require(place: uint256, level: uint256, side: uint256):
 @internal
 @pure
 def _height(place: uint256) -> uint256:
-    return (place >> _HEIGHT_SHIFT) & _7
+    return (place >> _HEIGHT_SHIFT) & _LOW_7
 
 
 @internal
@@ -120,19 +120,19 @@ def _levels(place: uint256) -> uint256:
 @internal
 @pure
 def _index(place: uint256) -> uint256:
-    return (place >> _INDEX_SHIFT) & _7
+    return (place >> _INDEX_SHIFT) & _LOW_7
 
 
 @internal
 @pure
 def _last(place: uint256) -> uint256:
-    return (place >> _LAST_SHIFT) & _7
+    return (place >> _LAST_SHIFT) & _LOW_7
 
 
 @internal
 @pure
 def _leaves(place: uint256) -> uint256:
-    return (place >> _LEAVES_SHIFT) & _64
+    return (place >> _LEAVES_SHIFT) & _LOW_64
 
 
 @internal
@@ -164,7 +164,7 @@ def _at_root(level: uint256, leaves: uint256) -> uint256:
 def _shown(place: uint256, level: uint256, leaves: uint256, height: uint256, levels: uint256, number: uint256) -> uint256:
     # After a show of nodes at `height`, so many levels below node `number`.
     return (
-        (place & (_KEPT | (_7 << _LAST_SHIFT)))
+        (place & (_KEPT | (_LOW_7 << _LAST_SHIFT)))
         | self._head(level, CHALLENGER)
         | (height << _HEIGHT_SHIFT)
         | (levels << _LEVELS_SHIFT)
@@ -273,7 +273,7 @@ def _operation(
 def _leaf(place: uint256, number: uint256) -> uint256:
     # After the show of a leaf of elements.
     return (
-        (place & (_KEPT | (_7 << _LAST_SHIFT) | (_64 << _LEAVES_SHIFT)))
+        (place & (_KEPT | (_LOW_7 << _LAST_SHIFT) | (_LOW_64 << _LEAVES_SHIFT)))
         | self._head(LEAF, CHALLENGER)
         | (number << _PLACE_SHIFT)
     )
@@ -286,10 +286,11 @@ def _require_padding(place: uint256, number: uint256, leaf: Bytes[exact_merkle.L
     if len(leaf) != exact_merkle.LEAF_BYTES:
         errors._fail("game: leaf is not 256 bytes")
     if number + 1 == self._leaves(place):
-        for at: uint256 in range(
-            self._last(place), exact_merkle.LEAF_ELEMENTS, bound=exact_merkle.LEAF_ELEMENTS
-        ):
-            if exact_merkle._bits(leaf, at) != 0:
+        held: uint256 = self._last(place) * 4
+        for at: uint256 in range(exact_merkle.LEAF_BYTES // 32):
+            # Bytes of this word that belong to elements fall away.
+            own: uint256 = min(max(held, 32 * at) - 32 * at, 32)
+            if convert(extract32(leaf, 32 * at), uint256) << (8 * own) != 0:
                 errors._fail("game: bytes beyond the elements")
 
 
@@ -331,32 +332,32 @@ def _reduction(place: uint256, element: uint256, bits: uint256) -> uint256:
 @internal
 @pure
 def _element(place: uint256) -> uint256:
-    return (place >> _ELEMENT_SHIFT) & _32
+    return (place >> _ELEMENT_SHIFT) & _LOW_32
 
 
 @internal
 @pure
 def _from(place: uint256) -> uint256:
-    return (place >> _FROM_SHIFT) & _32
+    return (place >> _FROM_SHIFT) & _LOW_32
 
 
 @internal
 @pure
 def _before(place: uint256) -> uint256:
-    return (place >> _BEFORE_SHIFT) & _32
+    return (place >> _BEFORE_SHIFT) & _LOW_32
 
 
 @internal
 @pure
 def _after(place: uint256) -> uint256:
-    return (place >> _AFTER_SHIFT) & _32
+    return (place >> _AFTER_SHIFT) & _LOW_32
 
 
 @internal
 @pure
 def _blocks(place: uint256) -> uint256:
     # In doubt.
-    return ((place >> _TO_SHIFT) & _32) + 1 - self._from(place)
+    return ((place >> _TO_SHIFT) & _LOW_32) + 1 - self._from(place)
 
 
 @internal
@@ -392,7 +393,7 @@ def _segment_picked(place: uint256, totals: Bytes[508], segment: uint256) -> uin
     before: uint256 = self._before(place) if segment == 0 else self._value(totals, segment - 1)
     after: uint256 = self._after(place) if segment == last else self._value(totals, segment)
     return (
-        (place & (_KEPT | (_32 << _ELEMENT_SHIFT)))
+        (place & (_KEPT | (_LOW_32 << _ELEMENT_SHIFT)))
         | self._head(TOTALS, ASSERTER)
         | (begin << _FROM_SHIFT)
         | (end << _TO_SHIFT)
@@ -415,7 +416,7 @@ def _require_block(place: uint256, index: uint256):
 def _block_picked(place: uint256, totals: Bytes[508], index: uint256) -> uint256:
     self._require_block(place, index)
     found: uint256 = (
-        (place & (_KEPT | (_32 << _ELEMENT_SHIFT)))
+        (place & (_KEPT | (_LOW_32 << _ELEMENT_SHIFT)))
         | self._head(BLOCK, ASSERTER)
         | ((self._from(place) + index) << _FROM_SHIFT)
         | (self._value(totals, index) << _AFTER_SHIFT)

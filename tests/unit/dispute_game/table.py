@@ -167,7 +167,7 @@ class Table:
     _salts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @classmethod
-    def deploy(cls, token: str = "mocks/PlainToken") -> Table:
+    def deploy(cls, token: str = "mocks/PlainToken") -> Table:  # noqa: S107
         boa.env.evm.patch.chain_id = CHAIN_ID
         people = {name: str(boa.env.generate_address(name)) for name in PEOPLE}
         boa.env.eoa = boa.env.generate_address("admin")

@@ -41,15 +41,11 @@ def test_after_a_loss(table: Table, right: Job) -> None:
 @pytest.mark.parametrize("field", ["buyer", "provider", "collateral"])
 def test_other_terms(table: Table, won: Game, field: str) -> None:
     value = table.people["thief"] if field != "collateral" else 10 * COLLATERAL
-    table.refused(
-        "game: nothing to tell", "convict", "keeper", won.job.terms | {field: value}, won.job.commitment
-    )
+    table.refused("game: nothing to tell", "convict", "keeper", won.job.terms | {field: value}, won.job.commitment)
 
 
 def test_another_commitment(table: Table, won: Game) -> None:
-    table.refused(
-        "escrow: not what was committed", "convict", "keeper", won.job.terms, won.job.commitment | {"pay": 0}
-    )
+    table.refused("escrow: not what was committed", "convict", "keeper", won.job.terms, won.job.commitment | {"pay": 0})
     table.convict(won.job)
 
 

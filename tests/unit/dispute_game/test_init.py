@@ -43,7 +43,10 @@ def refusal(table: Table, **changes: Any) -> str:
     """Why it cannot be deployed so; nothing if it can."""
     usual = (table.escrow.address, table.examiner, CLOCK, INCREMENT, MAX_ANSWER, GWEI, RATE, MOST_COLLATERAL)
     arguments = dict(zip(FIELDS, usual, strict=True)) | changes
-    data = encode(["address", "address", *["uint256"] * 6], [str(value) if isinstance(value, str) else value for value in arguments.values()])
+    data = encode(
+        ["address", "address", *["uint256"] * 6],
+        [str(value) if isinstance(value, str) else value for value in arguments.values()],
+    )
     with boa.env.anchor():
         _, computation = boa.env.deploy(bytecode=code() + data)
     if not computation.is_error:

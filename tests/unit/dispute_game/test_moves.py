@@ -68,7 +68,9 @@ def test_a_move_answers_one_position(table: Table, game: Game) -> None:
     function, arguments = call(game.registered, game.position, next(iter(every_pick(table.honest, game.position))))
     game_id, place, *rest = arguments
     table.refused("game: not this position", function, "rival", game_id, place._replace(node=b"\x05" * 32), *rest)
-    table.refused("game: not this position", function, "rival", game_id, place._replace(clock=place.clock + (1 << 64)), *rest)
+    table.refused(
+        "game: not this position", function, "rival", game_id, place._replace(clock=place.clock + (1 << 64)), *rest
+    )
 
 
 def test_out_of_turn(table: Table, game: Game) -> None:

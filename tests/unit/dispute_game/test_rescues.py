@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A provider that was caught tries to save its collateral: it plays against itself first, copies, convicts itself, floods.
+"""A caught provider tries to save its collateral: it plays against itself first, copies, convicts itself, floods.
 
 What it gets back is at most the constants, and the honest challenger is not out of pocket in any order.
 """

@@ -94,7 +94,11 @@ def test_what_is_shown_must_be_what_is_hashed(table: Table, game: Game) -> None:
     id_, place, way, origin = game.shown
     for name in place._fields:
         value = getattr(place, name)
-        other = table.people["thief"] if isinstance(value, str) else (b"\x01" * 32 if isinstance(value, bytes) else value ^ 1)
+        other = (
+            table.people["thief"]
+            if isinstance(value, str)
+            else (b"\x01" * 32 if isinstance(value, bytes) else value ^ 1)
+        )
         table.refused(
             "game: not this position", "time_out", "keeper", id_, place._replace(**{name: other}), way, origin
         )
@@ -150,7 +154,9 @@ def test_it_is_over_before_the_escrow_stops_waiting(table: Table, game: Game) ->
     table.show(last)
     table.at(last.deadline - 1)
     assert last.side == 1
-    table.move(last, next(move for move in every(table, last) if not isinstance(move, PickNode) or move.index != NO_NODE))
+    table.move(
+        last, next(move for move in every(table, last) if not isinstance(move, PickNode) or move.index != NO_NODE)
+    )
     while not last.over and not job.convicted:
         table.at(last.deadline)
         table.time_out(last)
