@@ -33,7 +33,7 @@ DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py 
 .PHONY: help setup podman torch demo test test-contracts test-programs \
   test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-exact \
   test-faults-sample test-fuzz test-mutation test-faults test-disputes tour bench-exact bench-exact-gas \
-  bench-gas bench-worker bench-sandbox lint format abis constraints clean \
+  bench-dispute bench-gas bench-worker bench-sandbox lint format abis constraints clean \
   system
 
 help: ## this list
@@ -119,6 +119,9 @@ bench-exact: system $(VENV)/.dev ## exact programs: products beside OpenBLAS, tr
 
 bench-exact-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of each operation on binary32 by the contracts
 	python benchmarks/exact_gas.py
+
+bench-dispute: system $(VENV)/.dev $(VENV)/.contracts ## what a dispute costs, by level and by move, and how that grows
+	python benchmarks/dispute.py
 
 bench-gas: system $(VENV)/.dev $(VENV)/.contracts ## gas of everything, beside the peers'
 	python benchmarks/gas.py

@@ -99,10 +99,10 @@ def evm_version() -> str:
     return found[1]
 
 
-def compile_contracts() -> tuple[str, dict[str, Artifact]]:
+def compile_contracts(sources: Mapping[str, str] = SOURCES) -> tuple[str, dict[str, Artifact]]:
     """The compiler's version and what it makes of each contract; by `vyper`, no Ape needed."""
     vyper = Path(sys.executable).parent / "vyper"
-    command = [str(vyper), "-f", "combined_json", "--evm-version", evm_version(), "-p", ".", *SOURCES.values()]
+    command = [str(vyper), "-f", "combined_json", "--evm-version", evm_version(), "-p", ".", *sources.values()]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=COMPILE_TIMEOUT, check=False)
     if done.returncode != 0:
         raise CallFailed(f"vyper failed:\n{done.stderr}")
@@ -114,7 +114,7 @@ def compile_contracts() -> tuple[str, dict[str, Artifact]]:
             bytes.fromhex(compiled[source]["bytecode"].removeprefix("0x")),
             bytes.fromhex(compiled[source]["bytecode_runtime"].removeprefix("0x")),
         )
-        for name, source in SOURCES.items()
+        for name, source in sources.items()
     }
     return compiled["version"], artifacts
 
@@ -290,7 +290,7 @@ def _encode(components: Sequence[Any], values: Sequence[Any]) -> bytes:
 
 
 def _plain(component: Mapping[str, Any], value: Any) -> Any:
-    """Mappings as tuples in the order of the ABI; contracts as addresses."""
+    """Mappings as tuples in the order of the ABI; contracts as addresses. What is a tuple stays one."""
     if isinstance(value, Contract):
         return value.address
     if not component["type"].startswith("tuple"):
@@ -298,6 +298,8 @@ def _plain(component: Mapping[str, Any], value: Any) -> Any:
     if component["type"].endswith("]"):
         single = {**component, "type": "tuple"}
         return [_plain(single, each) for each in value]
+    if isinstance(value, tuple):
+        return value
     return tuple(_plain(inner, value[inner["name"]]) for inner in component["components"])
 
 

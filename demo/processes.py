@@ -71,7 +71,8 @@ def _documents(text: str) -> Any:
 class Worker:
     """A provider's worker as a process of its own, with its log in a file."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, package: Path | None = None) -> None:
+        """package: a folder with another copy of the package, which it is a worker of."""
         self.log = home / "worker.log"
         self._output = self.log.open("w")
         self.process = subprocess.Popen(
@@ -79,6 +80,7 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
+            cwd=package,
         )
 
     def wait_for(self, words: str, seconds: float = 60) -> None:

@@ -2,7 +2,8 @@
 """`make demo`: the main job, end to end, on a local chain with real processes.
 
 A buyer hires two providers for three jobs: a CUDA kernel on real data, a NumPy training, and one whose provider
-is killed for good. Everything lies in `.demo/`; nothing is left running.
+is killed for good. Then two for the same training of tier EXACT, one of which computes one bit wrongly and is convicted
+for it. Everything lies in `.demo/`; nothing is left running.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from demo import dispute  # noqa: E402
 from demo.ledger import Ledger, Party  # noqa: E402
 from demo.processes import StepFailed, Worker, command, finish, start  # noqa: E402
 from gpubond.buyer.client import Buyer  # noqa: E402
@@ -62,7 +64,7 @@ def _play(stack: contextlib.ExitStack) -> None:
     with _step(1, "A local chain, and the contracts deployed on it by `ape run deploy`"):
         chain = _start_chain(stack)
 
-    with _step(2, "Two providers stake 20 tUSD each, post an offer and start their workers"):
+    with _step(2, "Two providers stake 420 tUSD each, post their offers and start their workers"):
         workers = _start_providers(stack, chain)
 
     with _step(3, "A buyer gets worthless test tokens and asks for quotes"):
@@ -74,12 +76,7 @@ def _play(stack: contextlib.ExitStack) -> None:
             print(f"      {quote['class']} of {quote['provider']}: {most:.2f} tUSD at most")
 
     buyer = stack.enter_context(Buyer.open(HERE / "buyer"))
-    parties = [
-        Party("buyer", _address(5), (_address(5),)),
-        Party("provider A", _address(1), (_address(1), _address(2))),
-        Party("provider B", _address(3), (_address(3), _address(4))),
-    ]
-    ledger = Ledger(buyer.session.contracts, parties)
+    ledger = Ledger(buyer.session.contracts, _parties())
     jobs: list[tuple[str, str, str]] = []
 
     with _step(4, "Job 1 on A: a CUDA kernel classifies 540 handwritten digits by k nearest neighbours"):
@@ -98,6 +95,40 @@ def _play(stack: contextlib.ExitStack) -> None:
         jobs.append(("lost provider", lost, "refunded"))
 
     _report(buyer, ledger, jobs)
+    _dispute(stack, buyer, chain)
+    print(f"Nothing is left running. {time.monotonic() - _started:.0f} s.")
+
+
+def _dispute(stack: contextlib.ExitStack, buyer: Buyer, chain: list[str]) -> None:
+    """The chapter on disputes."""
+    tower, folder = HERE / "watchtower", HERE / "exact-digits"
+    parties = [*_parties(), Party("watchtower", _address(6), (_address(6),))]
+    with _step(7, "Job 4 on A: a training whose bits are the same on every machine, so that anybody can check them"):
+        job_file = dispute.made_ready(folder)
+        dispute.watching(stack, tower, chain, 6)
+        right = _submit(folder, _address(1), job_file=job_file)
+        dispute.found_right(buyer, tower, right["job"])
+        command("job", "release", right["job"], "--home", str(HERE / "buyer"), echo=False)
+        _wait_until_settled(buyer, right["job"])
+        paid = buyer.session.contracts.token_info.text((buyer.record(right["job"]).outcome or {})["to_provider"])
+        print(f"      A is paid {paid}; accuracy {_exact_accuracy(folder, 'outputs')}", flush=True)
+
+    ledger = Ledger(buyer.session.contracts, parties)
+    with _step(
+        8, "Job 5: the same on B, which is back with a machine that flips one bit of one sum in one step of 1,200"
+    ):
+        dispute.faulty_worker(stack, HERE / "provider-b", HERE / "faulty")
+        wrong = _submit(folder, _address(3), job_file=job_file, outputs="outputs-of-b")
+        print(f"      accuracy {_exact_accuracy(folder, 'outputs-of-b')}: nobody would notice", flush=True)
+
+    with _step(
+        9, "The watchtower notices, and leads the contract to the wrong bit; B's machine stands by it to the end"
+    ):
+        dispute.convicted(buyer, wrong["job"])
+
+    print()
+    drawn, gas = dispute.bill(buyer, ledger, wrong["job"], folder, HERE / "dispute.html")
+    print(f"The whole dispute took {gas:,} gas. How it went, in pictures, for your browser: {_shown(drawn)}")
 
 
 def _start_chain(stack: contextlib.ExitStack) -> list[str]:
@@ -119,6 +150,7 @@ def _start_providers(stack: contextlib.ExitStack, chain: list[str]) -> dict[str,
             *("--price-per-hour", PRICE_PER_HOUR, "--collateral", "5", "--backed-jobs", "4"),
             *("--dev-owner", str(1 + 2 * number), "--dev-operator", str(2 + 2 * number)),
             *("--acknowledge-window", "60", "--delivery-margin", "30", "--challenge-window", "5"),
+            *dispute.EXACT_OFFER,
             echo=False,
         )
         joining.append(start("provider", "join", "--home", home, "--faucet", "--yes"))
@@ -132,10 +164,18 @@ def _start_providers(stack: contextlib.ExitStack, chain: list[str]) -> dict[str,
     return workers
 
 
-def _submit(folder: Path, provider: str, *options: str) -> Any:
+def _parties() -> list[Party]:
+    return [
+        Party("buyer", _address(5), (_address(5),)),
+        Party("provider A", _address(1), (_address(1), _address(2))),
+        Party("provider B", _address(3), (_address(3), _address(4))),
+    ]
+
+
+def _submit(folder: Path, provider: str, *options: str, job_file: Path | None = None, outputs: str = "outputs") -> Any:
     return command(
-        *("job", "submit", str(folder / "job.json"), "--home", str(HERE / "buyer"), "--provider", provider),
-        *("--yes", "--max-price", "5", "--fetch-to", str(folder / "outputs"), *options),
+        *("job", "submit", str(job_file or folder / "job.json"), "--home", str(HERE / "buyer"), "--provider", provider),
+        *("--yes", "--max-price", "5", "--fetch-to", str(folder / outputs), *options),
     )
 
 
@@ -175,6 +215,16 @@ def _example(name: str) -> Path:
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.npy", "__pycache__"))
     subprocess.run([sys.executable, str(folder / "make_data.py"), str(folder)], check=True, stdout=subprocess.DEVNULL)
     return folder
+
+
+def _exact_accuracy(folder: Path, outputs: str) -> str:
+    evaluated = subprocess.run(
+        [sys.executable, str(folder / "evaluate.py"), str(folder / outputs), str(folder)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return f"{json.loads(evaluated.stdout)['accuracy']:.1%}"
 
 
 def _accuracy(name: str, folder: Path) -> str:
@@ -225,7 +275,6 @@ def _report(buyer: Buyer, ledger: Ledger, jobs: list[tuple[str, str, str]]) -> N
     _print_overhead(buyer, ledger, records[jobs[0][1]])
     print(f"Outputs, verified against the roots on chain: {_shown(HERE / 'digits-knn' / 'outputs')}")
     print(f"                                              {_shown(HERE / 'digits-training' / 'outputs')}")
-    print(f"Nothing is left running. {time.monotonic() - _started:.0f} s.")
 
 
 def _print_overhead(buyer: Buyer, ledger: Ledger, record: JobRecord) -> None:
@@ -279,7 +328,7 @@ def _address(number: int) -> str:
 
 @contextlib.contextmanager
 def _step(number: int, words: str) -> Iterator[None]:
-    print(f"[{number}/6] {words}", flush=True)
+    print(f"[{number}/9] {words}", flush=True)
     began = time.monotonic()
     yield
     print(f"      done in {time.monotonic() - began:.1f} s", flush=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gpubond.exact.cuda.device import Device, DeviceFailed, Gpu, Parameters
-from gpubond.exact.cuda.launches import Choices, Launch, launches, scratch_bytes
+from gpubond.exact.cuda.launches import STEP, Choices, Launch, launches, scratch_bytes
 from gpubond.exact.cuda.layout import Area, Layout, Place, plan
 from gpubond.exact.engine import Array, OnOutput
 from gpubond.exact.program import Program
@@ -49,12 +49,13 @@ class CudaEngine:
 
 @dataclass(frozen=True)
 class _Bound:
-    """A launch with addresses in its parameters."""
+    """A launch with addresses in its parameters. steps: which of them are the number of the step."""
 
     kernel: str
     grid: tuple[int, int]
     threads: int
     parameters: Parameters
+    steps: tuple[int, ...]
 
 
 class CudaPrepared:
@@ -88,8 +89,6 @@ class CudaPrepared:
         for _ in (Area.STATE, Area.NEXT):
             self._bound.append([[self._bind(launch) for launch in of_one] for of_one in made])
             self._turn()
-        # A step of either kind, as the device repeats it: thousands of launches take the processor longer than the GPU.
-        self._repeats: list[Callable[[], None] | None] = [None, None]
 
     def step(
         self, state: Sequence[Array], data: Sequence[Array], step: int, on_output: OnOutput | None = None
@@ -114,29 +113,18 @@ class CudaPrepared:
                 self._upload(place, array)
             for number in range(first, first + count):
                 self._upload_slices(data, number)
-                if on_output is None:
-                    self._repeat()
-                else:
-                    self._take(on_output)
+                self._take(number, on_output)
             return [self._download(self._layout.tensors[at], shape) for at, shape in enumerate(own)]
 
-    def _repeat(self) -> None:
-        """One step on the device, by what was recorded of it."""
-        turned = self._turned
-        repeat = self._repeats[turned]
-        if repeat is None:
-            repeat = self._repeats[turned] = self._device.record(partial(self._take, None))
-        else:
-            self._turn()
-        repeat()
-
-    def _take(self, on_output: OnOutput | None) -> None:
+    def _take(self, step: int, on_output: OnOutput | None) -> None:
         """One step on the device."""
         first = self._program.first_output
         for position, bound in enumerate(self._bound[self._turned]):
             if on_output is None and position not in self._layout.needed:
                 continue
             for launch in bound:
+                for at in launch.steps:
+                    launch.parameters.words[at] = step
                 self._device.launch(launch.kernel, launch.grid, launch.threads, launch.parameters)
             if on_output is not None:
                 shape = self._program.ops[position].shape
@@ -154,8 +142,6 @@ class CudaPrepared:
 
     def _upload_slices(self, data: Sequence[Array], step: int) -> None:
         before = len(self._program.state)
-        if self._layout.sizes[Area.COUNTER]:
-            self._device.upload(self._addresses[Area.COUNTER], np.array([step], np.uint64).view(np.float32))
         for at, array in enumerate(data):
             self._upload(self._layout.tensors[before + at], array[step % len(array), ...])
 
@@ -171,7 +157,9 @@ class CudaPrepared:
 
     def _bind(self, launch: Launch) -> _Bound:
         words = [self._address(word) if isinstance(word, Place) else word for word in launch.words]
-        return _Bound(launch.kernel, launch.grid, launch.threads, Parameters(words))
+        steps = tuple(at for at, word in enumerate(words) if word == STEP)
+        parameters = Parameters([0 if isinstance(word, str) else word for word in words])
+        return _Bound(launch.kernel, launch.grid, launch.threads, parameters, steps)
 
     def _address(self, place: Place) -> int:
         return self._addresses[place.area] + place.offset

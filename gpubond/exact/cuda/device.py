@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import ctypes
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +18,7 @@ class DeviceFailed(RuntimeError):
 
 
 class Parameters:
-    """The parameters of a launch, 8 bytes each, as cuLaunchKernel takes them.
+    """The parameters of a launch, 8 bytes each, as cuLaunchKernel takes them. words: may be changed between launches.
 
     address: of an array of pointers to them.
     """
@@ -61,11 +60,7 @@ class Device(Protocol):
         ...
 
     def launch(self, kernel: str, grid: tuple[int, int], threads: int, parameters: Parameters) -> None:
-        """Starts a kernel. The parameters stay as they are as long as it may be repeated."""
-        ...
-
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Calls `work`, whose launches and copies are not carried out now but at each call of what is returned."""
+        """Starts a kernel. The parameters are read before this returns."""
         ...
 
 
@@ -89,9 +84,6 @@ class Gpu:
         self._enter()
         self._module = self._load(build.cached_kernels(self.architecture, cache))
         self._functions: dict[str, Any] = {}
-        # What is recorded goes into a stream of its own, which waits for what went before and the other way round.
-        self._stream = self._check("cuStreamCreate", self._driver.cuStreamCreate(0))
-        self._recording = False
 
     def allocate(self, size: int) -> int:
         self._enter()
@@ -115,11 +107,7 @@ class Gpu:
 
     def copy(self, target: int, source: int, size: int) -> None:
         self._enter()
-        if self._recording:
-            found = self._driver.cuMemcpyDtoDAsync(target, source, size, self._stream)
-        else:
-            found = self._driver.cuMemcpyDtoD(target, source, size)
-        self._check("cuMemcpyDtoD", found)
+        self._check("cuMemcpyDtoD", self._driver.cuMemcpyDtoD(target, source, size))
 
     def launch(self, kernel: str, grid: tuple[int, int], threads: int, parameters: Parameters) -> None:
         self._enter()
@@ -127,34 +115,9 @@ class Gpu:
         if function is None:
             found = self._driver.cuModuleGetFunction(self._module, kernel.encode())
             function = self._functions[kernel] = self._check(f"kernel {kernel}", found)
-        stream = self._stream if self._recording else 0
-        answer = self._driver.cuLaunchKernel(function, *grid, 1, threads, 1, 1, 0, stream, parameters.address, 0)
+        answer = self._driver.cuLaunchKernel(function, *grid, 1, threads, 1, 1, 0, 0, parameters.address, 0)
         if answer[0] != self._success:
             self._check(f"launch of {kernel}", answer)
-
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        self._enter()
-        mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        self._check("cuStreamBeginCapture", self._driver.cuStreamBeginCapture(self._stream, mode))
-        self._recording = True
-        try:
-            work()
-        finally:
-            self._recording = False
-            graph = self._check("cuStreamEndCapture", self._driver.cuStreamEndCapture(self._stream))
-        recorded = self._check("cuGraphInstantiate", self._driver.cuGraphInstantiate(graph, 0))
-        self._check("cuGraphDestroy", self._driver.cuGraphDestroy(graph))
-
-        def repeat() -> None:
-            self._enter()
-            self._check("cuGraphLaunch", self._driver.cuGraphLaunch(recorded, self._stream))
-
-        weakref.finalize(repeat, self._forget, recorded).atexit = False
-        return repeat
-
-    def _forget(self, recorded: Any) -> None:
-        self._enter()
-        self._driver.cuGraphExecDestroy(recorded)
 
     def _start(self, ordinal: int) -> Any:
         """The device. Here alone a failure means that there is none."""

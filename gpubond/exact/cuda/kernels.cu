@@ -47,10 +47,10 @@ extern "C" __global__ void fill(float* out, u64 bits, u64 count) {
   out[i] = exact_float((unsigned)bits);
 }
 
-// One thread makes the four elements of one counter. `step` lies in memory, so that a recorded launch can be repeated.
-extern "C" __global__ void uniform(float* out, u64 key0, u64 key1, u64 op, u64 count, const u64* step) {
+// One thread makes the four elements of one counter. `step` comes with each launch.
+extern "C" __global__ void uniform(float* out, u64 key0, u64 key1, u64 op, u64 count, u64 step) {
   EXACT_ELEMENT(group, (count + 3u) / 4u);
-  unsigned words[4] = {group, (unsigned)op, (unsigned)*step, (unsigned)(*step >> 32)};
+  unsigned words[4] = {group, (unsigned)op, (unsigned)step, (unsigned)(step >> 32)};
   exact_philox((unsigned)key0, (unsigned)key1, words);
 #pragma unroll
   for (unsigned i = 0; i < 4u; i++)

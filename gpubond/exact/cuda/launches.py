@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-from gpubond.exact.cuda.layout import FLOAT_BYTES, Area, Place, is_alias
+from gpubond.exact.cuda.layout import FLOAT_BYTES, Place, is_alias
 from gpubond.exact.program import ELEMENTWISE, Op, Opcode
 from gpubond.exact.shapes import MAX_RANK, count
 
 # Terms of a consensus block, see docs/exact.md.
 BLOCK = 512
-STEP: Final = Place(Area.COUNTER, 0)
-Word = int | Place
+STEP: Final = "step"
+Word = int | Place | Literal["step"]
 
 _THREADS = 256
 # Of reduce.h and kernels.cu.

@@ -18,16 +18,12 @@ ALIGNMENT = 256
 
 
 class Area(Enum):
-    """State and the next state lie apart and change places after each step.
-
-    COUNTER: the number of the step, 8 bytes, if an operation asks for it.
-    """
+    """State and the next state lie apart and change places after each step."""
 
     STATE = 0
     NEXT = 1
     DATA = 2
     WORK = 3
-    COUNTER = 4
 
 
 @dataclass(frozen=True)
@@ -96,14 +92,7 @@ def plan(program: Program, scratch_bytes: Callable[[Op], int]) -> Layout:
         target = Place(Area.NEXT, state_offsets[at])
         if found[state.next] != target:
             moves.append((found[state.next], target, count(state.shape) * FLOAT_BYTES))
-    counter_bytes = 8 if any(op.code is Opcode.UNIFORM for op in program.ops) else 0
-    sizes = {
-        Area.STATE: state_bytes,
-        Area.NEXT: state_bytes,
-        Area.DATA: data_bytes,
-        Area.WORK: work_bytes,
-        Area.COUNTER: counter_bytes,
-    }
+    sizes = {Area.STATE: state_bytes, Area.NEXT: state_bytes, Area.DATA: data_bytes, Area.WORK: work_bytes}
     return Layout(found, scratch, tuple(moves), sizes, program.needed)
 
 

@@ -36,8 +36,6 @@ OUTER_USER = 64900
 
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
 _BARE = Path(__file__).with_name("bare.py")
-# The one account that is known inside: libraries ask who they run as (PyTorch does), and fail if nobody knows.
-_PASSWD = Path(__file__).with_name("passwd")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
@@ -133,7 +131,6 @@ def _machine_binds() -> list[tuple[str, str, str]]:
         if Path("/", name).is_dir() and not Path("/", name).is_symlink()
     ]
     binds += [("--ro-bind", f"/etc/{name}", f"/etc/{name}") for name in _ETC if Path("/etc", name).exists()]
-    binds.append(("--ro-bind", str(_PASSWD), "/etc/passwd"))
     binds += [("--ro-bind", str(root), str(root)) for root in python_roots()]
     binds.append(("--ro-bind", str(Path(gpubond.__file__).parent), f"{PACKAGE_PARENT}/gpubond"))
     return binds
@@ -184,8 +181,6 @@ def plan_of(sandbox: Sandbox) -> dict[str, Any]:
     environment = {
         "PATH": _PATH,
         "HOME": "/tmp",  # noqa: S108 - the sandbox's own
-        "USER": "job",
-        "LOGNAME": "job",
         "TMPDIR": "/tmp",  # noqa: S108
         **sandbox.environment,
     }

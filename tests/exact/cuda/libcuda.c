@@ -10,20 +10,6 @@
 enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, INVALID_IMAGE = 200, NOT_FOUND = 500 };
 
 typedef void (*Launch)(unsigned, unsigned, unsigned, void **);
-// What a stream that is being captured was told to do; launch is NULL for a copy.
-typedef struct {
-    Launch launch;
-    unsigned x, y, threads;
-    void **parameters;
-    unsigned long long target, source;
-    size_t bytes;
-} Node;
-typedef struct {
-    Node nodes[4096];
-    unsigned count;
-} Graph;
-static int stream;
-static Graph *captured;
 
 static void *library;
 static void *current;
@@ -97,43 +83,6 @@ int cuMemcpyDtoD_v2(unsigned long long target, unsigned long long source, size_t
     if (!status) memcpy((void *)(size_t)target, (void *)(size_t)source, bytes);
     return status;
 }
-static int add(Node node) {
-    if (captured->count == 4096) return INVALID_VALUE;
-    captured->nodes[captured->count++] = node;
-    return SUCCESS;
-}
-int cuMemcpyDtoDAsync_v2(unsigned long long target, unsigned long long source, size_t bytes, void *on) {
-    const int status = enter("cuMemcpyDtoDAsync");
-    if (status || on != &stream || !captured) return status ? status : INVALID_VALUE;
-    return add((Node){.target = target, .source = source, .bytes = bytes});
-}
-int cuStreamCreate(void **made, unsigned flags) { return *made = &stream, flags ? INVALID_VALUE : enter("cuStreamCreate"); }
-int cuStreamBeginCapture_v2(void *on, int mode) {
-    const int status = enter("cuStreamBeginCapture");
-    if (status || on != &stream || mode != 1 || captured) return status ? status : INVALID_VALUE;
-    captured = calloc(1, sizeof *captured);
-    return SUCCESS;
-}
-int cuStreamEndCapture(void *on, void **graph) {
-    if (on != &stream || !captured) return INVALID_VALUE;
-    return *graph = captured, captured = NULL, enter("cuStreamEndCapture");
-}
-// An instance is a copy: the graph it came from may go.
-int cuGraphInstantiateWithFlags(void **made, void *graph, unsigned long long flags) {
-    *made = memcpy(malloc(sizeof(Graph)), graph, sizeof(Graph));
-    return flags ? INVALID_VALUE : enter("cuGraphInstantiate");
-}
-int cuGraphDestroy(void *graph) { return free(graph), SUCCESS; }
-int cuGraphExecDestroy(void *graph) { return free(graph), SUCCESS; }
-int cuGraphLaunch(void *graph, void *on) {
-    const int status = enter("cuGraphLaunch");
-    const Graph *given = graph;
-    if (status || on != &stream || captured) return status ? status : INVALID_VALUE;
-    for (const Node *node = given->nodes; node < given->nodes + given->count; node++)
-        if (node->launch) node->launch(node->x, node->y, node->threads, node->parameters);
-        else memcpy((void *)(size_t)node->target, (void *)(size_t)node->source, node->bytes);
-    return SUCCESS;
-}
 int cuModuleLoadData(void **module, const void *image) {
     const int status = enter("cuModuleLoadData");
     if (status || memcmp(image, "\x7f" "ELF", 4)) return status ? status : INVALID_IMAGE;
@@ -147,11 +96,10 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
     return *function ? enter("cuModuleGetFunction") : NOT_FOUND;
 }
 int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned in_y, unsigned in_z,
-                   unsigned shared, void *on, void **parameters, void **extra) {
+                   unsigned shared, void *stream, void **parameters, void **extra) {
     const int status = enter("cuLaunchKernel");
     if (status) return status;
-    if (z != 1 || in_y != 1 || in_z != 1 || shared || extra || (on != NULL) != (captured != NULL)) return INVALID_VALUE;
-    if (on) return add((Node){.launch = (Launch)function, .x = x, .y = y, .threads = threads, .parameters = parameters});
+    if (z != 1 || in_y != 1 || in_z != 1 || shared || stream || extra) return INVALID_VALUE;
     ((Launch)function)(x, y, threads, parameters);
     return SUCCESS;
 }

@@ -9,8 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpubond.exact.cuda.build import sources
@@ -54,7 +53,6 @@ class SimulatedGpu:
         self.launched: list[str] = []
         self._library = ctypes.CDLL(str(library))
         self._held: dict[int, tuple[mmap.mmap, int]] = {}
-        self._recorded: list[Callable[[], None]] | None = None
 
     def allocate(self, size: int) -> int:
         assert size > 0
@@ -85,29 +83,10 @@ class SimulatedGpu:
         ctypes.memmove(array.ctypes.data, address, array.nbytes)
 
     def copy(self, target: int, source: int, size: int) -> None:
-        if self._recorded is not None:
-            self._recorded.append(partial(self.copy, target, source, size))
-            return
         ctypes.memmove(target, source, size)
 
     def launch(self, kernel: str, grid: tuple[int, int], threads: int, parameters: Parameters) -> None:
-        if self._recorded is not None:
-            self._recorded.append(partial(self.launch, kernel, grid, threads, parameters))
-            return
         self.launched.append(kernel)
         assert getattr(self._library, f"parameters_{kernel}")() == len(parameters.words), kernel
         assert all(blocks > 0 for blocks in grid) and grid[0] < 2**31 and grid[1] < 2**16
         getattr(self._library, f"launch_{kernel}")(*grid, threads, ctypes.c_void_p(parameters.address))
-
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        recorded = self._recorded = []
-        try:
-            work()
-        finally:
-            self._recorded = None
-
-        def repeat() -> None:
-            for each in recorded:
-                each()
-
-        return repeat

@@ -118,12 +118,6 @@ def test_every_call_of_the_driver(run: Run) -> None:
         ("cuMemcpyDtoD", "1", "DeviceFailed: cuMemcpyDtoD: CUDA_ERROR_INVALID_VALUE"),
         ("cuModuleGetFunction", "500", "DeviceFailed: kernel fill: CUDA_ERROR_NOT_FOUND"),
         ("cuLaunchKernel", "701", "DeviceFailed: launch of fill: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"),
-        ("cuStreamCreate", "999", "DeviceFailed: cuStreamCreate: CUDA_ERROR_UNKNOWN"),
-        ("cuStreamBeginCapture", "900", "DeviceFailed: cuStreamBeginCapture: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"),
-        ("cuMemcpyDtoDAsync", "1", "DeviceFailed: cuMemcpyDtoD: CUDA_ERROR_INVALID_VALUE"),
-        ("cuStreamEndCapture", "901", "DeviceFailed: cuStreamEndCapture: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
-        ("cuGraphInstantiate", "999", "DeviceFailed: cuGraphInstantiate: CUDA_ERROR_UNKNOWN"),
-        ("cuGraphLaunch", "700", "DeviceFailed: cuGraphLaunch: CUDA_ERROR_ILLEGAL_ADDRESS"),
     ],
 )
 def test_failures_of_the_driver_are_told(run: Run, function: str, status: str, message: str) -> None:
