@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every test that docs/threat-model.md and docs/cuda.md name exists, and every threat names one."""
+"""Every test that docs/threat-model.md, trust.md and cuda.md name exists, and every threat names one."""
 
 from __future__ import annotations
 
 import ast
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "threat-model.md"
@@ -24,8 +26,9 @@ def rows() -> list[str]:
     return [line for line in lines if not re.match(r"\|[\s:|-]+\|$", line) and "| defence |" not in line]
 
 
-def test_every_named_test_exists() -> None:
-    named = NAMED.findall(PAGE.read_text())
+@pytest.mark.parametrize("page", [PAGE, PAGE.with_name("trust.md")], ids=lambda page: page.stem)
+def test_every_named_test_exists(page: Path) -> None:
+    named = NAMED.findall(page.read_text())
     assert named
     for file, name in named:
         found = [path for path in (ROOT / "tests" / "unit" / file, ROOT / "tests" / file) if path.is_file()]
