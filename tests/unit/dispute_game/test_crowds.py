@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A crowd of games against a right run: its provider makes one answer after the other, each in the answer seconds of the
+terms, which are the time that one may take by itself. It has work without a pause, and must not be late in any game."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gpubond.disputes import rules
+from gpubond.disputes.moves import Move
+from gpubond.disputes.position import Position, Verdict
+from gpubond.disputes.terms import Terms
+from tests.disputes.play import Honest
+from tests.disputes.tasks import every_level_task
+from tests.disputes.test_soundness import every_pick
+
+from . import table as tables
+from .table import COMMITTED, INCREMENT, MAX_ANSWER, Game, Table
+
+ANSWER = 600
+GAMES = MAX_ANSWER // ANSWER
+
+
+def longest_pick(honest: Honest, position: Position) -> Move:
+    """One that leads to another show, if there is one."""
+    picks = list(every_pick(honest, position))
+    return next((pick for pick in picks if not isinstance(rules.apply(position, pick), Verdict)), picks[-1])
+
+
+def test_an_honest_provider_is_not_late_in_a_crowd_on_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is two increments, as networks are deployed with."""
+    monkeypatch.setattr(tables, "CLOCK", 2 * INCREMENT)
+    table = replace(Table.deploy(), honest=Honest.of(every_level_task()))
+    honest = table.honest
+    job = table.job(honest.execution.run_root, exact=Terms(honest.execution.statement, ANSWER))
+    games = [table.open(job) for _ in range(GAMES)]
+    while waiting := [game for game in games if not game.over]:
+        game: Game = min(waiting, key=lambda game: game.deadline)
+        table.at(table.now + ANSWER)
+        late = [game for game in waiting if table.now >= game.deadline]
+        for each in late:
+            table.time_out(each, "rival")
+        assert not late, f"convicted in {len(late)} of {len(games)} games, though it always worked"
+        table.show(game)
+        table.move(game, longest_pick(honest, game.position))
+    table.release(job)
+    assert table.status(job) == COMMITTED
+    table.check()
