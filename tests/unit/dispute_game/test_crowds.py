@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A crowd of games against a right run: its provider makes one answer after the other, each in the answer seconds of the
-terms, which are the time that one may take by itself. It has work without a pause, and must not be late in any game."""
+"""A crowd of games against right runs: their provider makes one answer after the other, each in the answer seconds of
+the terms, the time that one may take by itself. It has work without a pause, and must not be late in any game."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.disputes.tasks import every_level_task
 from tests.disputes.test_soundness import every_pick
 
 from . import table as tables
-from .table import COMMITTED, INCREMENT, MAX_ANSWER, Game, Table
+from .table import COMMITTED, INCREMENT, MAX_ANSWER, Game, Job, Table
 
 ANSWER = 600
 GAMES = MAX_ANSWER // ANSWER
@@ -29,13 +29,21 @@ def longest_pick(honest: Honest, position: Position) -> Move:
     return next((pick for pick in picks if not isinstance(rules.apply(position, pick), Verdict)), picks[-1])
 
 
-def test_an_honest_provider_is_not_late_in_a_crowd_on_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> Table:
     """The clock is two increments, as networks are deployed with."""
     monkeypatch.setattr(tables, "CLOCK", 2 * INCREMENT)
-    table = replace(Table.deploy(), honest=Honest.of(every_level_task()))
-    honest = table.honest
-    job = table.job(honest.execution.run_root, exact=Terms(honest.execution.statement, ANSWER))
-    games = [table.open(job) for _ in range(GAMES)]
+    return replace(Table.deploy(), honest=Honest.of(every_level_task()))
+
+
+def committed(table: Table) -> Job:
+    """A job with a right result."""
+    execution = table.honest.execution
+    return table.job(execution.run_root, exact=Terms(execution.statement, ANSWER))
+
+
+def answer_all(table: Table, games: list[Game]) -> None:
+    """As well as it can be done: the most urgent first."""
     while waiting := [game for game in games if not game.over]:
         game: Game = min(waiting, key=lambda game: game.deadline)
         table.at(table.now + ANSWER)
@@ -44,7 +52,18 @@ def test_an_honest_provider_is_not_late_in_a_crowd_on_one_job(monkeypatch: pytes
             table.time_out(each, "rival")
         assert not late, f"convicted in {len(late)} of {len(games)} games, though it always worked"
         table.show(game)
-        table.move(game, longest_pick(honest, game.position))
-    table.release(job)
-    assert table.status(job) == COMMITTED
+        table.move(game, longest_pick(table.honest, game.position))
     table.check()
+
+
+def test_an_honest_provider_is_not_late_in_a_crowd_on_one_job(crowded: Table) -> None:
+    job = committed(crowded)
+    answer_all(crowded, [crowded.open(job) for _ in range(GAMES)])
+    crowded.release(job)
+    assert crowded.status(job) == COMMITTED
+
+
+@pytest.mark.xfail(reason="neither clocks nor bonds know of games on the provider's other jobs", strict=True)
+def test_an_honest_provider_is_not_late_in_a_crowd_on_its_jobs(crowded: Table) -> None:
+    jobs = [committed(crowded) for _ in range(GAMES)]
+    answer_all(crowded, [crowded.open(job) for job in jobs])
