@@ -17,7 +17,20 @@ from tests.disputes.tasks import every_level_task
 from tests.disputes.test_soundness import every_pick
 
 from . import table as tables
-from .table import COMMITTED, INCREMENT, MAX_ANSWER, Game, Job, Table
+from .table import (
+    COLLATERAL,
+    COMMITTED,
+    GWEI,
+    INCREMENT,
+    MAX_ANSWER,
+    MOVE_GAS,
+    OPENING,
+    Game,
+    Job,
+    Reverted,
+    Table,
+    cost,
+)
 
 ANSWER = 600
 GAMES = MAX_ANSWER // ANSWER
@@ -61,6 +74,32 @@ def test_an_honest_provider_is_not_late_in_a_crowd_on_one_job(crowded: Table) ->
     answer_all(crowded, [crowded.open(job) for _ in range(GAMES)])
     crowded.release(job)
     assert crowded.status(job) == COMMITTED
+
+
+def test_moves_after_a_conviction_lead_to_no_verdict_and_are_refunded(crowded: Table) -> None:
+    """Only a game's last move names its job. Provider and challenger may be one, which pays for both sides' moves then,
+    and gets the equal share at most."""
+    job = committed(crowded)
+    first, other = crowded.open(job), crowded.open(job, "liar")
+    crowded.at(first.deadline)
+    crowded.time_out(first)
+    crowded.convict(job)
+    last = None
+    while last is None:
+        crowded.show(other)
+        pick = longest_pick(crowded.honest, other.position)
+        if isinstance(rules.apply(other.position, pick), Verdict):
+            last = pick
+        else:
+            crowded.move(other, pick)
+    with pytest.raises(Reverted, match="game: job is convicted"):
+        crowded.move(other, last)
+    assert other.moves > OPENING
+    crowded.claim(other)
+    crowded.claim(first)
+    crowded.check()
+    share = COLLATERAL * 15 // 100
+    assert crowded.balance("liar") - other.bond == cost(MOVE_GAS * other.moves, GWEI) <= share // 2
 
 
 @pytest.mark.xfail(reason="neither clocks nor bonds know of games on the provider's other jobs", strict=True)
