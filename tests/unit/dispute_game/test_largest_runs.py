@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of 2**64 - 1 steps, down to the last step: no number in the packed words reaches into another."""
+"""Runs of 2**64 - 1 steps to the last step, and a reduction of 2**31 - 1 terms to the last term: no number in the packed words reaches into another."""
 
 from __future__ import annotations
 
@@ -9,12 +9,28 @@ from dataclasses import replace
 import pytest
 
 from gpubond.disputes import levels
-from gpubond.disputes.moves import JudgeState, PickNode, ShowNodes
-from gpubond.disputes.position import Nodes, Position
+from gpubond.disputes.moves import (
+    JudgeRun,
+    JudgeState,
+    Leaf,
+    Operand,
+    PickBlock,
+    PickElement,
+    PickNode,
+    PickOperation,
+    PickSegment,
+    ShowAccumulators,
+    ShowLeaf,
+    Shown,
+    ShowNodes,
+    ShowTotals,
+)
+from gpubond.disputes.position import Nodes, Position, Totals
 from gpubond.disputes.structs import run_of
 from gpubond.disputes.terms import Terms
-from gpubond.exact import merkle
-from gpubond.exact.merkle import Kind
+from gpubond.exact import commitments, merkle
+from gpubond.exact.merkle import Kind, Opening
+from gpubond.exact.program import Op, Opcode, Program, StateTensor
 
 from .table import Table
 
@@ -72,4 +88,55 @@ def test_down_to_the_last_step(table: Table, interval: int, is_right: bool) -> N
     records = table.honest.task.program.records()
     record = records[1], merkle.tree_of(Kind.PROGRAM, records).path(1)
     table.move(game, JudgeState(0, *record, output, ()))
+    assert game.job.convicted != is_right
+
+
+LONGEST = 2**31 - 1
+VALUE = 0x40490FDB
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_down_to_the_last_term_of_the_longest_reduction(table: Table, is_right: bool) -> None:
+    """The last of 65,535 operations sums 2**31 - 1 zeros, and its last run adds 15 of them to what was shown."""
+    small = Program((StateTensor((LONGEST,), 0),), (), (Op(Opcode.SUM, (0,), ((LONGEST,),), ()),)).records()
+    records = [*small[:2], *[small[2]] * 65_535]
+    program = merkle.tree_of(Kind.PROGRAM, records)
+    leaves = -(-LONGEST // merkle.LEAF_ELEMENTS)
+    zeros, path = (
+        merkle.hash_leaf(Kind.ELEMENTS, bytes(256)),
+        [hashlib.sha256(bytes([at])).digest() for at in range(25)],
+    )
+    elements = Opening(Kind.ELEMENTS, leaves, leaves - 1, zeros, tuple(path)).root()
+    initial = merkle.hash_leaf(Kind.STATE, commitments.tensor_of_root((LONGEST,), elements))
+    statement = table.honest.terms.statement
+    statement = replace(statement, op_count=65_535, program=program.root, initial=initial, steps=1, interval=1)
+    exact = Terms(statement, 60)
+
+    claimed = VALUE if is_right else VALUE + 1
+    raw = claimed.to_bytes(4, "little").ljust(256, b"\0")
+    output = commitments.tensor_of_root((), merkle.hash_leaf(Kind.ELEMENTS, raw))
+    _, rows = rows_to_last(Kind.STEP, 65_535, merkle.hash_leaf(Kind.STEP, output))
+
+    game = table.open(table.job(exact=exact), run=run_of(exact))
+    for at, nodes in enumerate(rows):
+        doubt = nodes_of(game.position)
+        below = levels.below(doubt.count, doubt.height, doubt.index)
+        table.move(game, ShowNodes(nodes))
+        if at < len(rows) - 1:
+            table.move(game, PickNode(below.first + below.nodes - 1))
+    table.move(game, PickOperation(65_534, records[-1], program.path(len(records) - 1)))
+    table.move(game, ShowLeaf(raw))
+    table.move(game, PickElement(0))
+    while isinstance(game.position.doubt, Totals):
+        first, last = game.position.doubt.first, game.position.doubt.last
+        shown = len(levels.totals_shown(first, last))
+        if levels.segment_blocks(first, last) > 1:
+            table.move(game, ShowTotals((), (2**32 - 1,) * shown))
+            table.move(game, PickSegment(shown))
+        else:
+            table.move(game, ShowTotals((*[2**32 - 1] * (last - first), claimed), (2**32 - 1,) * shown))
+            table.move(game, PickBlock(last))
+    table.move(game, ShowAccumulators((2**32 - 1,) * 30 + (VALUE,)))
+    operand = Operand(elements, 0, (), (Leaf(bytes(256), tuple(path)),))
+    table.move(game, JudgeRun(31, Shown((operand,))))
     assert game.job.convicted != is_right
