@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of 2**64 - 1 steps to the last step, and a reduction of 2**31 - 1 terms to the last term: no number in the packed words reaches into another."""
+"""Runs of 2**64 - 1 steps to the last step, and a reduction of 2**31 - 1 terms to the last term:
+no number in the packed words reaches into another."""
 
 from __future__ import annotations
 
