@@ -73,10 +73,11 @@ STAKING: public(immutable(IProviderStaking))
 # @dev Seconds that each side has at first.
 CLOCK: public(immutable(uint256))
 
-# @dev Seconds that each move adds, besides the answer seconds of the terms.
+# @dev Seconds that each move adds, besides the answer seconds of the terms, which count
+#      once for each game that is open on the job when a game opens, itself included.
 INCREMENT: public(immutable(uint256))
 
-# @dev Answer seconds of the terms, at most.
+# @dev Answer seconds of the terms, and of as many games as are counted, at most.
 MAX_ANSWER: public(immutable(uint256))
 
 _CHAIN_ID: immutable(uint256)
@@ -216,7 +217,11 @@ def open(
     way.run = commitment.result_root
     way.counts = counts
     position: IDisputeGame.Position = IDisputeGame.Position(
-        clock=game_clocks._started(CLOCK, INCREMENT + answer),
+        # Whoever answers in all open games of the job does one thing after the other.
+        clock=game_clocks._started(
+            CLOCK,
+            INCREMENT + min(answer * ((packed & (2**32 - 1)) + 1), MAX_ANSWER),
+        ),
         challenger=msg.sender,
         provider=terms.provider,
         way=keccak256(abi_encode(way)),

@@ -8,8 +8,12 @@ back. Who is too late loses, so nothing waits for cheaper gas.
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import PriorityQueue
 from typing import NamedTuple
 
 from gpubond.chain.contracts import Call
@@ -42,8 +46,49 @@ class Known(NamedTuple):
     execution: Execution
 
 
+class _Task(NamedTuple):
+    deadline: int
+    number: int  # so that nothing behind it is ever compared
+    future: Future[Call | None]
+    what: Callable[[], Call | None]
+
+
+class Urgent:
+    """One thread that does what is due first, whatever came first: each game has a clock, and none may run out while
+    another's answer, which has time, is computed."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._tasks: PriorityQueue[_Task] = PriorityQueue()
+        self._numbers = itertools.count()
+
+    def submit(self, deadline: int, what: Callable[[], Call | None]) -> Future[Call | None]:
+        """deadline: in whatever unit all of them are told."""
+        task = _Task(deadline, next(self._numbers), Future(), what)
+        self._tasks.put(task)
+        self._pool.submit(self._first)
+        return task.future
+
+    def stop(self) -> None:
+        """Begins nothing new."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _first(self) -> None:
+        # As often as something was put there, so there is one.
+        task = self._tasks.get_nowait()
+        if not task.future.set_running_or_notify_cancel():
+            return
+        try:
+            found = task.what()
+        except BaseException as error:
+            task.future.set_exception(error)
+        else:
+            task.future.set_result(found)
+
+
 class Player:
-    """Moves for one side in any number of games. One thread calls it; moves are computed in another.
+    """Moves for one side in any number of games. One thread calls it; moves are computed in another, the most urgent
+    first.
 
     Args:
         contract: the deployment's game.
@@ -57,7 +102,7 @@ class Player:
         self._index = index
         self._sender = sender
         self._side = side
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="moves")
+        self._pool = Urgent("moves")
         self._thinking: dict[str, tuple[bytes, Future[Call | None]]] = {}
         self._followed: dict[str, tuple[list[GameMove], Followed]] = {}
 
@@ -105,7 +150,7 @@ class Player:
 
     def stop(self) -> None:
         """Begins nothing new."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.stop()
 
     def _is_mine(self, position: Position) -> bool:
         return position.turn is self._side
@@ -115,7 +160,7 @@ class Player:
             return "its move is on its way"
         thinking = self._thinking.get(record.game)
         if thinking is None or thinking[0] != game.hash:
-            thinking = (game.hash, self._pool.submit(self._think, game, known))
+            thinking = (game.hash, self._pool.submit(game.deadline, partial(self._think, game, known)))
             self._thinking[record.game] = thinking
         if not thinking[1].done():
             return f"computes its move at level {game.position.level.value}"

@@ -300,7 +300,7 @@ class Table:
         assert before - self.holds(who) == paid
         said = job.exact.statement
         origin = Origin(job.id, said.program, said.initial, said.data, paid, price, job.opened)
-        increment = INCREMENT + job.exact.answer_seconds
+        increment = INCREMENT + min(job.exact.answer_seconds * (job.open + 1), MAX_ANSWER)
         clock = CLOCK | CLOCK << 32 | self.now << 64 | increment << 104 | OPENING << 136
         registered = Registered(game, clock, who, self.people["owner"], origin)
         found = Game(job, registered, rules.begin(job.exact, job.commitment["result_root"]))

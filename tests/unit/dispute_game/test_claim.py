@@ -63,7 +63,7 @@ def test_in_each_order(table: Table, job: Job, order: tuple[int, ...]) -> None:
 def test_a_lost_game_is_not_the_earliest(table: Table, job: Job) -> None:
     first, second = table.open(job, "liar"), table.open(job, "rival")
     table.show(first)
-    table.at(first.deadline)
+    table.at(max(first.deadline, second.deadline))
     table.time_out(first)
     table.time_out(second)
     table.convict(job)
