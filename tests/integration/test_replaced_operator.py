@@ -40,9 +40,9 @@ def test_a_join_with_another_key_ends_what_the_stolen_one_posted(market: Marketp
     settings.write_text(text.replace(f"dev_account = {OPERATOR}\n", f"dev_account = {NEW_OPERATOR}\n"))
     plan = market.ok("provider", "join", "--home", str(home), "--dry-run")["calls"]
     words = [call["words"].split()[0] for call in plan]
-    assert words == ["replace", "end", "end", "offer"]
+    assert words == ["replace", "end", "end", "end", "offer"]
     done = market.ok("provider", "join", "--home", str(home), "--yes")["calls"]
-    assert [call["words"] for call in done][:3] == [call["words"] for call in plan][:3]
+    assert [call["words"] for call in done][:4] == [call["words"] for call in plan][:4]
 
     def hire(offer: Offer) -> Call:
         order = (b"\1" * 32, 1, 1, max(1, offer.shortest_run), bytes(32), 0, bytes(32), bytes(32), bytes(32))
