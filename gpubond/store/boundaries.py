@@ -96,6 +96,8 @@ BUYER_BOUNDARIES = (
 )
 # Of those whose provider has no gateway: inputs and note lie in the buyer's store, and nothing was sent.
 STORE_BOUNDARIES = ("buy:note_stored",)
+# Of whoever plays a dispute game, and of a watchtower.
+DISPUTE_BOUNDARIES = ("game:computed", "game:sent", "watchtower:noted")
 # Of the sender's boundaries those that a buyer's transactions make another story of.
 BUYER_SENDS = ("send:stored:deposit", "send:stored:hire", "send:broadcast:hire")
 
@@ -110,7 +112,8 @@ def _armed() -> tuple[str, int] | None:
     if not text:
         return None
     name, _, time = text.partition("#")
-    if name not in (*names(), *BUYER_SENDS, *BUYER_BOUNDARIES, *STORE_BOUNDARIES) or not (time or "1").isdigit():
+    known = (*names(), *BUYER_SENDS, *BUYER_BOUNDARIES, *STORE_BOUNDARIES, *DISPUTE_BOUNDARIES)
+    if name not in known or not (time or "1").isdigit():
         raise SystemExit(f"{ARM}: there is no boundary {text!r}")
     return name, int(time or "1")
 

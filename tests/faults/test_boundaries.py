@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from gpubond.provider.work import WorkState
-from gpubond.store.boundaries import ARM, BOUNDARIES, BUYER_BOUNDARIES, MOVES, STORE_BOUNDARIES, names
+from gpubond.store.boundaries import (
+    ARM,
+    BOUNDARIES,
+    BUYER_BOUNDARIES,
+    DISPUTE_BOUNDARIES,
+    MOVES,
+    STORE_BOUNDARIES,
+    names,
+)
 
 from .deaths import CHAINS, SCENES, alone, alone_names, chain
 from .world import REPOSITORY, World
@@ -38,7 +46,7 @@ def placed() -> Counter[str]:
 def test_every_boundary_is_placed_once_and_every_placed_one_is_registered() -> None:
     # Processes and containers come to these each in their own way, and a job to one of the two.
     twice = ("run:started", "run:during")
-    assert placed() == Counter([*BOUNDARIES, *BUYER_BOUNDARIES, *STORE_BOUNDARIES, *twice])
+    assert placed() == Counter([*BOUNDARIES, *BUYER_BOUNDARIES, *STORE_BOUNDARIES, *DISPUTE_BOUNDARIES, *twice])
 
 
 def test_a_boundary_stands_before_and_after_every_move() -> None:

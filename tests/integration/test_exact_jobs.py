@@ -15,6 +15,7 @@ from gpubond.buyer.client import Buyer
 from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.market import Status, Tier
 from gpubond.chain.session import open_session
+from gpubond.store.boundaries import ARM, DISPUTE_BOUNDARIES
 
 from .conftest import rpc
 from .exact_market import (
@@ -164,6 +165,24 @@ def test_a_watchtower_that_dies_and_a_liar_that_dies_play_on(
     wait_until(lambda: status_of(market, job) is Status.CONVICTED, 90)
     balance = market.contracts.token_balance
     wait_until(lambda: balance(of(WATCHER)) > 10**9)
+    assert market.stop_worker(tower) == 0
+
+
+def test_a_watchtower_dies_at_each_boundary_of_its_own(
+    market: Marketplace, liar: Path, buyer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_liar(market, liar, tmp_path)
+    home = watcher(market, "mortal", WATCHER)
+    command = ("watchtower", "run", "--home", str(home))
+    job = market.ok(*submit(buyer, exact_job(tmp_path / "job"), "--provider", of(LIAR)))["job"]
+    for moment in sorted(DISPUTE_BOUNDARIES, reverse=True):
+        monkeypatch.setenv(ARM, moment)
+        tower = start(market, home / "tower.log", *command)
+        assert tower.wait(60) == -signal.SIGKILL, moment
+        market.workers.remove(tower)
+    monkeypatch.delenv(ARM)
+    tower = start_up(market, home / "tower.log", *command)
+    wait_until(lambda: status_of(market, job) is Status.CONVICTED, 90)
     assert market.stop_worker(tower) == 0
 
 
