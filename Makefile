@@ -54,15 +54,15 @@ test: system podman $(VENV)/.dev $(VENV)/.contracts ## lint, then every test, fo
 test-contracts:
 	@$(MAKE) test-unit
 	@$(MAKE) test-stateful
-	@$(MAKE) test-deployment
+	@$(MAKE) test-deployment DEPLOYMENT_TESTS="$(filter-out %_deploy.py,$(DEPLOYMENT_TESTS))"
 
 test-programs:
 	@$(MAKE) test-worker
 	@$(MAKE) test-faults-sample
 
-# The halves of test-integration.
+# The halves of test-integration; the first has the deployments besides, so that all four take about as long.
 test-market-1:
-	python -m pytest -p no:ape_test $(filter-out $(DEPLOYMENT_TESTS),$(wildcard tests/integration/test_[a-i]*.py))
+	python -m pytest -p no:ape_test $(filter-out $(filter-out %_deploy.py,$(DEPLOYMENT_TESTS)),$(wildcard tests/integration/test_[a-i]*.py))
 
 test-market-2:
 	python -m pytest -p no:ape_test $(filter-out $(DEPLOYMENT_TESTS),$(wildcard tests/integration/test_[j-z]*.py))
