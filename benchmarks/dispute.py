@@ -143,7 +143,7 @@ def run(*, quick: bool) -> dict[str, Any]:
         "figures": figures,
         "games": {"digits": of_digits.figures(), "synthetic": of_synthetic.figures()},
         "together": {
-            "what": "the synthetic game with its last move, the conviction and the claim in one transaction",
+            "what": "the synthetic game with the conviction and the claim in one transaction",
             "gas": together.gas,
             "gas_apart": of_synthetic.gas + of_synthetic.claim_gas,
         },

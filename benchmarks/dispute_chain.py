@@ -164,7 +164,7 @@ class Court:
             run_root: what its provider commits to.
             asserter: shows.
             challenger: picks.
-            together: the last move, the conviction and the claim are one transaction, by `move_many`.
+            together: the conviction and the claim are one transaction, by `move_many`.
 
         Raises:
             CallFailed: a move was refused, or the chain ends otherwise than the rules.
@@ -214,19 +214,16 @@ class Court:
         side = Side.CHALLENGER
         convict = ("convict", (job.terms, job.commitment))
         claim = ("claim", (game.game, game.place(last), game.way(last), game.origin))
-        if together:
-            made = call(game, last, move)
-            calls = ((made.function, made.arguments), convict, claim)
-            data = [call_data(self.game.artifact, name, *arguments) for name, arguments in calls]
-            receipt = self._send(played.turns, side, last.level.value, "move_many", data)
-        else:
-            receipt = self._move(played, game, last, move)
+        receipt = self._move(played, game, last, move)
         if event(self.game, "GameEnded", receipt)["convicted"] != verdict.convicted:
             raise CallFailed("the contract's verdict is not that of the rules")
         played.convicted = verdict.convicted
         if not verdict.convicted:
             return
-        if not together:
+        if together:
+            data = [call_data(self.game.artifact, name, *arguments) for name, arguments in (convict, claim)]
+            self._send(played.turns, side, "end", "move_many", data)
+        else:
             self._send(played.turns, side, "end", convict[0], *convict[1])
             self._send(played.extra, side, "end", claim[0], *claim[1])
         balance = self._balance(self._challenger)
