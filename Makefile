@@ -28,7 +28,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 # Of tests/integration, those that need no worker: they are run beside the contracts' tests.
-DEPLOYMENT_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py deploy.py verify_deployment.py)
+# Those of them that `make test` leaves for the lane of the contracts; the deployments are in the market's first.
+LATE_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py verify_deployment.py)
+DEPLOYMENT_TESTS := tests/integration/test_deploy.py $(LATE_TESTS)
 
 .PHONY: help setup podman torch demo test test-contracts test-programs \
   test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-exact \
@@ -54,7 +56,7 @@ test: system podman $(VENV)/.dev $(VENV)/.contracts ## lint, then every test, fo
 test-contracts:
 	@$(MAKE) test-unit
 	@$(MAKE) test-stateful
-	@$(MAKE) test-deployment DEPLOYMENT_TESTS="$(filter-out %_deploy.py,$(DEPLOYMENT_TESTS))"
+	@$(MAKE) test-deployment DEPLOYMENT_TESTS="$(LATE_TESTS)"
 
 test-programs:
 	@$(MAKE) test-worker
@@ -62,7 +64,7 @@ test-programs:
 
 # The halves of test-integration; the first has the deployments besides, so that all four take about as long.
 test-market-1:
-	python -m pytest -p no:ape_test $(filter-out $(filter-out %_deploy.py,$(DEPLOYMENT_TESTS)),$(wildcard tests/integration/test_[a-i]*.py))
+	python -m pytest -p no:ape_test $(filter-out $(LATE_TESTS),$(wildcard tests/integration/test_[a-i]*.py))
 
 test-market-2:
 	python -m pytest -p no:ape_test $(filter-out $(DEPLOYMENT_TESTS),$(wildcard tests/integration/test_[j-z]*.py))

@@ -16,7 +16,7 @@ from typing import Any
 
 from demo.fault import faulty_copy
 from demo.ledger import Ledger
-from demo.processes import PROGRAM, StepFailed, Worker, command
+from demo.processes import StepFailed, Worker, command
 from gpubond.buyer.client import Buyer
 from gpubond.chain.game_index import GameState
 from gpubond.chain.games import dispute_game
@@ -55,27 +55,10 @@ def watching(stack: contextlib.ExitStack, home: Path, chain: list[str], account:
     command("account", "faucet", "--amount", "100", "--home", str(home), echo=False)
     with (home / "gpubond.toml").open("a") as settings:
         settings.write(f'\n[watchtower]\nmax_bond = "{MAX_BOND}"\nfetch_from_private_addresses = true\n')
-    log = (home / "watchtower.log").open("w")
-    process = subprocess.Popen(
-        [*PROGRAM, "watchtower", "run", "--home", str(home)],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    stack.callback(_end, process, log)
+    stack.callback(Worker(home, kind="watchtower").stop)
 
 
-def _end(process: subprocess.Popen[bytes], log: Any) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    log.close()
-
-
-def found_right(buyer: Buyer, home: Path, job: str) -> None:
+def found_right(home: Path, job: str) -> None:
     """Waits until the watchtower has computed a job again, and fails unless it was right."""
     state = _until(lambda: _seen(home, job), "the watchtower did not look at the job")
     if state != "right":
@@ -83,12 +66,11 @@ def found_right(buyer: Buyer, home: Path, job: str) -> None:
     print("      the watchtower has computed it again: right, to the last bit", flush=True)
 
 
-def faulty_worker(stack: contextlib.ExitStack, home: Path, package: Path) -> Worker:
+def faulty_worker(stack: contextlib.ExitStack, home: Path, package: Path) -> None:
     """A worker whose machine has the fault."""
     worker = Worker(home, faulty_copy(package))
     stack.callback(worker.stop)
     worker.wait_for("is up")
-    return worker
 
 
 def convicted(buyer: Buyer, job: str) -> None:

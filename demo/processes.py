@@ -69,14 +69,14 @@ def _documents(text: str) -> Any:
 
 
 class Worker:
-    """A provider's worker as a process of its own, with its log in a file."""
+    """A provider's worker, or a watchtower, as a process of its own, with its log in a file."""
 
-    def __init__(self, home: Path, package: Path | None = None) -> None:
-        """package: a folder with another copy of the package, which it is a worker of."""
+    def __init__(self, home: Path, package: Path | None = None, kind: str = "provider") -> None:
+        """package: a folder with another copy of the package, which it is a worker of. kind: whose `run` it is."""
         self.log = home / "worker.log"
         self._output = self.log.open("w")
         self.process = subprocess.Popen(
-            [*PROGRAM, "provider", "run", "--home", str(home)],
+            [*PROGRAM, kind, "run", "--home", str(home)],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,

@@ -107,11 +107,11 @@ def _dispute(stack: contextlib.ExitStack, buyer: Buyer, chain: list[str]) -> Non
         job_file = dispute.made_ready(folder)
         dispute.watching(stack, tower, chain, 6)
         right = _submit(folder, _address(1), job_file=job_file)
-        dispute.found_right(buyer, tower, right["job"])
+        dispute.found_right(tower, right["job"])
         command("job", "release", right["job"], "--home", str(HERE / "buyer"), echo=False)
         _wait_until_settled(buyer, right["job"])
         paid = buyer.session.contracts.token_info.text((buyer.record(right["job"]).outcome or {})["to_provider"])
-        print(f"      A is paid {paid}; accuracy {_exact_accuracy(folder, 'outputs')}", flush=True)
+        print(f"      A is paid {paid}; accuracy {_evaluated(folder, 'outputs'):.1%}", flush=True)
 
     ledger = Ledger(buyer.session.contracts, parties)
     with _step(
@@ -119,7 +119,7 @@ def _dispute(stack: contextlib.ExitStack, buyer: Buyer, chain: list[str]) -> Non
     ):
         dispute.faulty_worker(stack, HERE / "provider-b", HERE / "faulty")
         wrong = _submit(folder, _address(3), job_file=job_file, outputs="outputs-of-b")
-        print(f"      accuracy {_exact_accuracy(folder, 'outputs-of-b')}: nobody would notice", flush=True)
+        print(f"      accuracy {_evaluated(folder, 'outputs-of-b'):.1%}: nobody would notice", flush=True)
 
     with _step(
         9, "The watchtower notices, and leads the contract to the wrong bit; B's machine stands by it to the end"
@@ -217,24 +217,18 @@ def _example(name: str) -> Path:
     return folder
 
 
-def _exact_accuracy(folder: Path, outputs: str) -> str:
+def _evaluated(folder: Path, outputs: str) -> float:
     evaluated = subprocess.run(
         [sys.executable, str(folder / "evaluate.py"), str(folder / outputs), str(folder)],
         check=True,
         capture_output=True,
         text=True,
     )
-    return f"{json.loads(evaluated.stdout)['accuracy']:.1%}"
+    return float(json.loads(evaluated.stdout)["accuracy"])
 
 
 def _accuracy(name: str, folder: Path) -> str:
-    evaluated = subprocess.run(
-        [sys.executable, str(folder / "evaluate.py"), str(folder / "outputs"), str(folder)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    accuracy = json.loads(evaluated.stdout)["accuracy"]
+    accuracy = _evaluated(folder, "outputs")
     print(f"      accuracy on digits that the provider had no labels of: {accuracy:.1%}", flush=True)
     if accuracy < 0.9:
         raise StepFailed(f"{name} reached an accuracy of {accuracy:.1%} only")
