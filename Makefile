@@ -27,8 +27,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled modules are kept: without them every start of Ape takes seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Of tests/integration, those that need no worker: they are run beside the contracts' tests.
-# Those of them that `make test` leaves for the lane of the contracts; the deployments are in the market's first.
+# Of tests/integration, those that need no worker. `make test` has the deployments in the first lane of the market, and the
+# others, which are late, in that of the contracts.
 LATE_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py verify_deployment.py)
 DEPLOYMENT_TESTS := tests/integration/test_deploy.py $(LATE_TESTS)
 

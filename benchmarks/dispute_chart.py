@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from math import log10
+
+from benchmarks.svg import mark, opening, text
 
 WIDTH, HEIGHT = 880, 480
 LEFT, RIGHT, TOP, BOTTOM = 112, 232, 78, 66  # margins around the lines
@@ -43,63 +44,34 @@ def draw(growth: Mapping[str, Sequence[Mapping[str, int]]], base: int) -> str:
         return bottom - (bottom - TOP) * value / top
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="Helvetica, Arial, sans-serif" font-size="14" fill="#222">',
-        "<title>Gas of a whole dispute against the size of the run that it is about</title>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        _text(LEFT, 32, "A dispute grows with the logarithm of the run", size=18, weight="bold"),
-        _text(LEFT, 54, "all transactions of both sides, from opening to conviction", colour="#555"),
+        *opening(WIDTH, HEIGHT, "Gas of a whole dispute against the size of the run that it is about"),
+        text(LEFT, 32, "A dispute grows with the logarithm of the run", size=18, weight="bold"),
+        text(LEFT, 54, "all transactions of both sides, from opening to conviction", colour="#555"),
     ]
     for value in range(0, top + 1, TICK):
         parts.append(f'<path d="M{LEFT} {y(value):.1f}H{right}" stroke="{"#222" if value == 0 else "#ddd"}"/>')
-        parts.append(_text(LEFT - 10, y(value) + 5, f"{value:,}", anchor="end"))
+        parts.append(text(LEFT - 10, y(value) + 5, f"{value:,}", anchor="end"))
     for power in range(first, last + 1):
         parts.append(f'<path d="M{x(10**power):.1f} {bottom}v6" stroke="#222"/>')
         parts.append(
             f'<text x="{x(10**power):.1f}" y="{bottom + 24}" text-anchor="middle">10'
             f'<tspan dy="-6" font-size="10">{power}</tspan></text>'
         )
-    parts.append(_text((LEFT + right) / 2, HEIGHT - 16, "how many", anchor="middle"))
+    parts.append(text((LEFT + right) / 2, HEIGHT - 16, "how many", anchor="middle"))
     parts.append(
         f'<text transform="translate(20 {(TOP + bottom) / 2:.1f}) rotate(-90)" text-anchor="middle">gas</text>'
     )
     parts.append(f'<path d="M{LEFT} {y(base):.1f}H{right}" stroke="#888" stroke-dasharray="4 4"/>')
-    for row, (name, (colour, mark, label)) in enumerate(STYLES.items()):
+    for row, (name, (colour, kind, label)) in enumerate(STYLES.items()):
         places = [(x(point["size"]), y(point["gas"])) for point in growth[name]]
         line = " ".join(f"{across:.1f},{down:.1f}" for across, down in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [_mark(mark, across, down, colour) for across, down in places]
+        parts += [mark(kind, across, down, colour) for across, down in places]
         height = TOP + 20 + 26 * row
         parts.append(f'<path d="M{right + 20} {height}h28" stroke="{colour}" stroke-width="2"/>')
-        parts.append(_mark(mark, right + 34, height, colour))
-        parts.append(_text(right + 58, height + 5, label))
+        parts.append(mark(kind, right + 34, height, colour))
+        parts.append(text(right + 58, height + 5, label))
     height = TOP + 20 + 26 * len(STYLES)
     parts.append(f'<path d="M{right + 20} {height}h28" stroke="#888" stroke-dasharray="4 4"/>')
-    parts.append(_text(right + 58, height + 5, f"{base:,} gas"))
+    parts.append(text(right + 58, height + 5, f"{base:,} gas"))
     return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    *,
-    anchor: str = "start",
-    size: int = 14,
-    weight: str = "normal",
-    colour: str = "#222",
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}" '
-        f'fill="{colour}">{escape(text)}</text>'
-    )
-
-
-def _mark(kind: str, x: float, y: float, colour: str) -> str:
-    if kind == "square":
-        return f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10" fill="{colour}"/>'
-    if kind == "circle":
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>'
-    outline = {"diamond": [(0, -6), (6, 0), (0, 6), (-6, 0)], "triangle": [(0, -6), (6, 5), (-6, 5)]}[kind]
-    points = " ".join(f"{x + left:.1f},{y + down:.1f}" for left, down in outline)
-    return f'<polygon points="{points}" fill="{colour}"/>'

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A line chart as an SVG, so that a picture of the figures needs no plotting library."""
+"""How the gas of a transaction does not grow with the market, as an SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+
+from benchmarks.svg import mark, opening, text
 
 WIDTH, HEIGHT = 880, 480
 LEFT, RIGHT, TOP, BOTTOM = 92, 248, 64, 66  # margins around the lines
@@ -13,7 +14,7 @@ TICK = 20_000
 # The marks differ too, for those who see no colours; that of `expire` is open, since `settle` lies on it.
 STYLES = {
     "hire": ("#1b4f9c", "circle"),
-    "expire": ("#c2410c", "square"),
+    "expire": ("#c2410c", "open square"),
     "settle": ("#15803d", "diamond"),
     "commit": ("#6b21a8", "triangle"),
 }
@@ -40,57 +41,31 @@ def draw(others: Sequence[int], gas: Mapping[str, Sequence[int]]) -> str:
         return bottom - (bottom - TOP) * value / top
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="Helvetica, Arial, sans-serif" font-size="14" fill="#222">',
-        "<title>Gas of a transaction against the number of other jobs</title>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        _text(LEFT, 32, "Gas does not grow with the market", size=18, weight="bold"),
+        *opening(WIDTH, HEIGHT, "Gas of a transaction against the number of other jobs"),
+        text(LEFT, 32, "Gas does not grow with the market", size=18, weight="bold"),
     ]
     for value in range(0, top + 1, TICK):
         parts.append(f'<path d="M{LEFT} {y(value):.1f}H{right}" stroke="{"#222" if value == 0 else "#ddd"}"/>')
-        parts.append(_text(LEFT - 10, y(value) + 5, f"{value:,}", anchor="end"))
+        parts.append(text(LEFT - 10, y(value) + 5, f"{value:,}", anchor="end"))
     for point, count in enumerate(others):
         parts.append(f'<path d="M{x(point):.1f} {bottom}v6" stroke="#222"/>')
-        parts.append(_text(x(point), bottom + 24, f"{count:,}", anchor="middle"))
-    parts.append(_text((LEFT + right) / 2, HEIGHT - 16, "other offers, jobs and users", anchor="middle"))
+        parts.append(text(x(point), bottom + 24, f"{count:,}", anchor="middle"))
+    parts.append(text((LEFT + right) / 2, HEIGHT - 16, "other offers, jobs and users", anchor="middle"))
     middle = (TOP + bottom) / 2
     parts.append(
         f'<text transform="translate(20 {middle:.1f}) rotate(-90)" text-anchor="middle">gas of a transaction</text>'
     )
     for name in names:
-        colour, mark = STYLES[name]
+        colour, kind = STYLES[name]
         points = [(x(point), y(value)) for point, value in enumerate(gas[name])]
         line = " ".join(f"{left:.1f},{height:.1f}" for left, height in points)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [_mark(mark, left, height, colour) for left, height in points]
+        parts += [mark(kind, left, height, colour) for left, height in points]
     for row, name in enumerate(names):
-        colour, mark = STYLES[name]
+        colour, kind = STYLES[name]
         height = TOP + 20 + 26 * row
         parts.append(f'<path d="M{right + 24} {height}h28" stroke="{colour}" stroke-width="2"/>')
-        parts.append(_mark(mark, right + 38, height, colour))
-        parts.append(_text(right + 62, height + 5, name))
-        parts.append(_text(WIDTH - 36, height + 5, f"{gas[name][-1]:,} gas", anchor="end"))
+        parts.append(mark(kind, right + 38, height, colour))
+        parts.append(text(right + 62, height + 5, name))
+        parts.append(text(WIDTH - 36, height + 5, f"{gas[name][-1]:,} gas", anchor="end"))
     return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 14, weight: str = "normal") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}">'
-        f"{escape(text)}</text>"
-    )
-
-
-def _mark(kind: str, x: float, y: float, colour: str) -> str:
-    if kind == "square":
-        return (
-            f'<rect x="{x - 8:.1f}" y="{y - 8:.1f}" width="16" height="16" '
-            f'fill="none" stroke="{colour}" stroke-width="2"/>'
-        )
-    if kind == "circle":
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>'
-    outline = {
-        "diamond": [(0, -6), (6, 0), (0, 6), (-6, 0)],
-        "triangle": [(0, -6), (6, 5), (-6, 5)],
-    }[kind]
-    points = " ".join(f"{x + left:.1f},{y + down:.1f}" for left, down in outline)
-    return f'<polygon points="{points}" fill="{colour}"/>'
