@@ -24,15 +24,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.exact_training import BATCH, SIZES, TEXTS, TRANSFORMER, characters_of  # noqa: E402
+from benchmarks.exact_training import Training, perceptron_task, transformer_task  # noqa: E402
 from gpubond.exact.build import Built, build, data_tensors, initial_state  # noqa: E402
 from gpubond.exact.c_engine import CEngine  # noqa: E402
 from gpubond.exact.cuda.device import Gpu, Parameters  # noqa: E402
 from gpubond.exact.cuda_engine import CudaEngine  # noqa: E402
-from gpubond.exact.engine import Array  # noqa: E402
-from gpubond.exact.graph import Graph  # noqa: E402
-from gpubond.exact.models import character_step, perceptron_step  # noqa: E402
-from gpubond.exact.optimizers import SGD, AdamW  # noqa: E402
+from gpubond.exact.optimizers import AdamW  # noqa: E402
 from gpubond.exact.program import Op, Opcode, Program, StateTensor  # noqa: E402
 from gpubond.exact.refusal import Refused  # noqa: E402
 
@@ -99,12 +96,11 @@ def product(gpu: Gpu, torch: Any, n: int) -> dict[str, Any]:
     }
 
 
-def training(
-    gpu: TimedGpu, torch: Any, graph: Graph, given: dict[str, Array], task: dict[str, Any], length: int
-) -> dict[str, Any]:
+def training(gpu: TimedGpu, torch: Any, model: Training, length: int) -> dict[str, Any]:
     """A step of a model beside torch's; whether `length` steps give the C engine's bits; where the time goes."""
     from benchmarks.exact_peers import Peer
 
+    graph, given, task = model
     built: Built = build(graph)
     state, data = list(initial_state(graph, 1)), data_tensors(graph, given)
     prepared = CudaEngine(gpu).prepare(built.program)
@@ -181,42 +177,9 @@ def run(quick: bool) -> dict[str, Any]:
         gpu = TimedGpu(Path(cache))
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-        random = np.random.default_rng(1)
-        sgd, adam = SGD(0.01, momentum=0.9), AdamW(1e-3)
         length = 4 if quick else 100
-        images = {
-            "images": random.random((8, BATCH, SIZES[0]), np.float32),
-            "labels": random.integers(0, SIZES[-1], (8, BATCH)).astype(np.float32),
-        }
-        mlp = training(
-            gpu,
-            torch,
-            perceptron_step(SIZES, BATCH, slices=8, optimizer=sgd),
-            images,
-            {
-                "model": "perceptron",
-                "sizes": SIZES,
-                "optimizer": {"name": "sgd", "rates": [sgd.rate], "momentum": sgd.momentum},
-            },
-            length,
-        )
-        text, vocabulary = characters_of(length + 4)
-        rates = {"name": "adamw", "rates": adam.rates(length + 4), "betas": adam.betas, "decay": adam.decay}
-        transformer = training(
-            gpu,
-            torch,
-            character_step(
-                vocabulary=vocabulary,
-                slices=length + 4,
-                steps=length + 4,
-                batch=TEXTS,
-                optimizer=adam,
-                **TRANSFORMER,
-            ),
-            {"text": text},
-            {"model": "transformer", "sizes": {"vocabulary": vocabulary, **TRANSFORMER}, "optimizer": rates},
-            length // 4,
-        )
+        mlp = training(gpu, torch, perceptron_task(), length)
+        transformer = training(gpu, torch, transformer_task(length + 4, AdamW(1e-3)), length // 4)
         return {
             "environment": {"gpu": gpu.name, "torch": torch.__version__, "numpy": np.__version__, "tf32": False},
             "products": [product(gpu, torch, n) for n in (PRODUCTS[:1] if quick else PRODUCTS)],

@@ -63,6 +63,10 @@ class NoPeer(RuntimeError):
     """There is no torch to compare with."""
 
 
+# A training step, its data by name, and the peer's task, see exact_peers.py.
+Training = tuple[Graph, dict[str, Array], dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Steps:
     """Of each step: seconds by the clock, and of all threads' processor time; the loss."""
@@ -195,20 +199,7 @@ def _worst(part: str, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def mlp(python: str, folder: Path, threads: int, rounds: int, steps: int) -> dict[str, Any]:
     """784-512-10, batches of 128, SGD with momentum."""
-    optimizer = SGD(0.01, momentum=0.9)
-    random = np.random.default_rng(1)
-    given = {
-        "images": random.random((8, BATCH, SIZES[0]), np.float32),
-        "labels": random.integers(0, SIZES[-1], (8, BATCH)).astype(np.float32),
-    }
-    graph = perceptron_step(SIZES, BATCH, slices=8, optimizer=optimizer)
-    task = {
-        "model": "perceptron",
-        "sizes": SIZES,
-        "threads": threads,
-        "optimizer": {"name": "sgd", "rates": [optimizer.rate], "momentum": optimizer.momentum},
-    }
-    with _both(python, folder, graph, given, task, threads) as (own, peer):
+    with _both(python, folder, *perceptron_task(), threads) as (own, peer):
         return _turns(own, peer, rounds, steps)
 
 
@@ -266,14 +257,35 @@ def digits(folder: Path, threads: int) -> dict[str, Any]:
 
 @contextmanager
 def _transformer(python: str, folder: Path, threads: int, steps: int, optimizer: AdamW) -> Iterator[tuple[Own, Peer]]:
-    text, vocabulary = characters_of(steps)
+    with _both(python, folder, *transformer_task(steps, optimizer), threads) as both:
+        yield both
+
+
+def perceptron_task() -> Training:
+    """784-512-10, batches of 128, SGD with momentum."""
+    optimizer = SGD(0.01, momentum=0.9)
+    random = np.random.default_rng(1)
+    given = {
+        "images": random.random((8, BATCH, SIZES[0]), np.float32),
+        "labels": random.integers(0, SIZES[-1], (8, BATCH)).astype(np.float32),
+    }
+    task = {
+        "model": "perceptron",
+        "sizes": SIZES,
+        "optimizer": {"name": "sgd", "rates": [optimizer.rate], "momentum": optimizer.momentum},
+    }
+    return perceptron_step(SIZES, BATCH, slices=8, optimizer=optimizer), given, task
+
+
+def transformer_task(steps: int, optimizer: AdamW) -> Training:
+    """4 layers, width 256, 4 heads, 8 texts of 128 characters of Python's own manual, for so many steps."""
+    text, vocabulary = _text(steps)
     graph = character_step(
         vocabulary=vocabulary, slices=steps, steps=steps, batch=TEXTS, optimizer=optimizer, **TRANSFORMER
     )
     task = {
         "model": "transformer",
         "sizes": {"vocabulary": vocabulary, **TRANSFORMER},
-        "threads": threads,
         "optimizer": {
             "name": "adamw",
             "rates": optimizer.rates(steps),
@@ -281,8 +293,7 @@ def _transformer(python: str, folder: Path, threads: int, steps: int, optimizer:
             "decay": optimizer.decay,
         },
     }
-    with _both(python, folder, graph, {"text": text}, task, threads) as both:
-        yield both
+    return graph, {"text": text}, task
 
 
 @contextmanager
@@ -293,7 +304,7 @@ def _both(
     state = initial_state(graph, 1)
     own = Own(graph, state, given, threads)
     parameters = {f"p{at}": state[number] for at, number in enumerate(own.built.names.trained)}
-    peer = Peer(python, task, parameters | given, folder)
+    peer = Peer(python, task | {"threads": threads}, parameters | given, folder)
     try:
         yield own, peer
     finally:
@@ -329,7 +340,7 @@ def _turns(own: Own, peer: Peer, rounds: int, steps: int) -> dict[str, Any]:
     }
 
 
-def characters_of(slices: int) -> tuple[Array, int]:
+def _text(slices: int) -> tuple[Array, int]:
     """Stretches of Python's own manual, as numbers of characters, and how many different ones there are."""
     text = "".join(topics[name] for name in sorted(topics))
     alphabet = {character: at for at, character in enumerate(sorted(set(text)))}

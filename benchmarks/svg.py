@@ -35,7 +35,7 @@ def text(
 
 
 def mark(kind: str, x: float, y: float, colour: str) -> str:
-    """A point: a circle, square, open square, diamond or triangle, so that lines differ for those who see no colours."""
+    """A point: a circle, square, open square, diamond or triangle. Not for colours alone: some see none."""
     if kind == "open square":
         return (
             f'<rect x="{x - 8:.1f}" y="{y - 8:.1f}" width="16" height="16" '
