@@ -26,21 +26,13 @@ from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.program import ELEMENTWISE, Opcode
 from gpubond.exact.refusal import Refused
 from tests.exact.c_cases import Builder, arithmetic, ordinary, product, products
+from tests.exact.c_engines import ENGINES, SETS, by_engine, by_set
 from tests.exact.programs import Case, differences, every_operation, programs, same_bits
 from tests.exact.values import tensor
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 NUMPY = NumpyEngine()
-try:
-    SETS = tuple(c_library.load().sets())
-except c_library.Unavailable as error:
-    pytest.skip(f"no C engine: {error}", allow_module_level=True)
-ENGINES = [CEngine(threads, name) for threads in (1, 2, 3) for name in SETS]
-# One of each instruction set, and one of each number of threads.
-SOME = [CEngine(1 + at, name) for at, name in enumerate(SETS)]
-by_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: str(engine.name))
-by_set = pytest.mark.parametrize("engine", SOME, ids=lambda engine: str(engine.name))
 
 
 @by_engine

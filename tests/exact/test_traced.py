@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from gpubond.exact import c_library, trace
+from gpubond.exact import trace
 from gpubond.exact.build import build, data_tensors, initial_state
 from gpubond.exact.c_engine import CEngine
 from gpubond.exact.c_plan import plan_roots
@@ -19,18 +19,12 @@ from gpubond.exact.numpy_engine import NumpyEngine
 from gpubond.exact.program import Opcode
 from tests.exact import hashes
 from tests.exact.c_cases import Builder
+from tests.exact.c_engines import ENGINES, by_engine, by_single
 from tests.exact.programs import Case, every_operation, outputs, programs, same_bits
 from tests.exact.values import tensor
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 NUMPY = NumpyEngine()
-try:
-    SETS = tuple(c_library.load().sets())
-except c_library.Unavailable as error:
-    pytest.skip(f"no C engine: {error}", allow_module_level=True)
-ENGINES = [CEngine(threads, name) for threads in (1, 2, 3) for name in SETS]
-by_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: str(engine.name))
-by_set = pytest.mark.parametrize("engine", ENGINES[: len(SETS)], ids=lambda engine: str(engine.name))
 # About the ends of what a thread hashes at a time, and of leaves.
 SIZES = (1, 63, 64, 65, 8191, 8192, 8193, 3 * 8192, 3 * 8192 + 1, 5 * 8192 + 64)
 
@@ -69,7 +63,7 @@ def test_every_operation_in_one_program(engine: CEngine) -> None:
     assert not wrong(engine, every_operation())
 
 
-@by_set
+@by_single
 @pytest.mark.parametrize("size", SIZES)
 def test_tensors_of_any_length(engine: CEngine, size: int) -> None:
     build_ = Builder()
@@ -80,7 +74,7 @@ def test_tensors_of_any_length(engine: CEngine, size: int) -> None:
     assert not wrong(engine, build_.case())
 
 
-@by_set
+@by_single
 @pytest.mark.parametrize(
     ("rows", "columns"), [(5, 8192), (4, 16384), (64, 128), (300, 256), (3, 12288), (128, 192), (127, 129), (2, 40_000)]
 )
@@ -104,7 +98,7 @@ def test_rows_columns_and_elements_that_repeat(engine: CEngine, rows: int, colum
     assert not wrong(engine, build_.case())
 
 
-@by_set
+@by_single
 @pytest.mark.parametrize("shape", [(3, 40, 50, 7), (2, 130, 64, 3), (1, 9, 17, 65), (4, 4, 4, 400)])
 def test_dimensions_in_every_order(engine: CEngine, shape: tuple[int, int, int, int]) -> None:
     build_ = Builder()
