@@ -196,10 +196,9 @@ def game_rules(contracts: Contracts) -> GameRules | None:
 
 
 def offer_shortfall(
-    contracts: Contracts, offer: Offer, longest_run: int, answer_seconds: int | None = None
+    rules: GameRules | None, offer: Offer, longest_run: int, answer_seconds: int | None = None
 ) -> Shortfall | None:
-    """Why a job of tier EXACT must not be hired at an offer; None if nothing is against it."""
-    rules = game_rules(contracts)
+    """Why a job of tier EXACT must not be hired at an offer; None if nothing is against it. rules: see `game_rules`."""
     if rules is None:
         return Shortfall("arbiter", offer.arbiter, "this deployment has no DisputeGame", "use another deployment")
     return rules.shortfall(
