@@ -31,7 +31,7 @@ from gpubond.disputes.moves import (
     ShowNodes,
     ShowTotals,
 )
-from gpubond.disputes.position import Block, Elements, Nodes, Place, Position, Totals, reached
+from gpubond.disputes.position import Block, Elements, Nodes, Place, Position, Totals, known_in, reached
 from gpubond.disputes.structs import NO_NODE, Registered, values
 from gpubond.exact import commitments, merkle, shapes
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening
@@ -201,10 +201,7 @@ def _path_of_state(position: Position) -> tuple[bytes, ...]:
         index, count = checkpoint, position.terms.checkpoints
     else:
         index, count = reached(position.step) - begins, ends - begins - 1
-    known: dict[tuple[int, int], bytes] = {}
-    for seen in position.seen:
-        if seen.kind is place.kind:
-            known |= seen.known()
+    known = known_in(position.seen, place.kind)
     beside = ((height, index >> height ^ 1) for height in range(merkle.depth(count)))
     return tuple(known.get(at, merkle.zero(place.kind, at[0])) for at in beside)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.moves import JudgeState, Leaf, Operand, PickOperation, Shown
-from gpubond.disputes.position import Position, Seen, reached
+from gpubond.disputes.position import Position, Seen, known_in, reached
 from gpubond.disputes.records import Records
 from gpubond.exact import merkle, reference
 from gpubond.exact.commitments import content
@@ -119,14 +119,5 @@ class Openings:
 
 def path_in(seen: Sequence[Seen], tree: Tree, index: int) -> tuple[bytes, ...]:
     """A path in the asserter's tree: what was shown of it, and where nothing was, what is right."""
-    shown = _known(seen, tree.kind)
+    shown = known_in(seen, tree.kind)
     return tuple(shown.get((height, index >> height ^ 1), beside) for height, beside in enumerate(tree.path(index)))
-
-
-def _known(seen: Sequence[Seen], kind: Kind) -> dict[tuple[int, int], bytes]:
-    """All nodes of a tree that follow from those that were shown, by height and number."""
-    found: dict[tuple[int, int], bytes] = {}
-    for some in seen:
-        if some.kind is kind:
-            found |= some.known()
-    return found
