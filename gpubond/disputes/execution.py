@@ -109,7 +109,7 @@ class Execution:
     def between(self, checkpoint: int) -> list[bytes]:
         """The states strictly between a checkpoint and the one before."""
         if self._interval is None or self._interval[0] != checkpoint:
-            begins, ends = self._bounds(checkpoint)
+            begins, ends = self.statement.bounds(checkpoint)
             found = []
             state = self.state(begins)
             for step, following in states_of(self._prepared, self.task.data, state, begins, ends - 1):
@@ -170,10 +170,6 @@ class Execution:
         of = self.program.ops[op]
         return prefixes.accumulators_of(of, self.inputs(step, op), element, block, RUN_TERMS)
 
-    def _bounds(self, checkpoint: int) -> tuple[int, int]:
-        begins = checkpoint * self.task.interval
-        return begins, min(begins + self.task.interval, self.task.steps)
-
     def _nearest(self, step: int) -> tuple[int, Sequence[Array]]:
         """The newest state at hand that is not after a step: remembered, kept, or that of the beginning."""
         remembered = self._state if self._state[0] <= step else (0, self.task.initial)
@@ -189,7 +185,7 @@ class Execution:
     def _all_checkpoints(self) -> list[bytes]:
         found = []
         for number in range(commitments.checkpoints(self.task.steps, self.task.interval)):
-            _, ends = self._bounds(number)
+            _, ends = self.statement.bounds(number)
             found.append(commitments.state(self.state(ends)))
         return found
 

@@ -90,6 +90,10 @@ class Statement:
             if not 1 <= value <= MOST_STEPS:
                 raise Refused(name, value, f"must be from 1 to {MOST_STEPS}")
 
+    def bounds(self, checkpoint: int) -> tuple[int, int]:
+        """Of the interval that ends in a checkpoint: the steps after which it begins and ends."""
+        return checkpoint * self.interval, checkpoint_step(checkpoint, self.steps, self.interval)
+
     def hash(self) -> bytes:
         """Its 32 bytes."""
         counts = (VERSION, self.state_count, self.data_count, self.op_count, self.steps, self.interval)
