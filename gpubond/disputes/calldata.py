@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from eth_abi.abi import encode
 
+from gpubond.chain.game_words import NONE
 from gpubond.disputes.evaluation import is_data
 from gpubond.disputes.levels import Level
 from gpubond.disputes.moves import (
@@ -32,7 +33,7 @@ from gpubond.disputes.moves import (
     ShowTotals,
 )
 from gpubond.disputes.position import Block, Elements, Nodes, Place, Position, Totals, known_in, reached
-from gpubond.disputes.structs import NO_NODE, Registered, values
+from gpubond.disputes.structs import Registered, values
 from gpubond.exact import commitments, merkle, shapes
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening
 from gpubond.exact.program import parse_record, parse_state_record
@@ -85,7 +86,7 @@ def _show_leaf(game: Registered, position: Position, move: ShowLeaf) -> Argument
 
 
 def _pick_node(game: Registered, position: Position, move: PickNode) -> Arguments:
-    return (NO_NODE if move.index is None else move.index - position.seen[-1].first,)
+    return (NONE if move.index is None else move.index - position.seen[-1].first,)
 
 
 def _pick_operation(game: Registered, position: Position, move: PickOperation) -> Arguments:
