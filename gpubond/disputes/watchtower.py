@@ -20,7 +20,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
-from gpubond.chain.contracts import Call
+from gpubond.chain.contracts import Call, Contracts
 from gpubond.chain.game_index import GameRecord, GameState
 from gpubond.chain.games import DisputeGame
 from gpubond.chain.index import JobRecord
@@ -257,15 +257,7 @@ class Watchtower:
         purpose = f"open:{record.job}:{salt.hex()[:16]}"
         if self._sent(purpose):
             return
-        wallet = contracts.token_balance(me)
-        if wallet < bond:
-            text = contracts.token_info.text
-            raise NotEnough(
-                f"the bond is {text(bond)}, the wallet of {me} has {text(wallet)}",
-                field="bond",
-                value=text(wallet),
-                remedy=f"send it {text(bond - wallet)} before the challenge window ends",
-            )
+        require_wallet(contracts, me, bond)
         if contracts.token_allowance(me, self._contract.address) < bond:
             # The limit, since a bond can grow until it is mined; none of it is taken but by this key's own `open`.
             self._send(f"approve:{purpose}", contracts.approve(self._contract.address, limit))
@@ -409,3 +401,15 @@ class Watchtower:
             if record is not None and record.status.final and not open_game and folder.name not in self._checking:
                 self._known.pop(folder.name, None)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_wallet(contracts: Contracts, account: str, bond: int) -> None:
+    """Raises NotEnough unless an account's wallet has a bond, base units."""
+    wallet, text = contracts.token_balance(account), contracts.token_info.text
+    if wallet < bond:
+        raise NotEnough(
+            f"the bond is {text(bond)}, the wallet of {account} has {text(wallet)}",
+            field="bond",
+            value=text(wallet),
+            remedy=f"send it {text(bond - wallet)} before the challenge window ends",
+        )
