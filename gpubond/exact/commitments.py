@@ -101,13 +101,19 @@ class Statement:
 
 
 def statement(
-    what: Program, initial: Sequence[Array], payload: Sequence[Array], steps: int, interval: int
+    what: Program,
+    initial: Sequence[Array],
+    payload: Sequence[Array],
+    steps: int,
+    interval: int,
+    data_tensors: Sequence[bytes] | None = None,
 ) -> Statement:
-    """The statement of a run; hashes initial state and data."""
+    """The statement of a run; hashes initial state and data. data_tensors: the data's commitments, if known."""
     counts = (len(what.state), len(what.data), len(what.ops))
     # Before the hashing, so that a wrong number is told at once.
     empty = Statement(*counts, steps, interval, b"", b"", b"")
-    return Statement(*counts, empty.steps, empty.interval, program(what), state(initial), data(payload))
+    hashed = data(payload) if data_tensors is None else merkle.root(Kind.DATA, data_tensors)
+    return Statement(*counts, empty.steps, empty.interval, program(what), state(initial), hashed)
 
 
 @dataclass(frozen=True)
