@@ -14,7 +14,7 @@ from gpubond.buyer.orders import NO_TERMS
 from gpubond.buyer.reach import PROBES
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.demands import arbiter_kind
-from gpubond.chain.games import Shortfall, offer_shortfall
+from gpubond.chain.games import Shortfall, game_rules, offer_shortfall
 from gpubond.chain.index import MarketIndex, OfferRecord, ProviderRecord
 from gpubond.chain.market import BPS, Tier, compensation
 from gpubond.errors import BadInput, NotEnough, Refused, Unreachable
@@ -249,8 +249,9 @@ def quote_all(
         for record, refusal in zip(fitting, refusals, strict=True)
     ]
     if tier is Tier.EXACT:
+        rules = game_rules(contracts)
         quotes = [
-            replace(quote, shortfall=offer_shortfall(contracts, quote.record.offer, seconds, answer_seconds))
+            replace(quote, shortfall=offer_shortfall(rules, quote.record.offer, seconds, answer_seconds))
             for quote in quotes
         ]
     return sorted(quotes, key=lambda quote: (not quote.available, quote.most))

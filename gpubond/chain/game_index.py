@@ -89,11 +89,6 @@ class GameIndex:
         self._database = database
         database.install(GAME_TABLES)
 
-    def game(self, game: str) -> GameRecord | None:
-        """A game by its id (0x hex), or None."""
-        found = self._games("WHERE game = ?", game)
-        return found[0] if found else None
-
     def of_job(self, job: str) -> list[GameRecord]:
         """All games on a job, oldest first."""
         return self._games("WHERE job = ? ORDER BY rowid", job)

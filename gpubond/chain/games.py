@@ -100,10 +100,6 @@ class DisputeGame:
         self._contract = contracts.at("DisputeGame", address)
         self.address = str(self._contract.address)
 
-    def position(self, game: bytes) -> bytes:
-        """The hash of a game's position; zero if there is no such game, one if it is over."""
-        return bytes(self._contract.functions.position(game).call())
-
     def bond_of(self, job: bytes, terms: JobTerms) -> int:
         """The bond of the next game on a job, at the present base fee."""
         return int(self._contract.functions.bond_of(job, terms.collateral, terms.escrowed).call())
@@ -111,10 +107,6 @@ class DisputeGame:
     def games_of(self, job: bytes) -> JobGames:
         """What is kept of a job."""
         return JobGames(*self._contract.functions.games_of(job).call())
-
-    def game_id(self, job: bytes, challenger: str, salt: bytes) -> bytes:
-        """The id of a game (32 bytes)."""
-        return bytes(self._contract.functions.game_id(job, challenger, salt).call())
 
     def balance_of(self, account: str) -> int:
         """What an account can withdraw, base units."""
@@ -129,7 +121,7 @@ class DisputeGame:
         return self._call("open", words, *args)
 
     def move(self, name: str, words: str, *args: Any) -> Call:
-        """A move of a game; see `gpubond.disputes.calls`."""
+        """A move of a game; see `gpubond.disputes.calldata`."""
         return self._call(name, words, *args)
 
     def time_out(self, game: bytes, position: Struct, way: Struct, origin: Struct) -> Call:
@@ -196,10 +188,9 @@ def game_rules(contracts: Contracts) -> GameRules | None:
 
 
 def offer_shortfall(
-    contracts: Contracts, offer: Offer, longest_run: int, answer_seconds: int | None = None
+    rules: GameRules | None, offer: Offer, longest_run: int, answer_seconds: int | None = None
 ) -> Shortfall | None:
-    """Why a job of tier EXACT must not be hired at an offer; None if nothing is against it."""
-    rules = game_rules(contracts)
+    """Why a job of tier EXACT must not be hired at an offer; None if nothing is against it. rules: see `game_rules`."""
     if rules is None:
         return Shortfall("arbiter", offer.arbiter, "this deployment has no DisputeGame", "use another deployment")
     return rules.shortfall(

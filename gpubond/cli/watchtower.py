@@ -25,9 +25,10 @@ from gpubond.cli.failures import interrupted
 from gpubond.cli.logs import log_to_stderr
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.cli.setup import TOKENS
+from gpubond.disputes.checking import require_committed
 from gpubond.disputes.sources import Sources
 from gpubond.disputes.watch_log import Watched, WatchLog, WatchState
-from gpubond.disputes.watchtower import Watchtower
+from gpubond.disputes.watchtower import Watchtower, require_wallet
 from gpubond.errors import BadInput, BadSettings, Differs, JobFailed, NotEnough, Refused, Unreachable
 from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.guarded_http import GuardedHttp
@@ -220,13 +221,7 @@ def _job(session: Session, job: str) -> JobRecord:
             value=record.job,
             remedy="name a job of tier EXACT",
         )
-    if record.commitment is None:
-        raise BadInput(
-            f"nothing was committed: the job is {record.status.name.lower()}",
-            field="JOB",
-            value=record.job,
-            remedy="wait until its provider commits to a result",
-        )
+    require_committed(record)
     return record
 
 
@@ -320,14 +315,7 @@ def _bond_limit(session: Session, contract: DisputeGame, record: JobRecord, give
             value=token.text(limit),
             remedy="raise it, or wait for a lower gas price while the challenge window is open",
         )
-    wallet = session.contracts.token_balance(session.address)
-    if wallet < bond:
-        raise NotEnough(
-            f"the bond is {token.text(bond)}, the wallet of {session.address} has {token.text(wallet)}",
-            field="bond",
-            value=token.text(wallet),
-            remedy=f"send it {token.text(bond - wallet)} before the challenge window ends",
-        )
+    require_wallet(session.contracts, session.address, bond)
     return limit
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from eth_abi.abi import encode
 
+from gpubond.chain.game_words import NONE
 from gpubond.disputes.evaluation import is_data
 from gpubond.disputes.levels import Level
 from gpubond.disputes.moves import (
@@ -31,8 +32,8 @@ from gpubond.disputes.moves import (
     ShowNodes,
     ShowTotals,
 )
-from gpubond.disputes.position import Block, Elements, Nodes, Place, Position, Totals, reached
-from gpubond.disputes.structs import NO_NODE, Registered, values
+from gpubond.disputes.position import Block, Elements, Nodes, Place, Position, Totals, known_in, reached
+from gpubond.disputes.structs import Registered, values
 from gpubond.exact import commitments, merkle, shapes
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening
 from gpubond.exact.program import parse_record, parse_state_record
@@ -85,7 +86,7 @@ def _show_leaf(game: Registered, position: Position, move: ShowLeaf) -> Argument
 
 
 def _pick_node(game: Registered, position: Position, move: PickNode) -> Arguments:
-    return (NO_NODE if move.index is None else move.index - position.seen[-1].first,)
+    return (NONE if move.index is None else move.index - position.seen[-1].first,)
 
 
 def _pick_operation(game: Registered, position: Position, move: PickOperation) -> Arguments:
@@ -201,10 +202,7 @@ def _path_of_state(position: Position) -> tuple[bytes, ...]:
         index, count = checkpoint, position.terms.checkpoints
     else:
         index, count = reached(position.step) - begins, ends - begins - 1
-    known: dict[tuple[int, int], bytes] = {}
-    for seen in position.seen:
-        if seen.kind is place.kind:
-            known |= seen.known()
+    known = known_in(position.seen, place.kind)
     beside = ((height, index >> height ^ 1) for height in range(merkle.depth(count)))
     return tuple(known.get(at, merkle.zero(place.kind, at[0])) for at in beside)
 

@@ -120,9 +120,7 @@ class Challenger:
         if run is None:
             raise NothingWrong
         operation = self._execution.program.ops[reached(position.op)]
-        terms = levels.block_terms(reference.terms(operation), doubt.block)
-        first = doubt.block * reference.BLOCK + run * levels.RUN_TERMS
-        last = min(first + levels.RUN_TERMS, doubt.block * reference.BLOCK + terms)
+        first, last = levels.run_terms(reference.terms(operation), doubt.block, run)
         return JudgeRun(run, self._openings.terms(position, reached(position.element), first, last))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpubond.chain.index import JobRecord
+from gpubond.chain.market import Commitment
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.ordered import paths_of, terms_of
 from gpubond.disputes.playing import Known
@@ -43,6 +44,18 @@ class Stopped(Exception):
     """The check was stopped; called again it goes on."""
 
 
+def require_committed(record: JobRecord) -> Commitment:
+    """What a job's provider committed to. Raises BadInput if that is nothing."""
+    if record.commitment is None:
+        raise BadInput(
+            f"nothing was committed: the job is {record.status.name.lower()}",
+            field="JOB",
+            value=record.job,
+            remedy="wait until its provider commits to a result",
+        )
+    return record.commitment
+
+
 def check_run(
     record: JobRecord,
     sources: Sources,
@@ -71,13 +84,7 @@ def check_run(
         Unreachable: specification or inputs are not to be had.
         Stopped: it was asked to stop.
     """
-    if record.commitment is None:
-        raise BadInput(
-            f"nothing was committed: the job is {record.status.name.lower()}",
-            field="JOB",
-            value=record.job,
-            remedy="wait until its provider commits to a result",
-        )
+    committed = require_committed(record)
     spec = sources.spec(record.terms, gateway)
     files = sources.inputs(spec, gateway)
     terms = terms_of(spec, files)
@@ -110,4 +117,4 @@ def check_run(
         remedy = refused.remedy or "correct what is named"
         raise BadInput(refused.reason, field=refused.field, value=refused.value, remedy=remedy) from None
     assert manifest.run is not None  # noqa: S101  # it has ended
-    return Checked(manifest.run, record.commitment.result_root, Known(terms, execution))
+    return Checked(manifest.run, committed.result_root, Known(terms, execution))

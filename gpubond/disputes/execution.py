@@ -10,15 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpubond.disputes.levels import RUN_TERMS
-from gpubond.exact import commitments, merkle, prefixes, shapes
-from gpubond.exact.commitments import Statement
+from gpubond.disputes import levels
+from gpubond.exact import commitments, prefixes, reference, shapes
 from gpubond.exact.engine import Array, Prepared
 from gpubond.exact.manifest import Manifest, read_manifest
 from gpubond.exact.memory import data_bytes, state_bytes
-from gpubond.exact.merkle import Kind
 from gpubond.exact.program import Program
-from gpubond.exact.reference import BLOCK, Blocks
+from gpubond.exact.reference import Blocks
 from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import Task
 from gpubond.exact.trace import inputs_of, needed_by, output_commitments, outputs_of, states_of
@@ -74,7 +72,9 @@ class Execution:
         self.task = task
         # Hashed once: the data may be large.
         self.data_tensors = [commitments.tensor(array) for array in task.data]
-        self.statement = _statement(task, self.data_tensors)
+        self.statement = commitments.statement(
+            task.program, task.initial, task.data, task.steps, task.interval, self.data_tensors
+        )
         self._prepared = prepared
         self._folder = folder
         self._watch = watch
@@ -109,7 +109,7 @@ class Execution:
     def between(self, checkpoint: int) -> list[bytes]:
         """The states strictly between a checkpoint and the one before."""
         if self._interval is None or self._interval[0] != checkpoint:
-            begins, ends = self._bounds(checkpoint)
+            begins, ends = self.statement.bounds(checkpoint)
             found = []
             state = self.state(begins)
             for step, following in states_of(self._prepared, self.task.data, state, begins, ends - 1):
@@ -159,7 +159,7 @@ class Execution:
         """The sums and totals of an element of a reduction."""
         if self._blocks is None or self._blocks[0] != (step, op, element):
             of = self.program.ops[op]
-            count = -(-of.input_shapes[0][-1] // BLOCK)
+            count = levels.blocks(reference.terms(of))
             tell = lambda done: self._watch(Progress("blocks", done, count))  # noqa: E731 - a callback
             found = prefixes.blocks_of(of, self.inputs(step, op), element, tell)
             self._blocks = ((step, op, element), found)
@@ -168,11 +168,7 @@ class Execution:
     def accumulators(self, step: int, op: int, element: int, block: int) -> tuple[int, ...]:
         """The accumulators of a block after each run of its terms, the last one included."""
         of = self.program.ops[op]
-        return prefixes.accumulators_of(of, self.inputs(step, op), element, block, RUN_TERMS)
-
-    def _bounds(self, checkpoint: int) -> tuple[int, int]:
-        begins = checkpoint * self.task.interval
-        return begins, min(begins + self.task.interval, self.task.steps)
+        return prefixes.accumulators_of(of, self.inputs(step, op), element, block, levels.RUN_TERMS)
 
     def _nearest(self, step: int) -> tuple[int, Sequence[Array]]:
         """The newest state at hand that is not after a step: remembered, kept, or that of the beginning."""
@@ -189,23 +185,9 @@ class Execution:
     def _all_checkpoints(self) -> list[bytes]:
         found = []
         for number in range(commitments.checkpoints(self.task.steps, self.task.interval)):
-            _, ends = self._bounds(number)
+            _, ends = self.statement.bounds(number)
             found.append(commitments.state(self.state(ends)))
         return found
-
-
-def _statement(task: Task, data_tensors: Sequence[bytes]) -> Statement:
-    program = task.program
-    return Statement(
-        len(program.state),
-        len(program.data),
-        len(program.ops),
-        task.steps,
-        task.interval,
-        commitments.program(program),
-        commitments.state(task.initial),
-        merkle.root(Kind.DATA, data_tensors),
-    )
 
 
 def _ended(folder: Path) -> Manifest:

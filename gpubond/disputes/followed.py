@@ -17,7 +17,6 @@ from gpubond.disputes.moves import (
     PickBlock,
     PickElement,
     PickNode,
-    PickOperation,
     PickSegment,
     ShowAccumulators,
     ShowLeaf,
@@ -25,11 +24,10 @@ from gpubond.disputes.moves import (
     ShowTotals,
 )
 from gpubond.disputes.position import Elements, Nodes, Position, Side, Totals
+from gpubond.disputes.records import Records
 from gpubond.disputes.structs import Origin, Registered
 from gpubond.disputes.terms import Terms
 from gpubond.errors import BadSettings
-from gpubond.exact import merkle
-from gpubond.exact.merkle import Kind
 from gpubond.exact.program import Program
 from gpubond.exact.refusal import Refused
 
@@ -58,20 +56,6 @@ class Followed:
         """Position, way and origin, as the contract takes them."""
         registered = self.registered
         return registered.place(self.position), registered.way(self.position), registered.origin
-
-
-class Records:
-    """The records of a program with their paths, which a game's events do not carry."""
-
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self._records = program.records()
-        self._tree = merkle.tree_of(Kind.PROGRAM, self._records)
-
-    def operation(self, op: int) -> PickOperation:
-        """The pick of an operation."""
-        at = 1 + self._program.first_output + op
-        return PickOperation(op, self._records[at], self._tree.path(at))
 
 
 def follow(moves: Iterable[GameMove], terms: Terms, program: Program) -> Followed:

@@ -91,6 +91,12 @@ def runs(terms: int) -> int:
     return -(-terms // RUN_TERMS)
 
 
+def run_terms(terms: int, block: int, run: int) -> tuple[int, int]:
+    """The first term of a run of a block, and the one after its last, of a reduction of so many terms."""
+    first = block * BLOCK + run * RUN_TERMS
+    return first, min(first + RUN_TERMS, block * BLOCK + block_terms(terms, block))
+
+
 def segment_blocks(first: int, last: int) -> int:
     """How many blocks each segment has, of blocks `first` to `last`; 1: sums are shown, and totals."""
     return -(-(last - first + 1) // MOST_SEGMENTS)

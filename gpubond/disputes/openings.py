@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.moves import JudgeState, Leaf, Operand, PickOperation, Shown
-from gpubond.disputes.position import Position, Seen, reached
+from gpubond.disputes.position import Position, Seen, known_in, reached
+from gpubond.disputes.records import Records
 from gpubond.exact import merkle, reference
 from gpubond.exact.commitments import content
 from gpubond.exact.engine import Array
@@ -23,13 +24,11 @@ class Openings:
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
-        self._records = execution.program.records()
-        self._program = merkle.tree_of(Kind.PROGRAM, self._records)
+        self._records = Records(execution.program)
 
     def operation(self, op: int) -> PickOperation:
         """An operation's record."""
-        at = 1 + self._execution.program.first_output + op
-        return PickOperation(op, self._records[at], self._program.path(at))
+        return self._records.operation(op)
 
     def element(self, position: Position, element: int) -> Shown:
         """The operands of an element that is evaluated at once."""
@@ -57,8 +56,7 @@ class Openings:
     def next_state(self, position: Position, tensor: int) -> JudgeState:
         """That a tensor of the next state is not the one that its record names."""
         program, step = self._execution.program, reached(position.step)
-        at = 1 + tensor
-        record = (self._records[at], self._program.path(at))
+        record = self._records.state(tensor)
         number = program.state[tensor].next
         if number >= program.first_output:
             index = number - program.first_output
@@ -121,14 +119,5 @@ class Openings:
 
 def path_in(seen: Sequence[Seen], tree: Tree, index: int) -> tuple[bytes, ...]:
     """A path in the asserter's tree: what was shown of it, and where nothing was, what is right."""
-    shown = _known(seen, tree.kind)
+    shown = known_in(seen, tree.kind)
     return tuple(shown.get((height, index >> height ^ 1), beside) for height, beside in enumerate(tree.path(index)))
-
-
-def _known(seen: Sequence[Seen], kind: Kind) -> dict[tuple[int, int], bytes]:
-    """All nodes of a tree that follow from those that were shown, by height and number."""
-    found: dict[tuple[int, int], bytes] = {}
-    for some in seen:
-        if some.kind is kind:
-            found |= some.known()
-    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gpubond.disputes.terms import Terms
 from gpubond.errors import BadInput
+from gpubond.exact.commitments import Statement
 from gpubond.exact.refusal import Refused
 from gpubond.jobs.exact_check import statement_of
 from gpubond.jobs.exact_section import ExactSection
@@ -41,6 +42,31 @@ def terms_of(spec: JobSpec, files: Mapping[str, Path]) -> Terms:
     Raises:
         BadInput: it is of another tier, an input is not here, or not valid.
     """
+    section, seconds = _asked(spec)
+    paths = paths_of(spec, section, files)
+    try:
+        return Terms(statement_of(section, paths), seconds)
+    except Refused as refused:
+        remedy = refused.remedy or "correct the file, or name another one"
+        raise BadInput(refused.reason, field=refused.field, value=refused.value, remedy=remedy) from None
+    except OSError as error:
+        raise BadInput(
+            f"an input cannot be read: {error.strerror}", field="inputs", value=error.filename, remedy="let it be read"
+        ) from None
+
+
+def terms_about(spec: JobSpec, statement: Statement) -> Terms:
+    """As `terms_of`, for who has read and hashed the tensors. statement: of a run of this job.
+
+    Raises:
+        BadInput: it is of another tier.
+    """
+    _, seconds = _asked(spec)
+    return Terms(statement, seconds)
+
+
+def _asked(spec: JobSpec) -> tuple[ExactSection, int]:
+    """What is to be computed, and the seconds that an answer may take. Raises BadInput for a job of another tier."""
     section = spec.exact
     if section is None or spec.tier is None or section.answer_seconds is None:
         missing = spec.tier is not None and section is not None
@@ -50,13 +76,4 @@ def terms_of(spec: JobSpec, files: Mapping[str, Path]) -> Terms:
             value=None if missing else spec.tier,
             remedy='a job whose result can be disputed has `"tier": "exact"`, runtime `exact` and exact.answer_seconds',
         )
-    paths = paths_of(spec, section, files)
-    try:
-        return Terms(statement_of(section, paths), section.answer_seconds)
-    except Refused as refused:
-        remedy = refused.remedy or "correct the file, or name another one"
-        raise BadInput(refused.reason, field=refused.field, value=refused.value, remedy=remedy) from None
-    except OSError as error:
-        raise BadInput(
-            f"an input cannot be read: {error.strerror}", field="inputs", value=error.filename, remedy="let it be read"
-        ) from None
+    return section, section.answer_seconds

@@ -28,9 +28,8 @@ from gpubond.disputes.challenger import Challenger, NothingWrong
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.followed import Followed, follow
 from gpubond.disputes.moves import Move
-from gpubond.disputes.position import Position, Side
+from gpubond.disputes.position import Side
 from gpubond.disputes.terms import Terms
-from gpubond.errors import Refused
 from gpubond.store.boundaries import boundary
 
 logger = logging.getLogger(__name__)
@@ -133,12 +132,13 @@ class Player:
         """
         game = self.stand(record, known)
         key = f"{record.game}:{game.hash.hex()[:16]}"
-        if self._is_mine(game.position):
+        if game.position.turn is self._side:
             return self._move(record, game, known, f"move:{key}", seen)
         if now < game.deadline:
             return f"waits for the other side, until {game.deadline} (Unix seconds)"
-        call = self._contract.time_out(record.game_id, *game.structs)
-        self._send(f"time_out:{key}", call, seen)
+        name = self._free_purpose(f"time_out:{key}", seen)
+        if name is not None:
+            self._send(name, self._contract.time_out(record.game_id, *game.structs))
         return "the other side's clock has run out"
 
     def forget(self, games: set[str]) -> None:
@@ -152,11 +152,9 @@ class Player:
         """Begins nothing new."""
         self._pool.stop()
 
-    def _is_mine(self, position: Position) -> bool:
-        return position.turn is self._side
-
     def _move(self, record: GameRecord, game: Followed, known: Known, purpose: str, seen: int) -> str:
-        if self._is_on_its_way(purpose, seen):
+        name = self._free_purpose(purpose, seen)
+        if name is None:
             return "its move is on its way"
         thinking = self._thinking.get(record.game)
         if thinking is None or thinking[0] != game.hash:
@@ -173,7 +171,7 @@ class Player:
         if call is None:
             return "finds nothing wrong in what was shown: the game is lost"
         boundary("game:computed")
-        self._send(purpose, call, seen)
+        self._send(name, call)
         del self._thinking[record.game]
         boundary("game:sent")
         return f"moved: {call.words}"
@@ -191,10 +189,6 @@ class Player:
         function, arguments = calldata.call(game.registered, position, move)
         return self._contract.move(function, f"{function.replace('_', ' ')}, level {position.level.value}", *arguments)
 
-    def _is_on_its_way(self, purpose: str, seen: int) -> bool:
-        """Whether nothing need be sent for a purpose now."""
-        return self._free_purpose(purpose, seen) is None
-
     def _free_purpose(self, purpose: str, seen: int) -> str | None:
         """The purpose, or the next in line after what was mined in vain; None while a transaction is on its way."""
         for attempt in range(1, MAX_TRIES + 1):
@@ -211,13 +205,7 @@ class Player:
         logger.error("%s: %d transactions were mined in vain", purpose, MAX_TRIES)
         return None
 
-    def _send(self, purpose: str, call: Call, seen: int) -> None:
-        name = self._free_purpose(purpose, seen)
-        if name is None:
-            return
-        try:
-            entry = self._sender.submit(name, call.to, call.data)
-        except Refused:
-            # The chain may be ahead of the index: then the position is another one already, and all is well.
-            raise
+    def _send(self, name: str, call: Call) -> None:
+        # May be refused because the chain is ahead of the index: then the position is another one already.
+        entry = self._sender.submit(name, call.to, call.data)
         logger.info("%s: %s in %s", name, call.words, entry.tx_hash)

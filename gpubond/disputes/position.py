@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
@@ -134,6 +135,15 @@ class Seen:
         known = self.known()
         beside = ((height, index >> height - self.height ^ 1) for height in range(self.height, self.top))
         return tuple(known.get(place, merkle.zero(self.kind, place[0])) for place in beside)
+
+
+def known_in(seen: Iterable[Seen], kind: Kind) -> dict[tuple[int, int], bytes]:
+    """All nodes of a tree that follow from those that were shown, by height and number from the left."""
+    found: dict[tuple[int, int], bytes] = {}
+    for some in seen:
+        if some.kind is kind:
+            found |= some.known()
+    return found
 
 
 @dataclass(frozen=True)

@@ -284,8 +284,7 @@ def _judge_run(position: Position, move: JudgeRun) -> Verdict:
         raise Refused("judge.run", move.run, f"there are {levels.runs(terms)}")
     before = doubt.accumulators[move.run - 1] if move.run else reference.identity(operation)
     after = (*doubt.accumulators, doubt.total)[move.run]
-    first = doubt.block * reference.BLOCK + move.run * levels.RUN_TERMS
-    last = min(first + levels.RUN_TERMS, doubt.block * reference.BLOCK + terms)
+    first, last = levels.run_terms(reference.terms(operation), doubt.block, move.run)
     found = evaluation.run(position, operation, first, last, before, move.shown)
     return Verdict(convicted=found != after)
 

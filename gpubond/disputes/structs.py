@@ -8,6 +8,7 @@ from typing import NamedTuple
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+from gpubond.chain.game_words import NONE
 from gpubond.disputes import levels
 from gpubond.disputes.levels import Level
 from gpubond.disputes.position import Block, Elements, Nodes, Position, Seen, Side, Totals, reached
@@ -16,7 +17,6 @@ from gpubond.exact import merkle, reference, shapes
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind
 from gpubond.exact.shapes import MAX_RANK, Shape
 
-NO_NODE = 64  # the index of *none*
 _ZERO = bytes(32)
 _NUMBERS = {level: number for number, level in enumerate(Level, 1)}
 _FRESH = 1 << 5
@@ -244,7 +244,7 @@ def _index(position: Position, last: Seen) -> int:
         return reached(position.checkpoint) - last.first
     begins, _ = position.terms.interval(reached(position.checkpoint))
     if reached(position.following).kind is Kind.RUN:
-        return NO_NODE
+        return NONE
     return reached(position.step) - begins - last.first
 
 

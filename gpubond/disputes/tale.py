@@ -242,9 +242,7 @@ def _judgement(end: Position, last: Move, verdict: Verdict) -> Judgement | None:
         case JudgeRun() if isinstance(doubt, Block):
             op = operation(end)
             before = doubt.accumulators[last.run - 1] if last.run else reference.identity(op)
-            terms = levels.block_terms(reference.terms(op), doubt.block)
-            first = doubt.block * reference.BLOCK + last.run * levels.RUN_TERMS
-            end_of = min(first + levels.RUN_TERMS, doubt.block * reference.BLOCK + terms)
+            first, end_of = levels.run_terms(reference.terms(op), doubt.block, last.run)
             right = evaluation.run(end, op, first, end_of, before, last.shown)
             claimed = (*doubt.accumulators, doubt.total)[last.run]
             text = (

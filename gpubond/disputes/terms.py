@@ -49,5 +49,4 @@ class Terms:
 
     def interval(self, checkpoint: int) -> tuple[int, int]:
         """Of the interval that ends in a checkpoint: the steps after which it begins and ends."""
-        begin = checkpoint * self.statement.interval
-        return begin, min(begin + self.statement.interval, self.statement.steps)
+        return self.statement.bounds(checkpoint)

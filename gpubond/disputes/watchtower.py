@@ -20,7 +20,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
-from gpubond.chain.contracts import Call
+from gpubond.chain.contracts import Call, Contracts
 from gpubond.chain.game_index import GameRecord, GameState
 from gpubond.chain.games import DisputeGame
 from gpubond.chain.index import JobRecord
@@ -80,12 +80,12 @@ class Watchtower:
         now = self._session.contracts.now()
         for record in self._jobs():
             self._guarded(record.job, partial(self._look, record, now))
-        games = self._session.index.games.of_challenger(self._session.address)
+        games = self._mine()
         for game in games:
             self._guarded(game.game, partial(self._play, game, now, seen))
         self._player.forget({game.game for game in games if game.state is GameState.OPEN})
         self._guarded("withdraw", lambda: self._withdraw(games))
-        self._clean()
+        self._clean(games)
 
     def poll(self) -> None:
         """Looks after transactions; what is wrong with one does not hold up the rest."""
@@ -128,7 +128,7 @@ class Watchtower:
             found = index.job(self._only)
             return [] if found is None else [found]
         wanted = {record.job: record for record in index.jobs(live_only=True)}
-        for game in index.games.of_challenger(self._session.address):
+        for game in self._mine():
             record = index.job(game.job)
             if record is not None:
                 wanted.setdefault(game.job, record)
@@ -257,15 +257,7 @@ class Watchtower:
         purpose = f"open:{record.job}:{salt.hex()[:16]}"
         if self._sent(purpose):
             return
-        wallet = contracts.token_balance(me)
-        if wallet < bond:
-            text = contracts.token_info.text
-            raise NotEnough(
-                f"the bond is {text(bond)}, the wallet of {me} has {text(wallet)}",
-                field="bond",
-                value=text(wallet),
-                remedy=f"send it {text(bond - wallet)} before the challenge window ends",
-            )
+        require_wallet(contracts, me, bond)
         if contracts.token_allowance(me, self._contract.address) < bond:
             # The limit, since a bond can grow until it is mined; none of it is taken but by this key's own `open`.
             self._send(f"approve:{purpose}", contracts.approve(self._contract.address, limit))
@@ -394,18 +386,30 @@ class Watchtower:
             self._said[about] = words
             logger.log(level, "%s: %s", about, words)
 
-    def _clean(self) -> None:
+    def _clean(self, games: list[GameRecord]) -> None:
         """Runs of jobs that are over need not be kept."""
         root = self._session.home.directory / "watch"
         if not root.is_dir():
             return
-        if not any(root.iterdir()) and not self._checking:
+        folders = list(root.iterdir())
+        if not folders and not self._checking:
             self._sources.clear()
-        for folder in root.iterdir():
+        played = {game.job for game in games if game.state in (GameState.OPEN, GameState.CONVICTED)}
+        for folder in folders:
             record = self._session.index.job(folder.name)
-            open_game = any(
-                game.job == folder.name and game.state in (GameState.OPEN, GameState.CONVICTED) for game in self._mine()
-            )
-            if record is not None and record.status.final and not open_game and folder.name not in self._checking:
+            needed = folder.name in played or folder.name in self._checking
+            if record is not None and record.status.final and not needed:
                 self._known.pop(folder.name, None)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_wallet(contracts: Contracts, account: str, bond: int) -> None:
+    """Raises NotEnough unless an account's wallet has a bond, base units."""
+    wallet, text = contracts.token_balance(account), contracts.token_info.text
+    if wallet < bond:
+        raise NotEnough(
+            f"the bond is {text(bond)}, the wallet of {account} has {text(wallet)}",
+            field="bond",
+            value=text(wallet),
+            remedy=f"send it {text(bond - wallet)} before the challenge window ends",
+        )

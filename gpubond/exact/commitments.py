@@ -90,6 +90,10 @@ class Statement:
             if not 1 <= value <= MOST_STEPS:
                 raise Refused(name, value, f"must be from 1 to {MOST_STEPS}")
 
+    def bounds(self, checkpoint: int) -> tuple[int, int]:
+        """Of the interval that ends in a checkpoint: the steps after which it begins and ends."""
+        return checkpoint * self.interval, checkpoint_step(checkpoint, self.steps, self.interval)
+
     def hash(self) -> bytes:
         """Its 32 bytes."""
         counts = (VERSION, self.state_count, self.data_count, self.op_count, self.steps, self.interval)
@@ -97,13 +101,19 @@ class Statement:
 
 
 def statement(
-    what: Program, initial: Sequence[Array], payload: Sequence[Array], steps: int, interval: int
+    what: Program,
+    initial: Sequence[Array],
+    payload: Sequence[Array],
+    steps: int,
+    interval: int,
+    data_tensors: Sequence[bytes] | None = None,
 ) -> Statement:
-    """The statement of a run; hashes initial state and data."""
+    """The statement of a run; hashes initial state and data. data_tensors: the data's commitments, if known."""
     counts = (len(what.state), len(what.data), len(what.ops))
     # Before the hashing, so that a wrong number is told at once.
     empty = Statement(*counts, steps, interval, b"", b"", b"")
-    return Statement(*counts, empty.steps, empty.interval, program(what), state(initial), data(payload))
+    hashed = data(payload) if data_tensors is None else merkle.root(Kind.DATA, data_tensors)
+    return Statement(*counts, empty.steps, empty.interval, program(what), state(initial), hashed)
 
 
 @dataclass(frozen=True)

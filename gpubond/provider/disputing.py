@@ -24,7 +24,7 @@ from gpubond.chain.market import Status, Tier
 from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.ordered import paths_of, terms_of
+from gpubond.disputes.ordered import paths_of, terms_about
 from gpubond.disputes.playing import Known, Player
 from gpubond.disputes.position import Side
 from gpubond.errors import BadInput, GpuBondError, Refused
@@ -191,7 +191,7 @@ class Disputing:
             folder = self._folder(record.job, outputs[section.manifest], states)
             task = load_task(section, paths_of(spec, section, files))
             execution = Execution(prepare(best(), task.program), task, folder)
-            return Known(terms_of(spec, files), execution)
+            return Known(terms_about(spec, execution.statement), execution)
         except (BadInput, NotValid, OSError, KeyError) as error:
             raise _lost(record.job, str(error)) from error
 

@@ -8,7 +8,6 @@ against it is looked for before, and the job is given back.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,8 +25,6 @@ from gpubond.jobs.blobs import BlobStore
 from gpubond.jobs.exact_check import precheck_exact
 from gpubond.jobs.spec import JobSpec
 from gpubond.jobs.worker_codes import WorkerCode
-
-logger = logging.getLogger(__name__)
 
 # Bytes at the end of a run's log that are looked through for how far it is.
 _TAIL_BYTES = 4096

@@ -127,8 +127,11 @@ def _keep(job: str, attempt: Attempt, blobs: BlobStore, spec: JobSpec | None = N
 
     What is committed on chain of a job of tier EXACT is its run root; the outputs' manifest is for the buyer alone.
     """
-    states = {} if spec is None else {step: attempt.outputs[path] for step, path in spec.kept_states.items()}
-    outputs = {path: file for path, file in attempt.outputs.items() if file not in states.values()}
+    kept_states = {} if spec is None else spec.kept_states
+    states = {step: attempt.outputs[path] for step, path in kept_states.items()}
+    # There may be tens of thousands of them.
+    hidden = frozenset(kept_states.values())
+    outputs = {path: file for path, file in attempt.outputs.items() if path not in hidden}
     run_root = (
         None if spec is None or spec.tier is None or spec.exact is None else _run_root(outputs[spec.exact.manifest])
     )

@@ -137,7 +137,7 @@ class LyingExecution(Execution):
     def _all_checkpoints(self) -> list[bytes]:
         found = list(self._right)
         for number in range(len(found), commitments.checkpoints(self.task.steps, self.task.interval)):
-            found.append(commitments.state(self.state(self._bounds(number)[1])))
+            found.append(commitments.state(self.state(self.statement.bounds(number)[1])))
         return found
 
     def outputs(self, step: int) -> list[bytes]:
