@@ -205,6 +205,10 @@ class Table:
         found: Deployed = getattr(self, contract)
         return found.functions[name](self.people.get(sender, sender), *args)
 
+    def call_data(self, name: str, *args: Any) -> bytes:
+        """Of a call of the game."""
+        return self.game.functions[name].call_data(*args)
+
     def refused(self, reason: str, name: str, sender: str, *args: Any) -> None:
         """A call of the game that must fail so."""
         try:
