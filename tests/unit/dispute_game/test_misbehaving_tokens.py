@@ -3,36 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import boa
 import pytest
 
-from .conftest import fresh
 from .table import COLLATERAL, CONVICTED, Game, Job, Reverted, Table
 
 
 @pytest.fixture(scope="session")
-def rogue_laid() -> Table:
+def laid() -> Table:
+    """Whose games the fixtures of the folder are here."""
     return Table.deploy("mocks/MisbehavingToken")
-
-
-@pytest.fixture
-def table(rogue_laid: Table) -> Iterator[Table]:
-    with boa.env.anchor():
-        table = fresh(rogue_laid)
-        yield table
-        table.check()
-
-
-@pytest.fixture
-def job(table: Table) -> Job:
-    return table.job()
-
-
-@pytest.fixture
-def game(table: Table, job: Job) -> Game:
-    return table.open(job)
 
 
 def test_a_fee_on_the_bond(table: Table, job: Job) -> None:
