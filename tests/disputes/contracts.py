@@ -12,13 +12,12 @@ import boa
 
 from gpubond.disputes import rules
 from gpubond.disputes.calldata import call
-from gpubond.disputes.challenger import NothingWrong
 from gpubond.disputes.moves import Move
 from gpubond.disputes.position import Position, Side, Verdict
 from gpubond.disputes.structs import Origin, Registered, run_of
 from gpubond.disputes.terms import Terms
 from gpubond.exact.refusal import Refused
-from tests.disputes.play import MOST_MOVES, Picks, Shows
+from tests.disputes.play import Picks, Shows, play
 from tests.stateful.chain import CONTRACTS, Deployed, load
 from tests.stateful.model import Refused as Reverted
 from tests.unit import reference
@@ -200,14 +199,7 @@ class ChainGame:
         assert (self.stored() == OVER) != verdict.convicted
 
     def play(self, asserter: Shows, challenger: Picks) -> tuple[bool, str]:
-        """To the end, as tests.disputes.play: whether it convicts, and how it ended."""
-        for _ in range(MOST_MOVES):
-            turn = self.position.turn
-            try:
-                move = asserter.show(self.position) if turn is Side.ASSERTER else challenger.pick(self.position)
-                after = self.move(move)
-            except (Refused, NothingWrong):
-                return turn is Side.ASSERTER, turn.value
-            if isinstance(after, Verdict):
-                return after.convicted, "judged"
-        raise AssertionError("no end")
+        """From the beginning to the end: whether it convicts, and how it ended."""
+        begins = self.position
+        game = play(begins.terms, begins.run_root, asserter, challenger, lambda _, move: self.move(move))
+        return game.convicted, game.ending
