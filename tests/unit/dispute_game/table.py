@@ -21,6 +21,7 @@ from gpubond.disputes.structs import Origin, Place, Registered, Way, run_of
 from gpubond.disputes.terms import Terms
 from tests.disputes.play import Honest
 from tests.disputes.tasks import single_task
+from tests.disputes.test_soundness import every_pick
 from tests.stateful.chain import CONTRACTS, Deployed, load
 from tests.stateful.model import Refused as Reverted
 from tests.unit import reference
@@ -346,14 +347,11 @@ class Table:
 
     def lose(self, game: Game) -> None:
         """The challenger says of right elements that they are wrong, to the end."""
-        asserter, challenger = self.honest.asserter, self.honest
-        from tests.disputes.test_soundness import every_pick
-
         while not game.over:
             if game.side == 0:
-                self.move(game, asserter.show(game.position))
+                self.show(game)
             else:
-                self.move(game, next(iter(every_pick(challenger, game.position))))
+                self.move(game, next(iter(every_pick(self.honest, game.position))))
 
     def time_out(self, game: Game, sender: str = "keeper") -> None:
         """From the clock's end on, by anyone."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.disputes.test_soundness import every_pick
+
 from .table import COLLATERAL, CONVICTED, Game, Job, Reverted, Table
 
 
@@ -37,8 +39,6 @@ def test_a_blocked_challenger_plays_and_wins(table: Table, game: Game) -> None:
     other = table.games[0]
     assert other is game
     table.at(game.deadline - 1)
-    from tests.disputes.test_soundness import every_pick
-
     move = next(pick for pick in every_pick(table.honest, game.position) if "PickOperation" in type(pick).__name__)
     table.move(game, move)
     table.at(game.deadline)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from gpubond.disputes import rules
 from gpubond.disputes.calldata import call
-from gpubond.disputes.structs import Registered
 
 from .table import CONVICTED, Game, Job, Reverted, Table
 
@@ -35,9 +35,7 @@ def test_moves_of_several_games(table: Table, job: Job) -> None:
     table.call("game", "move_many", "operator", [show(table, game) for game in games])
     for game in games:
         after = game.registered.clock + (game.registered.clock >> 104 & 2**32 - 1)
-        game.registered = Registered(*game.registered)._replace(clock=after)
-        from gpubond.disputes import rules
-
+        game.registered = game.registered._replace(clock=after)
         game.position = rules.apply(game.position, table.honest.asserter.show(game.position))  # type: ignore[assignment]
         table.check_position(game)
 
