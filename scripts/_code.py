@@ -13,6 +13,8 @@ from ape import project
 from eth_utils.crypto import keccak
 
 WORD = 32
+# What a deployment consists of, in order, without its token.
+CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "Judge", "Examiner", "DisputeGame")
 TEST_TOKEN = "TestToken"  # noqa: S105  # the name of a contract
 # contracts/modules/blocks.vy: Arbitrum One, Nova and Sepolia.
 ARBITRUM_CHAINS = (42_161, 42_170, 421_614)

@@ -21,14 +21,12 @@ from gpubond.chain.deployment import Contract as DeployedContract
 from gpubond.chain.deployment import Deployment, Token, load_deployment
 from gpubond.errors import BadSettings
 from gpubond.settings import DEVELOPMENT_CHAIN_IDS
-from scripts._code import Wiring, code_hash
+from scripts._code import CORE, TEST_TOKEN, Wiring, code_hash
 from scripts._games import game_times
 from scripts._progress import Progress, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FEE_BPS = 500
-TEST_TOKEN = "TestToken"  # noqa: S105  # the name of a contract
-CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "Judge", "Examiner", "DisputeGame")
 COIN_PRICE = 3000
 MAX_COLLATERAL = 10_000
 

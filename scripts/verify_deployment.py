@@ -17,11 +17,10 @@ from ape.exceptions import ApeException
 
 from gpubond.chain.deployment import Deployment, load_deployment
 from gpubond.errors import BadSettings
-from scripts._code import Wiring, code_hash, runtime_code
+from scripts._code import CORE, Wiring, code_hash, runtime_code
 from scripts._games import game_times
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = ("ProviderStaking", "JobEscrow", "JobEscrowViews", "DataDemands", "Judge", "Examiner", "DisputeGame")
 GAME = ("clock", "increment", "max_answer", "min_gas_price", "rate", "max_collateral")
 AMOUNTS = ("fee_bps", "answer_fee", *GAME)
 PARAMETERS = (*AMOUNTS, "admin")

@@ -24,7 +24,7 @@ ANSWER_SECONDS = 60
 # No game of a test is longer.
 MOST_MOVES = 200
 
-Watch = Callable[[Position, Move, Position | Verdict], object]
+Apply = Callable[[Position, Move], Position | Verdict]
 
 
 class Shows(Protocol):
@@ -54,20 +54,19 @@ class Game:
         return list(dict.fromkeys(position.level.value for position in self.positions))
 
 
-def play(terms: Terms, run_root: bytes, asserter: Shows, challenger: Picks, watch: Watch = lambda *_: None) -> Game:
-    """To the end. A player whose move is refused, or that has none, loses by its clock."""
+def play(terms: Terms, run_root: bytes, asserter: Shows, challenger: Picks, apply: Apply = rules.apply) -> Game:
+    """To the end. A player whose move is refused, or that has none, loses by its clock. apply: makes a move."""
     position = rules.begin(terms, run_root)
     game = Game(positions=[position])
     for _ in range(MOST_MOVES):
         turn = position.turn
         try:
             move = asserter.show(position) if turn is Side.ASSERTER else challenger.pick(position)
-            after = rules.apply(position, move)
+            after = apply(position, move)
         except (Refused, NothingWrong):
             game.convicted, game.ending = turn is Side.ASSERTER, turn.value
             return game
         game.moves.append(move)
-        watch(position, move, after)
         if isinstance(after, Verdict):
             game.convicted, game.ending = after.convicted, "judged"
             return game
@@ -99,6 +98,6 @@ class Honest:
         terms = Terms(execution.statement, ANSWER_SECONDS)
         return cls(task, prepared, execution, terms, Asserter(execution, terms), Challenger(execution, terms))
 
-    def against(self, liar: Shows, run_root: bytes, watch: Watch = lambda *_: None) -> Game:
+    def against(self, liar: Shows, run_root: bytes) -> Game:
         """The honest challenger plays an asserter that may lie."""
-        return play(self.terms, run_root, liar, self.challenger, watch)
+        return play(self.terms, run_root, liar, self.challenger)

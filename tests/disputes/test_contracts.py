@@ -17,6 +17,7 @@ from gpubond.disputes import rules
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.moves import Move
 from gpubond.disputes.position import Position, Side, Verdict
+from gpubond.disputes.structs import Origin, Registered
 from gpubond.exact import reference, shapes
 from gpubond.exact.program import Opcode
 from gpubond.exact.refusal import Refused
@@ -249,8 +250,6 @@ def test_many_random_programs(world: World, counted: Counted) -> None:
 
 def test_positions_are_told_apart(honest: Honest) -> None:
     """No two positions of a game have one struct: a move cannot be taken for an answer to another."""
-    from gpubond.disputes.structs import Origin, Registered
-
     origin = Origin(bytes(32), bytes(32), bytes(32), bytes(32), 0, 0, 0)
     registered = Registered(bytes(32), 0, "0x" + "11" * 20, "0x" + "22" * 20, origin)
     seen: set[bytes] = set()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,8 +63,6 @@ def folder(honest: Honest, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(folder: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(folder, tmp_path / "copy"))
 
 

@@ -7,6 +7,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from random import Random
 from typing import Any
 
@@ -180,8 +181,6 @@ def test_terms_have_room_for_their_numbers(honest: Honest, seconds: int) -> None
 
 def test_terms_hash_all_that_they_say(honest: Honest) -> None:
     """H(0x82 ‖ statement ‖ answer seconds); another value in any field gives other terms."""
-    from hashlib import sha256
-
     said = honest.terms.statement
     assert honest.terms.exact_terms == sha256(b"\x82" + said.hash() + (60).to_bytes(8, "big")).digest()
     hashes = {honest.terms.exact_terms, Terms(said, 61).exact_terms}

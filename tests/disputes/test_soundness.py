@@ -302,13 +302,9 @@ def test_picks_in_a_long_reduction_acquit(terms: int) -> None:
     assert sum(acquit(honest, drawing(SEED + number)) for number in range(20)) == 20
 
 
-def random_task(case: Case, steps: int, interval: int) -> Task:
-    return Task(case.program, case.state, case.data, steps, interval)
-
-
 def random_games(case: Case, steps: int, interval: int, chance: Random) -> int:
     """Lies at random places of a random program, and random picks against its honest run. Returns games played."""
-    honest = Honest.of(random_task(case, steps, interval))
+    honest = Honest.of(Task(case.program, case.state, case.data, steps, interval))
     played = 0
     lies = places(honest.task)
     for lie in chance.sample(lies, min(4, len(lies))):

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -16,9 +15,10 @@ from gpubond.disputes.position import Block, Side, Verdict
 from gpubond.disputes.tale import Cost, Gain, Names, Tale, tell, work_of
 from gpubond.disputes.tale_page import page
 from gpubond.exact.program import Opcode
-from tests.disputes.liar import MASKS, Liar, Lie, LyingExecution
+from tests.disputes.liar import Liar, Lie
 from tests.disputes.play import Game, Honest
 from tests.disputes.tasks import every_level_task, single_task, summing_task
+from tests.disputes.test_soundness import told
 
 NAMES = Names("0x1f2e", "Provider", "Watcher", "a run")
 VOID = {"meta", "br", "path", "rect"}
@@ -53,13 +53,12 @@ class Checked(HTMLParser):
 
 def played(honest: Honest, lie: Lie) -> Game:
     """The game about a lie, with the first of some bits that is not lost in what follows."""
-    for mask in MASKS:
-        liar = LyingExecution(honest.prepared, honest.task, replace(lie, mask=mask))
-        if honest.challenger.disputes(liar.run_root):
-            game = honest.against(Liar(liar), liar.run_root)
-            assert game.convicted
-            return game
-    raise AssertionError("no bit of this lie changes the run")
+    wrong = told(honest, lie)
+    assert wrong is not None, "no bit of this lie changes the run"
+    execution, root = wrong
+    game = honest.against(Liar(execution), root)
+    assert game.convicted
+    return game
 
 
 def tale_of(game: Game) -> Tale:
@@ -177,7 +176,7 @@ def test_the_page_loads_and_runs_nothing_and_escapes_what_others_wrote(honest: H
     assert "12" in "".join(checked.text)  # the running total
 
 
-def test_the_work_of_a_run_is_counted(honest: Honest) -> None:
+def test_the_work_of_a_run_is_counted() -> None:
     task = single_task(steps=3)
     assert work_of(task.program.ops, 3) == 3
     summed = summing_task(1_000)

@@ -12,8 +12,6 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
-import numpy as np
-
 from gpubond.exact import commitments, merkle, reference
 from gpubond.exact.engine import Array
 from gpubond.exact.merkle import Kind
@@ -31,8 +29,8 @@ class Committed:
     def __init__(self, array: Array, offset: int = 0) -> None:
         self.elements = array.size
         self.offset = offset
-        self._raw = bytes(commitments.content(array))
-        self._tree = merkle.Tree(Kind.ELEMENTS, merkle.hash_leaves(Kind.ELEMENTS, self._raw, merkle.LEAF_BYTES))
+        self._content = commitments.content(array)
+        self._tree = merkle.elements_tree(self._content)
 
     @property
     def root(self) -> bytes:
@@ -41,8 +39,7 @@ class Committed:
 
     def leaf(self, index: int) -> Json:
         """A leaf with its path."""
-        raw = self._raw[index * merkle.LEAF_BYTES : (index + 1) * merkle.LEAF_BYTES]
-        return {"raw": raw.ljust(merkle.LEAF_BYTES, b"\0"), "path": list(self._tree.path(index))}
+        return {"raw": merkle.leaf_of(self._content, index), "path": list(self._tree.path(index))}
 
 
 class Imagined:
@@ -167,8 +164,3 @@ def runs(count: int) -> Iterator[tuple[int, int]]:
         limit = min(block + BLOCK, count)
         for begin in range(block, limit, MAX_TERMS):
             yield begin, min(begin + MAX_TERMS, limit)
-
-
-def bits_of(array: Array) -> list[int]:
-    """Of all elements."""
-    return [int(word) for word in np.ascontiguousarray(array).reshape(-1).view(np.uint32)]

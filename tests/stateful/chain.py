@@ -38,11 +38,14 @@ class Function:
         self.components = abi["inputs"]
         self.selector = keccak(f"{abi['name']}({','.join(self.inputs)})".encode())[:4]
 
+    def call_data(self, *args: Any) -> bytes:
+        """Selector and arguments; structs may be dicts."""
+        values = [_plain(item, value) for item, value in zip(self.components, args, strict=True)]
+        return self.selector + encode(self.inputs, values)
+
     def __call__(self, sender: str, *args: Any) -> Any:
         """Calls as `sender`; returns the value. Raises Refused with the contract's reason."""
-        values = [_plain(item, value) for item, value in zip(self.components, args, strict=True)]
-        data = self.selector + encode(self.inputs, values)
-        computation = boa.env.execute_code(to_address=self.address, sender=sender, data=data)
+        computation = boa.env.execute_code(to_address=self.address, sender=sender, data=self.call_data(*args))
         if computation.is_error:
             raise Refused(_reason(computation.output))
         if not self.outputs:

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,30 +17,31 @@ from gpubond.disputes.moves import Move
 from gpubond.disputes.position import Position, Side, Verdict
 from gpubond.disputes.structs import Origin, Place, Registered, Way, run_of
 from gpubond.disputes.terms import Terms
+from tests.disputes.contracts import (
+    CHAIN_ID,
+    CLOCK,
+    COLLATERAL,
+    DAY,
+    GWEI,
+    INCREMENT,
+    MAX_ANSWER,
+    MOST_COLLATERAL,
+    OVER,
+    RATE,
+    Laid,
+    Reverted,
+)
 from tests.disputes.play import Honest
 from tests.disputes.tasks import single_task
-from tests.stateful.chain import CONTRACTS, Deployed, load
-from tests.stateful.model import Refused as Reverted
+from tests.disputes.test_soundness import every_pick
 from tests.unit import reference
 
-__all__ = ["Reverted"]
+__all__ = ["CLOCK", "COLLATERAL", "MOST_COLLATERAL", "Reverted"]
 
-CHAIN_ID = 31337
-USD = 10**6
-DAY = 86_400
-GWEI = 10**9
 ETHER = 10**18
-CLOCK, INCREMENT, MAX_ANSWER = 2 * DAY, 1_800, 3_600
 TIMEOUT = 90 * DAY
-WINDOW = 7 * DAY
-RATE = 2_000 * USD
-COLLATERAL, MOST_COLLATERAL = 20_000 * USD, 10**6 * USD
-WEALTH = 10**9 * USD
 GAME_GAS, MOVE_GAS = 1_200_000, 120_000
 OPENING = 3  # moves that an opening counts as
-PEOPLE = ("owner", "operator", "buyer", "rival", "friend", "liar", "thief", "keeper")
-OVER = (1).to_bytes(32, "big")
-EMPTY = bytes(32)
 WRONG = b"\xbb" * 32
 SETTLED, COMMITTED, DISPUTED, CONVICTED = (
     reference.SETTLED,
@@ -149,50 +148,14 @@ class Game:
 
 
 @dataclass
-class Table:
+class Table(Laid):
     """Contracts and people, and what is owed to whom."""
 
-    people: dict[str, str]
-    token: Deployed
-    staking: Deployed
-    escrow: Deployed
-    judge: str
-    examiner: str
-    game: Deployed
-    honest: Honest
+    honest: Honest = field(default_factory=lambda: Honest.of(single_task()))
     balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     burns: list[int] = field(default_factory=list)
     games: list[Game] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
-    _salts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-    @classmethod
-    def deploy(cls, token: str = "mocks/PlainToken") -> Table:  # noqa: S107
-        boa.env.evm.patch.chain_id = CHAIN_ID
-        people = {name: str(boa.env.generate_address(name)) for name in PEOPLE}
-        boa.env.eoa = boa.env.generate_address("admin")
-        coin = Deployed(load(CONTRACTS, token, *((6,) if token == "mocks/PlainToken" else ())))
-        staking = Deployed(load(CONTRACTS, "ProviderStaking", coin.address))
-        escrow = Deployed(load(CONTRACTS, "JobEscrow", coin.address, staking.address, 0))
-        judge = load(CONTRACTS, "Judge").address
-        examiner = load(CONTRACTS, "Examiner", judge).address
-        numbers = (CLOCK, INCREMENT, MAX_ANSWER, GWEI, RATE, MOST_COLLATERAL)
-        game = Deployed(load(CONTRACTS, "DisputeGame", escrow.address, examiner, *numbers))
-        table = cls(people, coin, staking, escrow, judge, examiner, game, Honest.of(single_task()))
-        table._prepare()
-        return table
-
-    def _prepare(self) -> None:
-        owner, operator, buyer = (self.people[name] for name in ("owner", "operator", "buyer"))
-        for person in self.people.values():
-            self.call("token", "mint", person, person, WEALTH)
-            for spender in (self.staking, self.escrow, self.game):
-                self.call("token", "approve", person, spender.address, 2**255)
-        self.call("staking", "register", owner, operator, "https://provider.example")
-        self.call("staking", "stake", owner, WEALTH // 2, owner)
-        self.call("staking", "allow", owner, self.escrow.address, WEALTH // 2, WEALTH // 2)
-        self.call("escrow", "approve_arbiter", owner, self.game.address, True)
-        self.call("escrow", "deposit", buyer, WEALTH // 2, buyer)
 
     @property
     def burned(self) -> int:
@@ -200,10 +163,9 @@ class Table:
 
     # Calls.
 
-    def call(self, contract: str, name: str, sender: str, *args: Any) -> Any:
-        """As `sender`, by name or address. Raises Reverted with the reason."""
-        found: Deployed = getattr(self, contract)
-        return found.functions[name](self.people.get(sender, sender), *args)
+    def call_data(self, name: str, *args: Any) -> bytes:
+        """Of a call of the game."""
+        return self.game.functions[name].call_data(*args)
 
     def refused(self, reason: str, name: str, sender: str, *args: Any) -> None:
         """A call of the game that must fail so."""
@@ -226,48 +188,8 @@ class Table:
 
     def job(self, root: bytes = WRONG, **changes: Any) -> Job:
         """A committed job. `changes` are of offer or order, `exact` of the exact terms."""
-        now = self.now
         exact: Terms = changes.pop("exact", self.honest.terms)
-        offer = {
-            "provider": self.people["owner"],
-            "resource_class": b"cpu-sim".ljust(32, b"\0"),
-            "count": 1,
-            "tiers": reference.EXACT | reference.BASIC,
-            "price_per_second": 100,
-            "shortest_run": 60,
-            "longest_run": 3_600,
-            "acknowledge_window": 900,
-            "delivery_margin": 600,
-            "challenge_window": WINDOW,
-            "failure_cap_bps": 0,
-            "max_fee_bps": 500,
-            "collateral": COLLATERAL,
-            "expiry": now + DAY + next(self._salts),
-            "arbiter": self.game.address,
-        }
-        order = {
-            "spec_hash": b"\x22" * 32,
-            "tier": reference.EXACT,
-            "tasks": 1,
-            "longest_run": 3_600,
-            "exact_terms": exact.exact_terms,
-            "audit_fee": 0,
-            "audit_seal": EMPTY,
-            "group": EMPTY,
-            "salt": next(self._salts).to_bytes(32, "big"),
-        }
-        offer |= {key: changes[key] for key in changes if key in offer}
-        order |= {key: changes[key] for key in changes if key in order}
-        self.call("escrow", "post_offer", "operator", offer)
-        self.call("escrow", "hire", "buyer", offer, order)
-        offer_id = reference.offer_id(CHAIN_ID, self.escrow.address, offer)
-        terms = reference.terms_of(
-            offer, order, offer_id=offer_id, buyer=self.people["buyer"], fee_bps=0, matched_at=now
-        )
-        chunks = 0 if order["tier"] == reference.EXACT else 1
-        self.call("escrow", "commit", "operator", terms, root, chunks, 0, 60, 1)
-        pay = reference.pay(terms, now=now, seconds_used=60)
-        commitment = {"result_root": root, "chunks": chunks, "pay": pay, "committed_at": now}
+        terms, commitment = self.committed(exact, root, **changes)
         job = Job(reference.job_id(CHAIN_ID, self.escrow.address, terms), terms, commitment, exact)
         self.jobs.append(job)
         return job
@@ -284,7 +206,7 @@ class Table:
             "commitment": job.commitment,
             "run": run_of(job.exact),
             "answer": job.exact.answer_seconds,
-            "salt": next(self._salts).to_bytes(32, "big"),
+            "salt": self.salt(),
             "max_bond": 2**255,
         }
         return list((known | changes).values())
@@ -301,7 +223,7 @@ class Table:
         said = job.exact.statement
         origin = Origin(job.id, said.program, said.initial, said.data, paid, price, job.opened)
         increment = INCREMENT + min(job.exact.answer_seconds * (job.open + 1), MAX_ANSWER)
-        clock = CLOCK | CLOCK << 32 | self.now << 64 | increment << 104 | OPENING << 136
+        clock = self.clock | self.clock << 32 | self.now << 64 | increment << 104 | OPENING << 136
         registered = Registered(game, clock, who, self.people["owner"], origin)
         found = Game(job, registered, rules.begin(job.exact, job.commitment["result_root"]))
         job.open += 1
@@ -342,14 +264,11 @@ class Table:
 
     def lose(self, game: Game) -> None:
         """The challenger says of right elements that they are wrong, to the end."""
-        asserter, challenger = self.honest.asserter, self.honest
-        from tests.disputes.test_soundness import every_pick
-
         while not game.over:
             if game.side == 0:
-                self.move(game, asserter.show(game.position))
+                self.show(game)
             else:
-                self.move(game, next(iter(every_pick(challenger, game.position))))
+                self.move(game, next(iter(every_pick(self.honest, game.position))))
 
     def time_out(self, game: Game, sender: str = "keeper") -> None:
         """From the clock's end on, by anyone."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.disputes.test_soundness import every_pick
+
 from .table import COLLATERAL, GWEI, MOVE_GAS, OPENING, OVER, Game, Job, Table, cost, minimum_collateral
 
 SHARE = COLLATERAL * 15 // 100
@@ -86,8 +88,6 @@ def test_refunds_are_at_most_the_equal_share(table: Table) -> None:
 def test_moves_are_refunded(table: Table, job: Job) -> None:
     first, second = table.open(job, "friend"), table.open(job, "rival")
     table.show(second)
-    from tests.disputes.test_soundness import every_pick
-
     move = next(pick for pick in every_pick(table.honest, second.position) if "Pick" in type(pick).__name__)
     table.move(second, move)
     table.at(max(first.deadline, second.deadline))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from .table import COLLATERAL, CONVICTED, DISPUTED, Game, Job, Table
+from .table import COLLATERAL, CONVICTED, DISPUTED, Game, Job, Reverted, Table
 
 
 @pytest.fixture
@@ -59,11 +59,8 @@ def test_nothing_happens_between_verdict_and_conviction(table: Table, won: Game)
         table.refused("game: conviction is not told", "claim", "keeper", *won.shown)
         table.refused("game: job is convicted", "time_out", "keeper", *won.shown)
         for settler in ("buyer", "owner"):
-            try:
+            with pytest.raises(Reverted, match="job is disputed"):
                 table.call("escrow", "settle", settler, job.terms, job.commitment)
-                raise AssertionError("settled")
-            except Exception as error:
-                assert "job is disputed" in str(error)
     table.convict(job)
 
 

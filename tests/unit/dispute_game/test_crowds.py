@@ -16,7 +16,6 @@ from tests.disputes.play import Honest
 from tests.disputes.tasks import every_level_task
 from tests.disputes.test_soundness import every_pick
 
-from . import table as tables
 from .table import (
     COLLATERAL,
     COMMITTED,
@@ -43,10 +42,9 @@ def longest_pick(honest: Honest, position: Position) -> Move:
 
 
 @pytest.fixture
-def crowded(monkeypatch: pytest.MonkeyPatch) -> Table:
+def crowded() -> Table:
     """The clock is two increments, as networks are deployed with."""
-    monkeypatch.setattr(tables, "CLOCK", 2 * INCREMENT)
-    return replace(Table.deploy(), honest=Honest.of(every_level_task()))
+    return replace(Table.deploy(clock=2 * INCREMENT), honest=Honest.of(every_level_task()))
 
 
 def committed(table: Table) -> Job:

@@ -14,12 +14,11 @@ from typing import Any
 
 import boa
 import pytest
-from eth_abi.abi import encode
 
 from tests.disputes.play import Honest
 from tests.disputes.tasks import summing_task
 from tests.disputes.test_soundness import every_pick
-from tests.stateful.chain import Function, _plain
+from tests.stateful.chain import Function
 
 from .table import Job, Table
 
@@ -29,8 +28,7 @@ REDUCTION = 1_050
 
 
 def transaction_gas(function: Function, sender: str, args: tuple[Any, ...]) -> int:
-    values = [_plain(item, value) for item, value in zip(function.components, args, strict=True)]
-    data = function.selector + encode(function.inputs, values)
+    data = function.call_data(*args)
     with boa.env.anchor():
         computation = boa.env.execute_code(to_address=function.address, sender=sender, data=data)
     assert not computation.is_error

@@ -3,37 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import boa
 import pytest
-from eth_abi.abi import encode
 
-from .conftest import fresh
+from tests.disputes.test_soundness import every_pick
+
 from .table import COLLATERAL, CONVICTED, Game, Job, Reverted, Table
 
 
 @pytest.fixture(scope="session")
-def rogue_laid() -> Table:
+def laid() -> Table:
+    """Whose games the fixtures of the folder are here."""
     return Table.deploy("mocks/MisbehavingToken")
-
-
-@pytest.fixture
-def table(rogue_laid: Table) -> Iterator[Table]:
-    with boa.env.anchor():
-        table = fresh(rogue_laid)
-        yield table
-        table.check()
-
-
-@pytest.fixture
-def job(table: Table) -> Job:
-    return table.job()
-
-
-@pytest.fixture
-def game(table: Table, job: Job) -> Game:
-    return table.open(job)
 
 
 def test_a_fee_on_the_bond(table: Table, job: Job) -> None:
@@ -59,8 +39,6 @@ def test_a_blocked_challenger_plays_and_wins(table: Table, game: Game) -> None:
     other = table.games[0]
     assert other is game
     table.at(game.deadline - 1)
-    from tests.disputes.test_soundness import every_pick
-
     move = next(pick for pick in every_pick(table.honest, game.position) if "PickOperation" in type(pick).__name__)
     table.move(game, move)
     table.at(game.deadline)
@@ -99,29 +77,21 @@ def test_a_blocked_account_blocks_nobody_else(table: Table, job: Job) -> None:
     table.withdraw("rival", 1, "keeper")
 
 
-def data(table: Table, name: str, *args: object) -> bytes:
-    found = table.game.functions[name]
-    return found.selector + encode(found.inputs, args)
-
-
 @pytest.mark.parametrize("name", ["open", "withdraw", "time_out", "claim", "convict", "release"])
 def test_calling_back_in_a_transfer(table: Table, job: Job, name: str) -> None:
     """Of `open`: the bond is taken last, and nothing can be called meanwhile."""
     first = table.open(job)
     table.at(first.deadline)
     other = table.job()
-    calls = {
-        "open": lambda: table.game.functions["open"],
-        "withdraw": lambda: ("withdraw", 1, table.people["thief"]),
-        "time_out": lambda: ("time_out", *map(_plain, first.shown)),
-        "claim": lambda: ("claim", *map(_plain, first.shown)),
-        "convict": lambda: ("convict", tuple(job.terms.values()), tuple(job.commitment.values())),
-        "release": lambda: ("release", tuple(job.terms.values())),
+    arguments = {
+        "open": table.arguments(job),
+        "withdraw": (1, table.people["thief"]),
+        "time_out": first.shown,
+        "claim": first.shown,
+        "convict": (job.terms, job.commitment),
+        "release": (job.terms,),
     }
-    if name == "open":
-        call_data = data(table, "open", *map(_plain, table.arguments(job)))
-    else:
-        call_data = data(table, *calls[name]())
+    call_data = table.call_data(name, *arguments[name])
     table.call("token", "set_callback", "keeper", table.game.address, call_data)
     table.open(other, "friend")
     assert table.call("token", "callbacks", "keeper") == 1
@@ -134,14 +104,10 @@ def test_calling_back_in_a_withdrawal(table: Table, game: Game) -> None:
     table.convict(game.job)
     table.claim(game)
     amount = table.balance("rival")
-    again = data(table, "withdraw", amount, table.people["thief"])
-    many = data(table, "move_many", [again])
+    again = table.call_data("withdraw", amount, table.people["thief"])
+    many = table.call_data("move_many", [again])
     for call_data in (again, many):
         table.call("token", "set_callback", "keeper", table.game.address, call_data)
         table.withdraw("rival", amount // 4)
     assert table.call("token", "callbacks_succeeded", "keeper") == 0
     table.call("token", "set_callback", "keeper", "0x" + "00" * 20, b"")
-
-
-def _plain(value: object) -> object:
-    return tuple(value.values()) if isinstance(value, dict) else value

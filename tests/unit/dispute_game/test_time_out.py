@@ -7,6 +7,7 @@ import pytest
 
 from gpubond.disputes.moves import PickNode
 from gpubond.disputes.structs import NO_NODE
+from tests.disputes.test_soundness import every_pick
 
 from .table import CLOCK, COMMITTED, DISPUTED, INCREMENT, OVER, Game, Job, Reverted, Table, lost_shares
 
@@ -154,18 +155,11 @@ def test_it_is_over_before_the_escrow_stops_waiting(table: Table, game: Game) ->
     table.show(last)
     table.at(last.deadline - 1)
     assert last.side == 1
-    table.move(
-        last, next(move for move in every(table, last) if not isinstance(move, PickNode) or move.index != NO_NODE)
-    )
+    picks = every_pick(table.honest, last.position)
+    table.move(last, next(move for move in picks if not isinstance(move, PickNode) or move.index != NO_NODE))
     while not last.over and not job.convicted:
         table.at(last.deadline)
         table.time_out(last)
     assert table.now < job.window_end + 90 * 86_400 - 7 * 86_400
     if not job.convicted:
         assert table.status(job) in (DISPUTED, COMMITTED)
-
-
-def every(table: Table, game: Game) -> list[object]:
-    from tests.disputes.test_soundness import every_pick
-
-    return list(every_pick(table.honest, game.position))
