@@ -6,7 +6,6 @@ from __future__ import annotations
 import pytest
 
 from gpubond.disputes.moves import PickNode
-from gpubond.disputes.structs import NO_NODE
 from tests.disputes.test_soundness import every_pick
 
 from .table import CLOCK, COMMITTED, DISPUTED, INCREMENT, OVER, Game, Job, Reverted, Table, lost_shares
@@ -156,7 +155,7 @@ def test_it_is_over_before_the_escrow_stops_waiting(table: Table, game: Game) ->
     table.at(last.deadline - 1)
     assert last.side == 1
     picks = every_pick(table.honest, last.position)
-    table.move(last, next(move for move in picks if not isinstance(move, PickNode) or move.index != NO_NODE))
+    table.move(last, next(move for move in picks if not isinstance(move, PickNode) or move.index is not None))
     while not last.over and not job.convicted:
         table.at(last.deadline)
         table.time_out(last)
