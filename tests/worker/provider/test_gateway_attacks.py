@@ -8,6 +8,7 @@ import hashlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -270,13 +271,14 @@ def test_a_buyer_has_a_bounded_number_of_requests(door: Door, connections: conte
         connection.sendall(
             f"PUT {path} HTTP/1.1\r\n{HEAD}Authorization: {signature}\r\nContent-Length: 100000\r\n\r\nabc".encode()
         )
+    # A place is taken when the use of its signature is on disk, which a busy machine may take seconds for.
     statuses = set()
-    for _ in range(200):
+    until = time.monotonic() + 25
+    while 429 not in statuses and time.monotonic() < until:
         answer = ask(door, "127.0.0.90", f"GET {door.path}", door.signed("GET", door.path))
         statuses.add(status_of(answer))
         if 429 in statuses:
             assert b"retry-after: 1" in answer.lower()
-            break
     assert 429 in statuses
     # Strangers' requests, and the health check, do not need the buyer's places.
     assert status_of(ask(door, stranger(7), "GET /healthz")) == 200
