@@ -72,11 +72,19 @@ class Inside:
     dispatcher: Dispatcher
 
     def look(self) -> None:
-        """One round of the daemon's loop."""
+        """One round of the daemon's loop, when what was sent before is mined: a busy node does that some time later."""
+        wait_until(lambda: not self._waits_for_a_block())
         self.session.sync()
         self.dispatcher.reconcile()
         self.sender.poll()
         self.dispatcher.tick()
+
+    def _waits_for_a_block(self) -> bool:
+        ask = self.session.node.provider.make_request
+        return bool(
+            ask(RPCEndpoint("anvil_getAutomine"), [])["result"]
+            and int(ask(RPCEndpoint("txpool_status"), [])["result"]["pending"], 16)
+        )
 
     def states(self, jobs: list[str]) -> set[str]:
         return {str(work.state) for job in jobs if (work := self.work.get(job)) is not None}
