@@ -22,15 +22,13 @@ from gpubond.chain.game_index import GameState
 from gpubond.chain.games import dispute_game
 from gpubond.chain.market import Status
 from gpubond.cli.output import table
-from gpubond.disputes.execution import Execution
 from gpubond.disputes.tale import Gain, Names
 from gpubond.disputes.tale_chain import tale_on_chain
 from gpubond.disputes.tale_page import page
 from gpubond.disputes.terms import Terms
-from gpubond.exact.engines import best
-from gpubond.exact.memory import prepare
+from gpubond.exact.program import Program
 from gpubond.jobs.answer_time import answer_seconds
-from gpubond.jobs.exact_check import load_task
+from gpubond.jobs.exact_check import statement_of
 from gpubond.jobs.exact_section import ExactSection
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,24 +123,24 @@ def bill(buyer: Buyer, ledger: Ledger, job: str, folder: Path, output: Path) -> 
     ]
     game = buyer.session.index.games.of_job(job)[0]
     moves = buyer.session.index.games.moves(game.game)
-    terms, execution = _own_run(buyer, job, folder)
+    terms, program = _ordered(buyer, job, folder)
     names = Names(job, "provider B", "the watchtower", "One flipped bit in a training run")
-    tale = tale_on_chain(contracts, game, moves, terms, execution, names)
+    tale = tale_on_chain(contracts, game, moves, terms, program, names)
     output.write_text(page(replace(tale, gains=tuple(gains))), "utf-8")
     return output, tale.gas
 
 
-def _own_run(buyer: Buyer, job: str, folder: Path) -> tuple[Terms, Execution]:
-    """What the buyer ordered, computed by itself."""
+def _ordered(buyer: Buyer, job: str, folder: Path) -> tuple[Terms, Program]:
+    """What the buyer ordered, by its own files."""
     document = json.loads((folder / "job-exact.json").read_text("utf-8"))
     section = ExactSection.model_validate(document["exact"])
-    task = load_task(section, {field: folder / path for field, path in section.read.items()})
-    execution = Execution(prepare(best(), task.program), task)
+    paths = {field: folder / path for field, path in section.read.items()}
+    program = Program.parse(paths["program"].read_bytes())
     ordered = buyer.record(job).terms.exact_terms
-    terms = Terms(execution.statement, section.answer_seconds or answer_seconds(task.program, section.interval))
+    terms = Terms(statement_of(section, paths), section.answer_seconds or answer_seconds(program, section.interval))
     if terms.exact_terms != ordered:
         raise StepFailed("the job's terms are not those of the job file")
-    return terms, execution
+    return terms, program
 
 
 def _seen(home: Path, job: str) -> str | None:

@@ -14,36 +14,24 @@ from typing import Any
 
 import click
 
-from gpubond.buyer.orders import Orders
 from gpubond.chain.game_index import GameRecord, GameState
 from gpubond.chain.games import DisputeGame, dispute_game
 from gpubond.chain.index import JobRecord
-from gpubond.chain.market import Tier
 from gpubond.chain.session import Session, open_session
 from gpubond.cli.command import Group, home_option, reporting, require_yes
 from gpubond.cli.failures import interrupted
 from gpubond.cli.logs import log_to_stderr
 from gpubond.cli.output import facts, moment, print_json, progress, shortened, table
 from gpubond.cli.setup import TOKENS
-from gpubond.disputes.checking import require_committed
-from gpubond.disputes.sources import Sources
+from gpubond.cli.watchtower_job import exact_job, open_sources, source_option
+from gpubond.cli.watchtower_tale import tale
 from gpubond.disputes.watch_log import Watched, WatchLog, WatchState
 from gpubond.disputes.watchtower import Watchtower, require_wallet
-from gpubond.errors import BadInput, BadSettings, Differs, JobFailed, NotEnough, Refused, Unreachable
-from gpubond.jobs.blobs import BlobStore
-from gpubond.jobs.guarded_http import GuardedHttp
+from gpubond.errors import BadSettings, Differs, JobFailed, NotEnough, Refused, Unreachable
 
 logger = logging.getLogger(__name__)
 
 _home = home_option("buyer")
-_sources = click.option(
-    "--source",
-    "sources",
-    multiple=True,
-    metavar="PLACE",
-    help="Folder or https address where specification and inputs lie, each named by its SHA-256; beside those in "
-    "[watchtower] sources.",
-)
 # Seconds between two looks at the chain while nothing is due.
 _MOST_PAUSE = 30.0
 
@@ -59,7 +47,7 @@ def group() -> None:
 
 @click.command()
 @click.option("--verbose", is_flag=True, help="Log more.")
-@_sources
+@source_option
 @_home
 @reporting
 def run(verbose: bool, sources: tuple[str, ...], home: Path, as_json: bool) -> None:
@@ -113,7 +101,7 @@ def status(home: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("job", metavar="JOB")
-@_sources
+@source_option
 @_home
 @reporting
 def check(job: str, sources: tuple[str, ...], home: Path, as_json: bool) -> None:
@@ -125,7 +113,7 @@ def check(job: str, sources: tuple[str, ...], home: Path, as_json: bool) -> None
     Example: gpubond watchtower check 0x1f2e3d4c5b6a7988
     """
     with open_session(home) as session:
-        record = _job(session, job)
+        record = exact_job(session, job)
         with _tower(session, sources, record.job) as tower:
             watched = _until_checked(session, tower, record)
     shown = {"job": record.job, "state": watched.state.value, "ours": watched.root, "detail": watched.detail}
@@ -147,7 +135,7 @@ def check(job: str, sources: tuple[str, ...], home: Path, as_json: bool) -> None
 @click.argument("job", metavar="JOB")
 @click.option("--max-bond", type=TOKENS, help="Highest bond.  [default: max_bond of [watchtower]]")
 @click.option("--yes", is_flag=True, help="Do not ask before the bond is paid.")
-@_sources
+@source_option
 @_home
 @reporting
 def challenge(job: str, max_bond: Any, yes: bool, sources: tuple[str, ...], home: Path, as_json: bool) -> None:
@@ -159,7 +147,7 @@ def challenge(job: str, max_bond: Any, yes: bool, sources: tuple[str, ...], home
     Example: gpubond watchtower challenge 0x1f2e3d4c5b6a7988 --max-bond 50
     """
     with open_session(home) as session:
-        record, contract = _job(session, job), _contract(session)
+        record, contract = exact_job(session, job), _contract(session)
         with _tower(session, sources, record.job) as tower:
             watched = _until_checked(session, tower, record)
             if watched.state is not WatchState.WRONG:
@@ -174,7 +162,7 @@ def challenge(job: str, max_bond: Any, yes: bool, sources: tuple[str, ...], home
                 require_yes("Challenge?", yes, "give --yes, and --max-bond to be safe")
                 tower.log.want_game(record.job, limit)
             _until_over(session, tower)
-        record = _job(session, job)
+        record = exact_job(session, job)
         games = [game for game in _games(session) if game.job == record.job]
         shown = _row(session, watched)
     if as_json:
@@ -203,50 +191,14 @@ def _contract(session: Session) -> DisputeGame:
     return found
 
 
-def _job(session: Session, job: str) -> JobRecord:
-    session.sync()
-    found = session.index.jobs_like(job)
-    if len(found) != 1:
-        raise BadInput(
-            "there is no such job" if not found else "several jobs begin so",
-            field="JOB",
-            value=job,
-            remedy="give its id as `gpubond job list` or a block explorer shows it",
-        )
-    [record] = found
-    if record.terms.tier != Tier.EXACT:
-        raise BadInput(
-            f"the job is of tier {Tier(record.terms.tier).name}, whose results nobody can compute again",
-            field="JOB",
-            value=record.job,
-            remedy="name a job of tier EXACT",
-        )
-    require_committed(record)
-    return record
-
-
 @contextmanager
 def _tower(session: Session, sources: tuple[str, ...], only: str | None = None) -> Iterator[Watchtower]:
-    contract, settings = _contract(session), session.settings.watchtower
-    cache = BlobStore(session.home.directory / "watch-blobs", quota_bytes=settings.max_disk_mib << 20)
-    http = GuardedHttp(allow_private=settings.fetch_from_private_addresses)
-    ordered = Orders(session.database)
-    own = BlobStore(session.home.blobs) if session.home.blobs.exists() else None
-
-    def local(sha256: str) -> Path | None:
-        """What this buyer's own orders name."""
-        if own is not None and own.has(sha256):
-            return own.path(sha256)
-        return ordered.file(sha256)
-
-    found = Sources(cache, (*settings.sources, *sources), http, settings.max_blob_mib << 20, local)
-    with session.sender() as sender:
-        tower = Watchtower(session, contract, sender, found, only)
+    with open_sources(session, sources) as found, session.sender() as sender:
+        tower = Watchtower(session, _contract(session), sender, found, only)
         try:
             yield tower
         finally:
             tower.stop()
-            http.close()
 
 
 def _step(session: Session, tower: Watchtower) -> None:
@@ -348,5 +300,5 @@ def _row(session: Session, watched: Watched) -> dict[str, Any]:
     }
 
 
-for _command in (run, status, check, challenge):
+for _command in (run, status, check, challenge, tale):
     group.add_command(_command)

@@ -42,8 +42,8 @@ from gpubond.exact.shapes import Shape
 
 _ZERO = bytes(32)
 # As the structs stand in IDisputeGame.vyi, which are handed over encoded.
-_EVIDENCE = "(bytes,bytes32,bytes32[],(uint256,bytes32[])[],(bytes32,uint256,uint256,(bytes,bytes32[])[])[])"
-_NEXT = "(bytes,bytes32[],bytes32,bytes32[],bytes32,bytes32[],bytes32,bytes32[])"
+EVIDENCE = "(bytes,bytes32,bytes32[],(uint256,bytes32[])[],(bytes32,uint256,uint256,(bytes,bytes32[])[])[])"
+NEXT = "(bytes,bytes32[],bytes32,bytes32[],bytes32,bytes32[],bytes32,bytes32[])"
 Arguments = tuple[Any, ...]
 
 
@@ -148,7 +148,7 @@ def _judge_state(game: Registered, position: Position, move: JudgeState) -> Argu
         state,
         move.state_path,
     )
-    return *_settled(game, position), index, encode([_NEXT], [following])
+    return *_settled(game, position), index, encode([NEXT], [following])
 
 
 _CALLS: dict[type[Any], tuple[str, Callable[[Registered, Position, Any], Arguments]]] = {
@@ -223,7 +223,7 @@ def _evidence(position: Position, shown: Shown) -> bytes:
         slices = operand.slices if is_data(terms, number) else 0
         operands.append(_operand(shape, operand, slices, step))
         sources.append((operand.slices, operand.path))
-    return encode([_EVIDENCE], [(position.record, state, shown.state_path, sources, operands)])
+    return encode([EVIDENCE], [(position.record, state, shown.state_path, sources, operands)])
 
 
 def _operand(shape: Shape, operand: Operand, slices: int, step: int) -> Arguments:

@@ -117,6 +117,7 @@ def tell(
     last: Move | None,
     verdict: Verdict,
     *,
+    timed_out: bool = False,
     costs: Sequence[Cost] = (),
     gains: Sequence[Gain] = (),
     work: int | None = None,
@@ -126,8 +127,9 @@ def tell(
     Args:
         names: whom it is between.
         positions: from the opening on, one after each move but the last.
-        last: the move that ended it; None if somebody's clock ran out.
+        last: the move that ended it; None if somebody's clock ran out, or it is not to be seen.
         verdict: how it ended.
+        timed_out: somebody's clock ran out.
         costs: of the transactions, in order.
         gains: who got what.
         work: single operations of the run.
@@ -139,7 +141,7 @@ def tell(
             grouped.setdefault(before.level, []).append((before, after))
     chapters = tuple(_chapter(level, picks, last) for level, picks in grouped.items())
     judgement = None if last is None else _judgement(end, last, verdict)
-    if last is None:
+    if timed_out:
         loser = names.provider if verdict.convicted else names.challenger
         ending = f"{loser} did not answer before its clock ran out, and loses."
     elif verdict.convicted:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tale of a game on chain: from its events, their transactions' receipts, and one's own run of the job."""
+"""The tale of a game on chain: from its events, its transactions, and the program of its job."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from web3.types import EventData
 from gpubond.chain.contracts import Contracts
 from gpubond.chain.game_index import GameMove, GameRecord
 from gpubond.chain.games import dispute_game
-from gpubond.disputes.challenger import Challenger
-from gpubond.disputes.execution import Execution
 from gpubond.disputes.followed import follow
+from gpubond.disputes.last_move import TIME_OUT, last_call, last_move
 from gpubond.disputes.position import Position, Side, Verdict
 from gpubond.disputes.tale import Cost, Gain, Names, Tale, tell, work_of
 from gpubond.disputes.tale_words import SHOWN
 from gpubond.disputes.terms import Terms
 from gpubond.errors import BadInput
+from gpubond.exact.program import Program
 
 # Events of what follows a verdict, with who sends it and the words for it.
 _AFTERWARDS = (
@@ -34,7 +34,7 @@ def tale_on_chain(
     record: GameRecord,
     moves: Sequence[GameMove],
     terms: Terms,
-    execution: Execution,
+    program: Program,
     names: Names,
     *,
     gains: Sequence[Gain] = (),
@@ -46,7 +46,7 @@ def tale_on_chain(
         record: the game.
         moves: its events from the opening on.
         terms: of its job.
-        execution: an honest run of it, which says what an honest challenger showed at the end.
+        program: that it runs.
         names: whom it is between.
         gains: who got what.
 
@@ -67,11 +67,13 @@ def tale_on_chain(
     ended = logs("GameEnded", game=record.game_id)
     if not ended:
         raise BadInput("it is not over", field="game", value=record.game, remedy="wait for its end")
-    positions = [follow(moves[: at + 1], terms, execution.program).position for at in range(len(moves))]
+    positions = [follow(moves[: at + 1], terms, program).position for at in range(len(moves))]
     verdict = Verdict(bool(ended[0]["args"]["convicted"]))
     last_tx = ended[0]["transactionHash"].to_0x_hex()
-    timed_out = _is_time_out(contracts, contract.address, last_tx)
-    last = None if timed_out else Challenger(execution, terms).pick(positions[-1])
+    data = bytes(contracts.node.eth.get_transaction(HexStr(last_tx))["input"])
+    ending = last_call(contracts.at("DisputeGame", contract.address), data, record.game_id)
+    timed_out = ending is not None and ending.function == TIME_OUT
+    last = None if ending is None or timed_out else last_move(ending, positions[-1])
 
     def cost(side: Side, level: str, what: str, tx: str) -> Cost:
         return Cost(side, level, what, int(contracts.node.eth.get_transaction_receipt(HexStr(tx))["gasUsed"]), tx)
@@ -93,14 +95,8 @@ def tale_on_chain(
                 if tx not in seen:
                     costs.append(cost(Side.CHALLENGER, "", words, tx))
                 seen.add(tx)
-    work = work_of(execution.program.ops, terms.statement.steps)
-    return tell(names, positions, last, verdict, costs=costs, gains=gains, work=work)
-
-
-def _is_time_out(contracts: Contracts, address: str, tx: str) -> bool:
-    data = bytes(contracts.node.eth.get_transaction(HexStr(tx))["input"])
-    called = contracts.at("DisputeGame", address).get_function_by_selector(data[:4])
-    return bool(called.fn_name == "time_out")
+    work = work_of(program.ops, terms.statement.steps)
+    return tell(names, positions, last, verdict, timed_out=timed_out, costs=costs, gains=gains, work=work)
 
 
 def _words(before: Position) -> str:

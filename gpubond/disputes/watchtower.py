@@ -23,7 +23,7 @@ from pathlib import Path
 from gpubond.chain.contracts import Call, Contracts
 from gpubond.chain.game_index import GameRecord, GameState
 from gpubond.chain.games import DisputeGame
-from gpubond.chain.index import JobRecord
+from gpubond.chain.index import JobRecord, MarketIndex
 from gpubond.chain.market import Status, Tier
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
@@ -201,17 +201,12 @@ class Watchtower:
             record,
             self._sources,
             self.folder(record.job),
-            gateway=self._gateway(record),
+            gateway=public_address(self._session.index, record),
             memory_bytes=self._settings.max_memory_mib << 20,
             disk_bytes=self._settings.max_disk_mib << 20,
             watch=lambda words: self._say(record.job, words, logging.DEBUG),
             stop=self._stop.is_set,
         )
-
-    def _gateway(self, record: JobRecord) -> str:
-        provider = self._session.index.provider(record.terms.provider)
-        endpoint = "" if provider is None else provider.endpoint
-        return f"{endpoint.rstrip('/')}/v1/jobs/{record.job}/public" if endpoint.startswith("http") else ""
 
     # Challenging.
 
@@ -401,6 +396,13 @@ class Watchtower:
             if record is not None and record.status.final and not needed:
                 self._known.pop(folder.name, None)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def public_address(index: MarketIndex, record: JobRecord) -> str:
+    """Where a job's provider serves what is public of it, see `Sources.spec`; empty if it names no address."""
+    provider = index.provider(record.terms.provider)
+    endpoint = "" if provider is None else provider.endpoint
+    return f"{endpoint.rstrip('/')}/v1/jobs/{record.job}/public" if endpoint.startswith("http") else ""
 
 
 def require_wallet(contracts: Contracts, account: str, bond: int) -> None:

@@ -63,7 +63,8 @@ def played(honest: Honest, lie: Lie) -> Game:
 
 def tale_of(game: Game) -> Tale:
     judged = game.ending == "judged"
-    return tell(NAMES, game.positions, game.moves[-1] if judged else None, Verdict(game.convicted))
+    last = game.moves[-1] if judged else None
+    return tell(NAMES, game.positions, last, Verdict(game.convicted), timed_out=not judged)
 
 
 LIES = {
@@ -125,9 +126,16 @@ def test_a_clock_that_ran_out_is_told(honest: Honest) -> None:
     game = played(honest, LIES["operation"])
     cut = game.positions[: len(game.positions) // 2]
     for verdict, who in ((Verdict(True), "Provider"), (Verdict(False), "Watcher")):
-        tale = tell(NAMES, cut, None, verdict)
+        tale = tell(NAMES, cut, None, verdict, timed_out=True)
         assert tale.judgement is None and who in tale.ending
         assert ("CONVICTED" in Checked(page(tale)).text) is verdict.convicted
+
+
+def test_an_end_that_cannot_be_seen_is_told_as_far_as_it_can_be(honest: Honest) -> None:
+    game = played(honest, LIES["term"])
+    tale = tell(NAMES, game.positions, None, Verdict(True))
+    assert tale.judgement is None and "did not answer" not in tale.ending
+    assert "CONVICTED" in Checked(page(tale)).text
 
 
 def test_an_acquittal_is_told(honest: Honest) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -132,6 +133,9 @@ def test_a_flipped_bit_is_convicted_by_the_buyer_with_one_command(
     checked = market.run("watchtower", "check", job, "--home", str(buyer))
     assert checked.code == 10, checked
     assert checked.document[0]["state"] == "wrong"
+    undisputed = market.run("watchtower", "tale", job, "--home", str(buyer), "--to", str(tmp_path / "early.html"))
+    assert (undisputed.code, undisputed.error["field"]) == (2, "JOB")
+    assert not (tmp_path / "early.html").exists()
     before = market.contracts.token_balance(of(BUYER))
     done = market.run("watchtower", "challenge", job, "--home", str(buyer), "--max-bond", "50", "--yes")
     assert done.code == 0, (done, (liar / "worker.log").read_text()[-3000:])
@@ -143,6 +147,23 @@ def test_a_flipped_bit_is_convicted_by_the_buyer_with_one_command(
     share = convicted.document["outcome"]["to_arbiter"]
     assert share == convicted.document["terms"]["collateral"] * 15 // 100
     assert market.contracts.token_balance(of(BUYER)) == before + share
+    assert tale_of(market, buyer, job, tmp_path)["verdict"] == "convicted"
+    other = market.run("watchtower", "tale", job, "--home", str(buyer), "--game", "0x00")
+    assert (other.code, other.error["field"]) == (2, "--game")
+    assert done.document["games"][0]["game"] in other.error["remedy"]
+
+
+def tale_of(market: Marketplace, buyer: Path, job: str, folder: Path) -> Any:
+    """The page of a job's only game is drawn, and loads nothing."""
+    target = folder / "tale.html"
+    told: Any = market.ok("watchtower", "tale", job, "--home", str(buyer), "--to", str(target))
+    text = target.read_text("utf-8")
+    assert told["job"] == job
+    assert told["verdict"].upper() in text
+    assert f"{told['gas']:,}" in text
+    assert job in text
+    assert not re.search(r"src=|href=|url\(|@import", text)
+    return told
 
 
 def test_a_watchtower_that_dies_and_a_liar_that_dies_play_on(
@@ -217,6 +238,7 @@ def test_a_false_challenge_is_lost_and_the_honest_provider_is_paid(
     wait_until(lambda: status_of(market, job) is Status.COMMITTED)
     game = market.contracts.at("DisputeGame", str(market.contracts.game_address))
     assert game.functions.balance_of(of(OWNER)).call() > 0
+    assert tale_of(market, buyer, job, tmp_path)["verdict"] == "acquitted"
     market.ok("job", "release", job, "--home", str(buyer))
     assert status_of(market, job) is Status.SETTLED
 
@@ -248,3 +270,4 @@ def test_who_is_silent_loses_by_its_clock(market: Marketplace, provider: Path, b
     assert challenger.wait(timeout=60) == 0, log.read_text()
     market.workers.remove(challenger)
     assert status_of(market, jobs[1]) is Status.CONVICTED
+    assert [tale_of(market, buyer, job, tmp_path)["verdict"] for job in jobs] == ["acquitted", "convicted"]

@@ -114,6 +114,7 @@ USES: dict[str, Use] = {
     "gpubond watchtower challenge": Use(
         "watchtower challenge {job} --max-bond 1.5.3 --yes", "a bond that is no number"
     ),
+    "gpubond watchtower tale": Use("watchtower tale 0xabc", "a job that there is not"),
     "gpubond exact": Use("exact rum walk/walk.gpx", "a misspelt command", "newcomer"),
     "gpubond exact run": Use(
         "exact run walk/walk.gpx --steps 20 --interval 4 --to walk/run", "a folder that holds another run", "newcomer"

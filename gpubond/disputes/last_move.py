@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The move that ended a game, read from the transaction in which it was made: no event tells of it.
+
+The reverse of what `gpubond.disputes.calldata` does, for the moves that a verdict follows from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from eth_abi.abi import decode
+from web3.contract import Contract
+from web3.exceptions import Web3ValueError
+
+from gpubond.disputes.calldata import EVIDENCE, NEXT
+from gpubond.disputes.moves import (
+    Judge,
+    JudgeElement,
+    JudgeJoin,
+    JudgeRun,
+    JudgeState,
+    Leaf,
+    Operand,
+    PickOperation,
+    Shown,
+)
+from gpubond.disputes.position import Elements, Position, Totals
+from gpubond.exact.merkle import LEAF_ELEMENTS
+
+TIME_OUT = "time_out"
+# Functions that can end a game.
+_ENDS = ("judge_run", "judge_element", "judge_join", "judge_state", "pick_operation", TIME_OUT)
+
+
+class LastCall(NamedTuple):
+    """A call that ended a game: the contract's function, and its arguments by name."""
+
+    function: str
+    arguments: Mapping[str, Any]
+
+
+def last_call(contract: Contract, data: bytes, game: bytes) -> LastCall | None:
+    """The call of a transaction that ended a game; None if none can be seen, since another contract made it.
+
+    Args:
+        contract: the DisputeGame.
+        data: the transaction's input.
+        game: its id.
+    """
+    ends = [call for call in _calls(contract, data) if call.function in _ENDS and call.arguments["game"] == game]
+    return ends[-1] if ends else None
+
+
+def last_move(call: LastCall, position: Position) -> Judge | PickOperation:
+    """The move that a call made. position: that it answered. The call is not `time_out`."""
+    given, doubt, seen = call.arguments, position.doubt, position.seen
+    first = seen[-1].first if seen else 0
+    match call.function:
+        case "judge_run":
+            return JudgeRun(given["index"], _shown(given["evidence"]))
+        case "judge_element" if isinstance(doubt, Elements):
+            return JudgeElement(doubt.index * LEAF_ELEMENTS + given["index"], _shown(given["evidence"]))
+        case "judge_join" if isinstance(doubt, Totals):
+            return JudgeJoin(doubt.first + given["index"])
+        case "judge_state":
+            [following] = decode([NEXT], given["evidence"])
+            record, record_path, _, _, commitment, path, _, state_path = following
+            number = given["index"] + (first if position.terms.statement.state_count > 1 else 0)
+            return JudgeState(number, record, record_path, commitment, path, state_path)
+        case "pick_operation":
+            return PickOperation(first + given["index"], given["record"], tuple(given["record_path"]))
+        case _:
+            raise ValueError(f"{call.function} ends no game at {position.level}")
+
+
+def _calls(contract: Contract, data: bytes) -> Iterator[LastCall]:
+    """The calls of the contract in a transaction's input, also those that `move_many` holds."""
+    try:
+        function, arguments = contract.decode_function_input(data)
+    except (Web3ValueError, ValueError):
+        return
+    if function.fn_name == "move_many":
+        for inner in arguments["moves"]:
+            yield from _calls(contract, inner)
+    else:
+        yield LastCall(function.fn_name, arguments)
+
+
+def _shown(evidence: bytes) -> Shown:
+    """What the struct `Evidence` holds."""
+    [(_, _, state_path, sources, operands)] = decode([EVIDENCE], evidence)
+    return Shown(
+        tuple(
+            Operand(root, slices, path, tuple(Leaf(raw, beside) for raw, beside in leaves))
+            for (slices, path), (root, _, _, leaves) in zip(sources, operands, strict=True)
+        ),
+        state_path,
+    )
