@@ -13,6 +13,7 @@ import pytest
 
 from gpubond.buyer.client import Buyer
 from gpubond.chain.development import advance_time, dev_account
+from gpubond.chain.games import CROWD
 from gpubond.chain.market import Status, Tier
 from gpubond.chain.session import open_session
 from gpubond.store.boundaries import ARM, DISPUTE_BOUNDARIES
@@ -97,6 +98,47 @@ def test_terms_that_are_not_those_of_the_specification_are_given_back(
     assert view.record.status is Status.DECLINED
     status = market.run("job", "status", view.record.job, "--home", str(buyer)).document
     assert status["reason"] == "exact_terms"
+
+
+def test_answers_that_no_provider_promises_are_refused_before_money_moves(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    game = market.contracts.at("DisputeGame", str(market.contracts.game_address))
+    too_many = game.functions.INCREMENT().call() // CROWD + 1
+    before = market.wealth(BUYER)
+    job_file = exact_job(tmp_path / "job", answer_seconds=too_many)
+    ran = market.run(*submit(buyer, job_file, "--provider", of(OWNER)))
+    assert ran.code == 6
+    assert (ran.error["field"], ran.error["value"]) == ("answer_seconds", str(too_many))
+    assert f"at most {too_many - 1} s" in ran.error["remedy"]
+    assert market.wealth(BUYER) == before
+
+
+def test_more_jobs_than_a_crowd_leaves_room_for_are_given_back(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    """Until one of those before is final: 12 of 28 seconds each."""
+    market.start_worker(provider)
+    contracts = market.contracts
+    answer = 12
+    game = contracts.at("DisputeGame", str(contracts.game_address))
+    assert 2 * answer * CROWD <= game.functions.INCREMENT().call() < 3 * answer * CROWD
+    taken: list[str] = []
+    for name in ("first", "second", "third", "fourth"):
+        job_file = exact_job(tmp_path / name, answer_seconds=answer)
+        with Buyer.open(buyer) as desk:
+            found = desk.resume(desk.begin(desk.prepare(job_file, provider=of(OWNER))).id).record
+        if name == "third":
+            assert found.status is Status.DECLINED
+            said = market.run("job", "status", found.job, "--home", str(buyer)).document
+            assert said["reason"] == "exact_crowded"
+            assert "4 s are free of 28" in said["provider"]["detail"]
+            market.ok("job", "release", taken.pop(0), "--home", str(buyer))
+        else:
+            assert found.status is Status.COMMITTED
+            taken.append(found.job)
+    for job in taken:
+        market.ok("job", "release", job, "--home", str(buyer))
 
 
 def test_an_offer_with_another_arbiter_is_refused_before_money_moves(
