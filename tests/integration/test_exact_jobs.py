@@ -16,6 +16,10 @@ from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.games import CROWD
 from gpubond.chain.market import Status, Tier
 from gpubond.chain.session import open_session
+from gpubond.disputes.followed import due, follow
+from gpubond.disputes.ordered import terms_of
+from gpubond.exact.program import Program
+from gpubond.jobs.spec import load_job_file
 from gpubond.store.boundaries import ARM, DISPUTE_BOUNDARIES
 
 from .conftest import rpc
@@ -259,6 +263,17 @@ def test_a_false_challenge_is_lost_and_the_honest_provider_is_paid(
     wait_until(lambda: status_of(market, job) is Status.COMMITTED)
     game = market.contracts.at("DisputeGame", str(market.contracts.game_address))
     assert game.functions.balance_of(of(OWNER)).call() > 0
+    # Which answer is the most urgent is known from the events alone, before the run is read.
+    spec, files = load_job_file(tmp_path / "job" / "job.json")
+    program = Program.parse((tmp_path / "job" / "line.gpx").read_bytes())
+    with open_session(provider) as session:
+        session.sync()
+        [played] = session.index.games.of_job(job)
+        events = session.index.games.moves(played.game)
+    terms = terms_of(spec, files)
+    assert len(events) > 4
+    for end in range(1, len(events) + 1):
+        assert due(events[:end]) == follow(events[:end], terms, program).deadline
     market.ok("job", "release", job, "--home", str(buyer))
     assert status_of(market, job) is Status.SETTLED
 
