@@ -32,7 +32,7 @@ from gpubond.jobs.exact_check import statement_of
 from gpubond.jobs.exact_section import ExactSection
 
 ROOT = Path(__file__).resolve().parent.parent
-EXACT_OFFER = ("--exact-collateral", "100", "--exact-window", "1500", "--longest-run", "600")
+EXACT_OFFER = ("--exact-collateral", "100", "--exact-window", "4500", "--longest-run", "600")
 MAX_BOND = "50"
 SECONDS = 180  # that the game may take at most; it takes a tenth of that
 

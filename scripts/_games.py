@@ -32,8 +32,9 @@ class GameTimes(NamedTuple):
 _ROLLUP = GameTimes(24 * _HOUR, 6 * _HOUR, _GWEI // 100)
 # Many parties order transactions; hours of empty or hostile blocks are allowed for.
 _LAYER_1 = GameTimes(6 * _HOUR, 6 * _HOUR, _GWEI)
-# One process on one machine, which nobody attacks, so that games can be watched.
-_LOCAL = GameTimes(120, 6 * _HOUR, _GWEI // 50)
+# One process on one machine, which nobody attacks. Short, so that games can be watched to their end; but its 64th part
+# is what a provider may need for its answers, and examples must find room in that.
+_LOCAL = GameTimes(_HOUR // 2, 6 * _HOUR, _GWEI // 50)
 
 _NETWORKS = {
     1: _LAYER_1,

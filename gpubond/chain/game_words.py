@@ -19,6 +19,11 @@ def _bits(word: int, part: tuple[int, int]) -> int:
     return word >> begin & ((1 << count) - 1)
 
 
+def challenger_moves(place: int) -> bool:
+    """Whose turn it is."""
+    return bool(_bits(place, _TURN))
+
+
 def level_of(place: int) -> int:
     """The level's number."""
     return _bits(place, _LEVEL)

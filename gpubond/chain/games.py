@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 from gpubond.chain.contracts import ZERO_ADDRESS, Call, Contracts
 from gpubond.chain.market import Commitment, JobTerms, Offer
 
+# Games that may be open on each of a provider's jobs at once without making it late; it computes one answer after the
+# other. Why, and what more of them would cost, is in docs/trust.md.
+CROWD = 64
+
 
 class Shortfall(NamedTuple):
     """Why terms do not do: a field, its value, and what would."""
@@ -33,7 +37,7 @@ class GameRules:
 
     clock: seconds that each side has at first. increment: what a move adds, beside the answer seconds; also the time
     that a transaction may be kept out of the chain. minimum_collateral, maximum_collateral: of a job, base units.
-    most_answer_seconds: that terms may give to one answer.
+    max_answer: answer seconds that the game takes at most.
     """
 
     address: str
@@ -41,7 +45,18 @@ class GameRules:
     increment: int
     minimum_collateral: int
     maximum_collateral: int
-    most_answer_seconds: int
+    max_answer: int
+
+    @property
+    def answer_seconds(self) -> int:
+        """What the answer seconds of all `EXACT` jobs that a provider stands by may be together: then it computes the
+        answers of a crowd on each of them within the increment, and none is late."""
+        return self.increment // CROWD
+
+    @property
+    def most_answer_seconds(self) -> int:
+        """That the terms of a job may give to one answer; no provider takes more."""
+        return min(self.max_answer, self.answer_seconds)
 
     def window(self, longest_run: int) -> int:
         """The shortest challenge window in which somebody can compute a run again and open a game: seconds."""
@@ -78,11 +93,22 @@ class GameRules:
             remedy = f"a run of {longest_run} s needs {self.window(longest_run)} s"
             return Shortfall("challenge_window", challenge_window, reason, remedy)
         if answer_seconds is not None and answer_seconds > self.most_answer_seconds:
-            reason = "makes games longer than the escrow waits for them"
-            return Shortfall(
-                "answer_seconds", answer_seconds, reason, f"at most {self.most_answer_seconds} s are allowed"
-            )
+            reason = "is so long that a crowd of challengers could make an honest provider late, and none takes it"
+            remedy = f"at most {self.most_answer_seconds} s: take checkpoints oftener (exact.interval)"
+            return Shortfall("answer_seconds", answer_seconds, reason, remedy)
         return None
+
+    def crowding(self, answer_seconds: int, held: int) -> Shortfall | None:
+        """Why a provider must not take a job beside those that it stands by; None if it may.
+
+        answer_seconds: the job's. held: those of the others, together.
+        """
+        room = max(0, self.answer_seconds - held)
+        if answer_seconds <= room:
+            return None
+        reason = f"a crowd of challengers could make this provider late: its other EXACT jobs have {held} s already"
+        remedy = f"{room} s are free of {self.answer_seconds}; take another provider, or wait until a job is final"
+        return Shortfall("answer_seconds", answer_seconds, reason, remedy)
 
 
 # A struct of the contract, in the order of its fields; `gpubond.disputes.structs` makes them.
@@ -183,7 +209,7 @@ def game_rules(contracts: Contracts) -> GameRules | None:
         increment=int(ask.INCREMENT().call()),
         minimum_collateral=int(ask.minimum_collateral().call()),
         maximum_collateral=int(ask.MAX_COLLATERAL().call()),
-        most_answer_seconds=int(ask.MAX_ANSWER().call()),
+        max_answer=int(ask.MAX_ANSWER().call()),
     )
 
 

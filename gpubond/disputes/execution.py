@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run, computed again as far as a player needs it: from the newest kept state before, through one interval at most.
 
-Nothing here is more than memory of what was computed last; after a crash all is computed again from program and inputs.
+Many games may be about one run, in whatever order: what one of them needed is remembered for the others. Nothing
+here is more than such memory; after a crash all is computed again from program and inputs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpubond.disputes import levels
+from gpubond.disputes.remembered import Remembered
 from gpubond.exact import commitments, prefixes, reference, shapes
 from gpubond.exact.engine import Array, Prepared
 from gpubond.exact.manifest import Manifest, read_manifest
@@ -26,6 +28,11 @@ from gpubond.exact.verify import kept_before
 _STATES_HELD = 3
 # Python's own for 32 bytes in a list, and the hashes of a tree over them.
 _BYTES_A_LEAF = 80 + 96
+# And for a number in a tuple.
+_BYTES_A_NUMBER = 40
+# Of each of five kinds of things that are remembered, beside the last one.
+_REMEMBERED_BYTES = 16 << 20
+_KINDS = 5
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,8 @@ def memory_bytes(task: Task, prepared: Prepared) -> int:
     inputs = max(sum(4 * shapes.count(shape) for shape in op.input_shapes) for op in program.ops)
     opened = 2 * (largest + inputs)
     states = _STATES_HELD * state_bytes(program)
-    return states + 2 * data_bytes(program) + prepared.memory_bytes + opened + _BYTES_A_LEAF * listed
+    remembered = _KINDS * _REMEMBERED_BYTES
+    return states + 2 * data_bytes(program) + prepared.memory_bytes + opened + _BYTES_A_LEAF * listed + remembered
 
 
 class Execution:
@@ -83,11 +91,12 @@ class Execution:
             self._manifest = _ended(folder)
             self._manifest.check(self.statement)
         self._checkpoints: list[bytes] | None = None
-        self._interval: tuple[int, list[bytes]] | None = None
-        self._state: tuple[int, Sequence[Array]] = (0, task.initial)
-        self._outputs: tuple[int, list[bytes]] | None = None
-        self._output: tuple[tuple[int, int], Array] | None = None
-        self._blocks: tuple[tuple[int, int, int], Blocks] | None = None
+        self._state_bytes = state_bytes(task.program)
+        self._intervals: Remembered[int, list[bytes]] = Remembered(_REMEMBERED_BYTES)
+        self._states: Remembered[int, Sequence[Array]] = Remembered(_REMEMBERED_BYTES)
+        self._outputs: Remembered[int, list[bytes]] = Remembered(_REMEMBERED_BYTES)
+        self._output: Remembered[tuple[int, int], Array] = Remembered(_REMEMBERED_BYTES)
+        self._blocks: Remembered[tuple[int, int, int], Blocks] = Remembered(_REMEMBERED_BYTES)
 
     @property
     def program(self) -> Program:
@@ -108,17 +117,26 @@ class Execution:
 
     def between(self, checkpoint: int) -> list[bytes]:
         """The states strictly between a checkpoint and the one before."""
-        if self._interval is None or self._interval[0] != checkpoint:
-            begins, ends = self.statement.bounds(checkpoint)
-            found = []
-            state = self.state(begins)
-            for step, following in states_of(self._prepared, self.task.data, state, begins, ends - 1):
-                found.append(commitments.state(following))
-                state = following
-                self._watch(Progress("steps", step - begins, ends - begins))
-            self._state = (ends - 1, state)
-            self._interval = (checkpoint, found)
-        return self._interval[1]
+        return self._intervals.of(checkpoint, lambda: self._between(checkpoint), _listed_bytes)
+
+    def _between(self, checkpoint: int) -> list[bytes]:
+        begins, ends = self.statement.bounds(checkpoint)
+        # What is picked next is one of these states, a different one in each game.
+        apart = 1 + 2 * (ends - begins) * self._state_bytes // _REMEMBERED_BYTES
+        found = []
+        state = self.state(begins)
+        for step, following in states_of(self._prepared, self.task.data, state, begins, ends - 1):
+            found.append(commitments.state(following))
+            state = following
+            if (step - begins) % apart == 0:
+                self.remember(step, state)
+            self._watch(Progress("steps", step - begins, ends - begins))
+        self.remember(ends - 1, state)
+        return found
+
+    def remember(self, step: int, state: Sequence[Array]) -> None:
+        """The right state before a step, so that it is not computed."""
+        self._states.put(step, state, self._state_bytes)
 
     def state(self, step: int) -> Sequence[Array]:
         """The state before a step; after the last step its number is that of all steps."""
@@ -127,7 +145,7 @@ class Execution:
             for done, following in states_of(self._prepared, self.task.data, state, at, step):
                 state = following
                 self._watch(Progress("steps", done - at, step - at))
-            self._state = (step, state)
+            self.remember(step, state)
         return state
 
     def state_tensors(self, step: int) -> list[bytes]:
@@ -136,18 +154,19 @@ class Execution:
 
     def outputs(self, step: int) -> list[bytes]:
         """The commitments of the outputs of a step's operations."""
-        if self._outputs is None or self._outputs[0] != step:
-            found = output_commitments(self.program, self._prepared, self.task.data, self.state(step), step)
-            self._outputs = (step, found)
-        return self._outputs[1]
+
+        def make() -> list[bytes]:
+            return output_commitments(self.program, self._prepared, self.task.data, self.state(step), step)
+
+        return self._outputs.of(step, make, _listed_bytes)
 
     def output(self, step: int, op: int) -> Array:
         """What one operation gives in a step."""
-        if self._output is None or self._output[0] != (step, op):
-            self._output = None
-            found = outputs_of(self._prepared, self.task.data, self.state(step), step, {op})
-            self._output = ((step, op), found[op])
-        return self._output[1]
+
+        def make() -> Array:
+            return outputs_of(self._prepared, self.task.data, self.state(step), step, {op})[op]
+
+        return self._output.of((step, op), make, lambda array: array.nbytes)
 
     def inputs(self, step: int, op: int) -> list[Array]:
         """What an operation reads in a step: of data its slice."""
@@ -157,13 +176,14 @@ class Execution:
 
     def blocks(self, step: int, op: int, element: int) -> Blocks:
         """The sums and totals of an element of a reduction."""
-        if self._blocks is None or self._blocks[0] != (step, op, element):
-            of = self.program.ops[op]
-            count = levels.blocks(reference.terms(of))
+        of = self.program.ops[op]
+        count = levels.blocks(reference.terms(of))
+
+        def make() -> Blocks:
             tell = lambda done: self._watch(Progress("blocks", done, count))  # noqa: E731 - a callback
-            found = prefixes.blocks_of(of, self.inputs(step, op), element, tell)
-            self._blocks = ((step, op, element), found)
-        return self._blocks[1]
+            return prefixes.blocks_of(of, self.inputs(step, op), element, tell)
+
+        return self._blocks.of((step, op, element), make, lambda _: 2 * count * _BYTES_A_NUMBER)
 
     def accumulators(self, step: int, op: int, element: int, block: int) -> tuple[int, ...]:
         """The accumulators of a block after each run of its terms, the last one included."""
@@ -172,7 +192,8 @@ class Execution:
 
     def _nearest(self, step: int) -> tuple[int, Sequence[Array]]:
         """The newest state at hand that is not after a step: remembered, kept, or that of the beginning."""
-        remembered = self._state if self._state[0] <= step else (0, self.task.initial)
+        newest = max((at for at in self._states if at <= step), default=None)
+        remembered = (0, self.task.initial) if newest is None else (newest, self._states[newest])
         if self._manifest is None or self._folder is None:
             return remembered
         number = min(step // self.task.interval, len(self._manifest.checkpoints))
@@ -188,6 +209,10 @@ class Execution:
             _, ends = self.statement.bounds(number)
             found.append(commitments.state(self.state(ends)))
         return found
+
+
+def _listed_bytes(hashes: list[bytes]) -> int:
+    return _BYTES_A_LEAF * len(hashes)
 
 
 def _ended(folder: Path) -> Manifest:

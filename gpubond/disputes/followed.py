@@ -4,12 +4,22 @@ they give the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gpubond.chain.game_index import GameMove
-from gpubond.chain.game_words import NONE, STATE, TOTALS, block_in, deadline, element_in, level_of, picked_in
+from gpubond.chain.game_words import (
+    NONE,
+    STATE,
+    TOTALS,
+    block_in,
+    challenger_moves,
+    deadline,
+    element_in,
+    level_of,
+    picked_in,
+)
 from gpubond.disputes import levels, rules
 from gpubond.disputes.levels import Level
 from gpubond.disputes.moves import (
@@ -56,6 +66,13 @@ class Followed:
         """Position, way and origin, as the contract takes them."""
         registered = self.registered
         return registered.place(self.position), registered.way(self.position), registered.origin
+
+
+def due(moves: Sequence[GameMove]) -> int:
+    """Unix seconds before which whoever is to move must have moved; told without knowing the program."""
+    last = moves[-1].args
+    position = last.get("position", last)
+    return deadline(position["clock"], challenger_moves(position["place"]))
 
 
 def follow(moves: Iterable[GameMove], terms: Terms, program: Program) -> Followed:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from queue import PriorityQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from gpubond.chain.contracts import Call
 from gpubond.chain.game_index import GameMove, GameRecord
@@ -45,11 +45,14 @@ class Known(NamedTuple):
     execution: Execution
 
 
+Result = TypeVar("Result")
+
+
 class _Task(NamedTuple):
     deadline: int
     number: int  # so that nothing behind it is ever compared
-    future: Future[Call | None]
-    what: Callable[[], Call | None]
+    future: Future[Any]
+    what: Callable[[], Any]
 
 
 class Urgent:
@@ -61,12 +64,12 @@ class Urgent:
         self._tasks: PriorityQueue[_Task] = PriorityQueue()
         self._numbers = itertools.count()
 
-    def submit(self, deadline: int, what: Callable[[], Call | None]) -> Future[Call | None]:
+    def submit(self, deadline: int, what: Callable[[], Result]) -> Future[Result]:
         """deadline: in whatever unit all of them are told."""
-        task = _Task(deadline, next(self._numbers), Future(), what)
-        self._tasks.put(task)
+        future: Future[Result] = Future()
+        self._tasks.put(_Task(deadline, next(self._numbers), future, what))
         self._pool.submit(self._first)
-        return task.future
+        return future
 
     def stop(self) -> None:
         """Begins nothing new."""
@@ -94,14 +97,17 @@ class Player:
         index: how games stand.
         sender: who moves.
         side: for whom.
+        urgent: where moves are computed.
     """
 
-    def __init__(self, contract: DisputeGame, index: MarketIndex, sender: Sender, side: Side) -> None:
+    def __init__(
+        self, contract: DisputeGame, index: MarketIndex, sender: Sender, side: Side, urgent: Urgent | None = None
+    ) -> None:
         self._contract = contract
         self._index = index
         self._sender = sender
         self._side = side
-        self._pool = Urgent("moves")
+        self._pool = urgent or Urgent("moves")
         self._thinking: dict[str, tuple[bytes, Future[Call | None]]] = {}
         self._followed: dict[str, tuple[list[GameMove], Followed]] = {}
 
@@ -116,6 +122,11 @@ class Player:
         if cached is None or cached[0] != moves:
             cached = self._followed[record.game] = (moves, follow(moves, known.terms, known.execution.program))
         return cached[1]
+
+    def deadline(self, record: GameRecord) -> int:
+        """By when whoever is to move must have moved (Unix seconds), as of the last look; 0 of a game not seen yet."""
+        cached = self._followed.get(record.game)
+        return 0 if cached is None else cached[1].deadline
 
     def step(self, record: GameRecord, known: Known, now: int, seen: int) -> str:
         """Does at most one thing for an open game; says what it waits for, in words.

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a provider may need for one answer in a dispute (docs/disputes.md, section 1): by default, from what its
-program costs on a slow machine."""
+program costs on a slow machine. Of these seconds a provider has few to give (docs/trust.md), so what happens once, such
+as a restart, or while nothing is computed, is not in them: the clocks have room for that."""
 
 from __future__ import annotations
 
+import math
+
 from gpubond.exact import shapes
-from gpubond.exact.memory import state_bytes
+from gpubond.exact.memory import data_bytes, state_bytes
 from gpubond.exact.program import Op, Opcode, Program
 
 # Longer answers would let a game outlast the time that the escrow gives it.
@@ -16,17 +19,17 @@ _TERMS = 100_000_000
 _HASHED = 100_000_000
 _OPERATION = 20e-6
 _VALUE_BYTES = 4
-# Reading inputs, a transaction that must be sent twice, a worker that restarts.
-_LEAST = 60
+# The rest of it: nodes hashed, a transaction signed and sent.
+_LEAST = 2
 
 
 def answer_seconds(program: Program, interval: int) -> int:
-    """Seconds that suffice for one answer: an interval computed again from its checkpoint with every state hashed, and
-    one step with every output hashed."""
+    """Seconds that suffice for one answer: all data read and hashed, an interval computed again from its checkpoint
+    with every state hashed, and one step with every output hashed."""
     terms = sum(_terms(op) for op in program.ops)
     outputs = sum(_VALUE_BYTES * shapes.count(op.shape) for op in program.ops)
     step = terms / _TERMS + len(program.ops) * _OPERATION + state_bytes(program) / _HASHED
-    return _LEAST + int(interval * step + outputs / _HASHED)
+    return _LEAST + math.ceil(interval * step + (outputs + data_bytes(program)) / _HASHED)
 
 
 def _terms(op: Op) -> int:

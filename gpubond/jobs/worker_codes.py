@@ -15,6 +15,7 @@ class WorkerCode(StrEnum):
     SPEC_INVALID = "spec_invalid"
     EXACT_TERMS = "exact_terms"
     EXACT_GAS = "exact_gas"
+    EXACT_CROWDED = "exact_crowded"
     EXACT_TOO_SLOW = "exact_too_slow"
     INPUTS_MISSING = "inputs_missing"
     INPUTS_LOST = "inputs_lost"
@@ -60,6 +61,10 @@ _WORDS: dict[WorkerCode, tuple[str, str]] = {
     WorkerCode.EXACT_GAS: (
         "The provider's operator has too little gas money to answer challenges of one more EXACT job.",
         "Hire another provider; nothing was spent.",
+    ),
+    WorkerCode.EXACT_CROWDED: (
+        "The provider stands by as many EXACT results as it can defend against crowds of challengers.",
+        "Hire another provider, or submit again when one of its jobs is final; nothing was spent.",
     ),
     WorkerCode.EXACT_TOO_SLOW: (
         "An EXACT run would not have ended in time, and such a job cannot fail.",
@@ -108,6 +113,7 @@ _FAULTS: dict[WorkerCode, Fault] = {
     WorkerCode.SPEC_INVALID: "workload",
     WorkerCode.EXACT_TERMS: "workload",
     WorkerCode.EXACT_GAS: "machine",
+    WorkerCode.EXACT_CROWDED: "machine",
     WorkerCode.EXACT_TOO_SLOW: "unknown",
     WorkerCode.INPUTS_MISSING: "network",
     WorkerCode.INPUTS_LOST: "machine",

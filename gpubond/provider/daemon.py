@@ -28,6 +28,7 @@ from gpubond.errors import BadSettings, GpuBondError, KeyInUse, NotEnough, Unrea
 from gpubond.jobs.guarded_http import GuardedHttp
 from gpubond.jobs.requests import Domain
 from gpubond.provider.cancellations import Cancellations
+from gpubond.provider.crowding import Promises
 from gpubond.provider.demands import DemandAnswers
 from gpubond.provider.dispatcher import Dispatcher
 from gpubond.provider.disputing import Disputing
@@ -131,7 +132,8 @@ class Daemon:
                 power=consumption.by_class,
             )
             server = GatewayServer(gateway, settings.gateway, session.home.resolve)
-            exact = ExactJobs(session.contracts, executor.log_path, partial(_answers_lack, session))
+            promises = Promises(session.index, work, inputs, settings.provider.address, session.contracts.now)
+            exact = ExactJobs(session.contracts, executor.log_path, partial(_answers_lack, session), held=promises.held)
             dispatcher = Dispatcher(
                 provider_address=settings.provider.address,
                 contracts=session.contracts,

@@ -12,20 +12,21 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpubond.chain.game_index import GameRecord
+from gpubond.chain.game_index import GameRecord, GameState
 from gpubond.chain.games import dispute_game
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status, Tier
 from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session
 from gpubond.disputes.execution import Execution
+from gpubond.disputes.followed import due
 from gpubond.disputes.ordered import paths_of, terms_about
-from gpubond.disputes.playing import Known, Player
+from gpubond.disputes.playing import Known, Player, Urgent
 from gpubond.disputes.position import Side
 from gpubond.errors import BadInput, GpuBondError, Refused
 from gpubond.exact.checkpoints import checkpoint_path
@@ -77,10 +78,15 @@ class Disputing:
         self._inputs = inputs
         self._provider = provider
         self._contract = dispute_game(session.contracts)
-        self._player = None if self._contract is None else Player(self._contract, session.index, sender, Side.ASSERTER)
+        # One thing after the other, the most urgent first, whichever job it is for: docs/trust.md says why that does.
+        self._urgent = Urgent("games")
+        self._player = (
+            None
+            if self._contract is None
+            else Player(self._contract, session.index, sender, Side.ASSERTER, self._urgent)
+        )
         self._known: dict[str, Known] = {}
         self._loading: dict[str, Future[Known]] = {}
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="games")
         self._later: dict[str, float] = {}
         self._collected = float("-inf")
         self._sparing = Sparing(logger)
@@ -92,13 +98,14 @@ class Disputing:
         return len(self._session.index.games.of_provider(self._provider.address))
 
     def tick(self) -> None:
-        """Takes every open game as far as it goes without waiting; one that fails does not hold up the others."""
+        """Takes every open game as far as it goes without waiting, the most urgent first; one that fails does not hold
+        up the others."""
         if self._player is None:
             return
         seen = self._session.watcher.position().number
         games = self._session.index.games.of_provider(self._provider.address)
         self._forget(games)
-        for game in games:
+        for game in sorted(games, key=self._player.deadline):
             self._guarded(game.game, partial(self._step, game, seen))
         for record in self._session.index.jobs(provider=self._provider.address, live_only=True):
             if record.status == Status.DISPUTED and record.terms.tier == Tier.EXACT:
@@ -108,9 +115,7 @@ class Disputing:
 
     def stop(self) -> None:
         """Begins nothing new."""
-        if self._player is not None:
-            self._player.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._urgent.stop()
 
     def _guarded(self, about: str, what: Callable[[], object]) -> None:
         if time.monotonic() < self._later.get(about, 0):
@@ -169,7 +174,10 @@ class Disputing:
             result = None if work is None else work.result
             if spec is None or result is None:
                 raise _lost(record.job, "specification or result are not known here")
-            self._loading[record.job] = self._pool.submit(self._load, record, spec, result)
+            games = self._session.index.games
+            waiting = [game for game in games.of_job(record.job) if game.state is GameState.OPEN]
+            first = min((due(games.moves(game.game)) for game in waiting), default=0)
+            self._loading[record.job] = self._urgent.submit(first, partial(self._load, record, spec, result))
             return None
         if not loading.done():
             return None

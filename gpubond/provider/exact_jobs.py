@@ -31,6 +31,9 @@ _TAIL_BYTES = 4096
 _STEP = re.compile(rb"^step (\d+)/(\d+)", re.MULTILINE)
 # Of the time that is left, the part that a run may be expected to take.
 _CAUTION = 0.8
+# Times what an answer needs that terms may give it: a worker has few answer seconds to promise, and who could take all
+# of them with one small job would keep others' jobs away.
+_MOST_OVER = 4
 
 
 class Objection(NamedTuple):
@@ -46,14 +49,20 @@ class ExactJobs:
     Args:
         log_path: where a job's log lies.
         has_gas: why the operator cannot pay for the answers of one more job; empty if it can.
+        held: the answer seconds of the jobs that the worker stands by, beside one.
     """
 
     def __init__(
-        self, contracts: Contracts, log_path: Callable[[str], Path], has_gas: Callable[[JobTerms], str] = lambda _: ""
+        self,
+        contracts: Contracts,
+        log_path: Callable[[str], Path],
+        has_gas: Callable[[JobTerms], str] = lambda _: "",
+        held: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._contracts = contracts
         self._log_path = log_path
         self._has_gas = has_gas
+        self._held = held
         self._rules: GameRules | None = None
         # Hashing tensors takes seconds, and other jobs' deadlines do not wait for it.
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="exact")
@@ -75,6 +84,13 @@ class ExactJobs:
             return Objection(WorkerCode.EXACT_TERMS, short.words)
         gas = self._has_gas(terms)
         return Objection(WorkerCode.EXACT_GAS, gas) if gas else None
+
+    def objection_to_crowd(self, job: str, spec: JobSpec) -> Objection | None:
+        """Why a job is one too many, whose terms were found good; asked again until it is taken."""
+        if self._rules is None or spec.exact is None or spec.exact.answer_seconds is None:
+            return None
+        short = self._rules.crowding(spec.exact.answer_seconds, self._held(job))
+        return None if short is None else Objection(WorkerCode.EXACT_CROWDED, f"exact.{short.words}")
 
     def judge_inputs(self, job: str, terms: JobTerms, spec: JobSpec, blobs: BlobStore) -> tuple[bool, Objection | None]:
         """Whether the inputs have been judged, and what speaks against them. Begins to, and returns at once."""
@@ -132,6 +148,9 @@ def _judge(terms: JobTerms, spec: JobSpec, files: dict[str, Path]) -> Objection 
     if stated.answer_seconds < needed:
         words = f"exact.answer_seconds = {stated.answer_seconds}: this worker may need {needed} s for an answer"
         return Objection(WorkerCode.EXACT_TERMS, words)
+    if stated.answer_seconds > _MOST_OVER * needed:
+        words = f"exact.answer_seconds = {stated.answer_seconds}: {needed} s suffice, and more take other jobs' room"
+        return Objection(WorkerCode.EXACT_TERMS, f"{words}; leave it out")
     return None
 
 

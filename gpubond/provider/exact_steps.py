@@ -44,6 +44,8 @@ class ExactSteps:
         incomplete: whether inputs are missing.
         """
         objection = self._judge.objection_to_terms(record.terms, spec)
+        if objection is None and self._clock.now() <= record.terms.acknowledge_by:
+            objection = self._judge.objection_to_crowd(work.job, spec)
         judged = True
         if objection is None and not incomplete:
             stored = self._stores.of(record.terms.buyer)

@@ -105,6 +105,7 @@ def exact_offer(session: Session, basic: Offer, settings: ExactOfferSettings) ->
         collateral=offer.collateral,
         challenge_window=offer.challenge_window,
         longest_run=offer.longest_run,
+        answer_seconds=1,
     )
     if short is not None:
         raise BadSettings(

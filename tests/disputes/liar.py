@@ -131,7 +131,7 @@ class LyingExecution(Execution):
 
     def go_on(self, state: Sequence[Array], checkpoints: list[bytes]) -> None:
         """Saves computing what comes before the lie: the state there, and the right checkpoints."""
-        self._state = (self.lie.step, state)
+        self.remember(self.lie.step, state)
         self._right = checkpoints[: self.lie.step // self.task.interval]
 
     def _all_checkpoints(self) -> list[bytes]:

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpubond.disputes.asserter import Asserter
 from gpubond.disputes.challenger import Challenger, NothingWrong
 from gpubond.disputes.execution import Execution, Progress, memory_bytes
 from gpubond.disputes.position import Side
+from gpubond.disputes.remembered import Remembered
 from gpubond.disputes.terms import Terms
 from gpubond.exact import commitments
 from gpubond.exact.checkpoints import checkpoint_path
@@ -93,7 +95,7 @@ def test_the_statement_and_the_root_are_those_of_the_run(honest: Honest) -> None
 
 
 def test_only_one_interval_is_computed_again(honest: Honest, folder: Path) -> None:
-    """With its states kept: once for its commitments, and once up to the step."""
+    """With its states kept: once, for its commitments."""
     counting = Counting(honest.prepared)
     found = Execution(counting, honest.task, folder)
     found.checkpoints()
@@ -103,14 +105,63 @@ def test_only_one_interval_is_computed_again(honest: Honest, folder: Path) -> No
     counting.steps.clear()
     found.between(2)
     found.outputs(12)
-    assert counting.steps == [10, 11, 12]
+    assert counting.steps == [12]
     counting.steps.clear()
     found.outputs(12)
     found.output(12, 3)
     found.output(12, 3)
     assert counting.steps == [12]
     found.state_tensors(13)
-    assert counting.steps == [12, 12]
+    assert counting.steps == [12]
+
+
+def test_games_share_what_they_need(honest: Honest, folder: Path) -> None:
+    """The first game of an interval pays for it; the others, in whatever order they come, for a step each."""
+    counting = Counting(honest.prepared)
+    found = Execution(counting, honest.task, folder)
+    for checkpoint in (2, 0, 1, 2, 1, 0):
+        assert found.between(checkpoint) == honest.execution.between(checkpoint)
+    assert sorted(counting.steps) == [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13]
+    counting.steps.clear()
+    for _ in range(2):
+        for step in (13, 1, 8, 10, 3):
+            assert found.outputs(step) == honest.execution.outputs(step)
+            assert np.array_equal(found.output(step, 3), honest.execution.output(step, 3))
+    assert sorted(counting.steps) == [1, 1, 3, 3, 8, 8, 10, 10, 13, 13]
+
+
+@pytest.mark.parametrize("kind", ["numpy", "auto"])
+def test_a_remembered_state_stays_what_it_was(honest: Honest, kind: str) -> None:
+    """Whatever an engine does with its memory in later steps."""
+    found = Execution(best(kind=kind).prepare(honest.task.program), honest.task)
+    before = [found.state(step) for step in range(STEPS)]
+    found.between(3)
+    found.outputs(2)
+    assert [commitments.state(state) for state in before] == [
+        commitments.state(honest.execution.state(step)) for step in range(STEPS)
+    ]
+    assert all(found.state(step) is state for step, state in enumerate(before[:16]) if step)
+
+
+def test_what_is_remembered_has_a_bound() -> None:
+    held: Remembered[str, int] = Remembered(10)
+    for key, size in (("a", 4), ("b", 4), ("c", 2)):
+        held.put(key, size, size)
+    assert held["a"] == 4
+    held.put("d", 1, 1)  # in the place of what was used least lately
+    assert list(held) == ["c", "a", "d"]
+    held.put("d", 9, 9)
+    assert list(held) == ["d"]
+    held.put("e", 99, 99)  # the last one, whatever its size
+    assert list(held) == ["e"]
+    made: list[bool] = []
+
+    def make() -> int:
+        made.append("e" in held)
+        return 7
+
+    assert held.of("f", make, lambda _: 7) == held.of("f", make, lambda _: 7) == 7
+    assert made == [False] and list(held) == ["f"]
 
 
 def test_it_begins_earlier_where_no_state_is_kept_or_one_is_damaged(honest: Honest, copy: Path) -> None:

@@ -16,7 +16,8 @@ from .marketplace import PROGRAM, Marketplace, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLATERAL = "100"
-WINDOW = 1500
+# Longer than the longest silence of a game, so that others open after it.
+WINDOW = 9000
 # Put into a copy of the package, where the job's program is made ready: from one step on a bit of the state is wrong.
 # Only a copy in pytest's directory has it.
 _FAULT = """

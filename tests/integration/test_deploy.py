@@ -73,7 +73,7 @@ def test_deploys_with_test_token_and_writes_a_file_that_loads(deploy: Deploy, ch
     deployment.verify_against(node)
     assert deployment.parameters == {
         **{"fee_bps": 250, "answer_fee": 50_000, "admin": DEPLOYER},
-        **{"clock": 240, "increment": 120, "max_answer": 21_600, "min_gas_price": 20_000_000},
+        **{"clock": 3_600, "increment": 1_800, "max_answer": 21_600, "min_gas_price": 20_000_000},
         **{"rate": 3_000 * 10**6, "max_collateral": 10_000 * 10**6},
     }
     assert deployment.token.test and (deployment.token.symbol, deployment.token.decimals) == ("tUSD", 6)

@@ -14,8 +14,13 @@ import pytest
 
 from gpubond.buyer.client import Buyer
 from gpubond.chain.development import advance_time, dev_account
+from gpubond.chain.games import CROWD
 from gpubond.chain.market import Status, Tier
 from gpubond.chain.session import open_session
+from gpubond.disputes.followed import due, follow
+from gpubond.disputes.ordered import terms_of
+from gpubond.exact.program import Program
+from gpubond.jobs.spec import load_job_file
 from gpubond.store.boundaries import ARM, DISPUTE_BOUNDARIES
 
 from .conftest import rpc
@@ -98,6 +103,47 @@ def test_terms_that_are_not_those_of_the_specification_are_given_back(
     assert view.record.status is Status.DECLINED
     status = market.run("job", "status", view.record.job, "--home", str(buyer)).document
     assert status["reason"] == "exact_terms"
+
+
+def test_answers_that_no_provider_promises_are_refused_before_money_moves(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    game = market.contracts.at("DisputeGame", str(market.contracts.game_address))
+    too_many = game.functions.INCREMENT().call() // CROWD + 1
+    before = market.wealth(BUYER)
+    job_file = exact_job(tmp_path / "job", answer_seconds=too_many)
+    ran = market.run(*submit(buyer, job_file, "--provider", of(OWNER)))
+    assert ran.code == 6
+    assert (ran.error["field"], ran.error["value"]) == ("answer_seconds", str(too_many))
+    assert f"at most {too_many - 1} s" in ran.error["remedy"]
+    assert market.wealth(BUYER) == before
+
+
+def test_more_jobs_than_a_crowd_leaves_room_for_are_given_back(
+    market: Marketplace, provider: Path, buyer: Path, tmp_path: Path
+) -> None:
+    """Until one of those before is final: 12 of 28 seconds each."""
+    market.start_worker(provider)
+    contracts = market.contracts
+    answer = 12
+    game = contracts.at("DisputeGame", str(contracts.game_address))
+    assert 2 * answer * CROWD <= game.functions.INCREMENT().call() < 3 * answer * CROWD
+    taken: list[str] = []
+    for name in ("first", "second", "third", "fourth"):
+        job_file = exact_job(tmp_path / name, answer_seconds=answer)
+        with Buyer.open(buyer) as desk:
+            found = desk.resume(desk.begin(desk.prepare(job_file, provider=of(OWNER))).id).record
+        if name == "third":
+            assert found.status is Status.DECLINED
+            said = market.run("job", "status", found.job, "--home", str(buyer)).document
+            assert said["reason"] == "exact_crowded"
+            assert "4 s are free of 28" in said["provider"]["detail"]
+            market.ok("job", "release", taken.pop(0), "--home", str(buyer))
+        else:
+            assert found.status is Status.COMMITTED
+            taken.append(found.job)
+    for job in taken:
+        market.ok("job", "release", job, "--home", str(buyer))
 
 
 def test_an_offer_with_another_arbiter_is_refused_before_money_moves(
@@ -239,6 +285,17 @@ def test_a_false_challenge_is_lost_and_the_honest_provider_is_paid(
     game = market.contracts.at("DisputeGame", str(market.contracts.game_address))
     assert game.functions.balance_of(of(OWNER)).call() > 0
     assert tale_of(market, buyer, job, tmp_path)["verdict"] == "acquitted"
+    # Which answer is the most urgent is known from the events alone, before the run is read.
+    spec, files = load_job_file(tmp_path / "job" / "job.json")
+    program = Program.parse((tmp_path / "job" / "line.gpx").read_bytes())
+    with open_session(provider) as session:
+        session.sync()
+        [played] = session.index.games.of_job(job)
+        events = session.index.games.moves(played.game)
+    terms = terms_of(spec, files)
+    assert len(events) > 4
+    for end in range(1, len(events) + 1):
+        assert due(events[:end]) == follow(events[:end], terms, program).deadline
     market.ok("job", "release", job, "--home", str(buyer))
     assert status_of(market, job) is Status.SETTLED
 

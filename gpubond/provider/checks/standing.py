@@ -96,6 +96,7 @@ def exact_offer(subject: Subject) -> Finding:
         collateral=collateral,
         challenge_window=exact.challenge_window,
         longest_run=subject.offer.longest_run,
+        answer_seconds=1,
     )
     per_job = subject.contracts.provider(subject.provider.address).allowed_per_job
     if short is not None or per_job < collateral:
@@ -110,7 +111,7 @@ def exact_offer(subject: Subject) -> Finding:
         return warning("no offer of tier EXACT is open", _JOIN)
     if games:
         return warning(f"open, and {games} games about its jobs are open", "keep the worker running: it answers")
-    return ok("open")
+    return ok(f"open; all its jobs together may need {rules.answer_seconds} s for one answer each")
 
 
 def offer(subject: Subject) -> Finding:  # noqa: PLR0911  # one for each thing that can be found

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A crowd of games against right runs: their provider makes one answer after the other, each in the answer seconds of
-the terms, the time that one may take by itself. It has work without a pause, and must not be late in any game."""
+the terms, the time that one may take by itself. It has work without a pause, and must not be late in any game, as long
+as it takes no more jobs than its software does (docs/trust.md)."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from gpubond.chain.games import CROWD, GameRules
 from gpubond.disputes import rules
 from gpubond.disputes.moves import Move
 from gpubond.disputes.position import Position, Verdict
@@ -15,7 +19,9 @@ from gpubond.disputes.terms import Terms
 from tests.disputes.play import Honest
 from tests.disputes.tasks import every_level_task
 from tests.disputes.test_soundness import every_pick
+from tests.exact_contracts.operations import drawing
 
+from .crowd import Clocks, Crowd
 from .table import (
     COLLATERAL,
     COMMITTED,
@@ -33,6 +39,9 @@ from .table import (
 
 ANSWER = 600
 GAMES = MAX_ANSWER // ANSWER
+HOUR = 3_600
+# As scripts/_games.py has them: rollups, layer 1, local chains.
+NETWORKS = [Clocks(2 * each, each, 6 * HOUR) for each in (24 * HOUR, 6 * HOUR, HOUR // 2)]
 
 
 def longest_pick(honest: Honest, position: Position) -> Move:
@@ -47,23 +56,48 @@ def crowded() -> Table:
     return replace(Table.deploy(clock=2 * INCREMENT), honest=Honest.of(every_level_task()))
 
 
-def committed(table: Table) -> Job:
+def committed(table: Table, answer: int = ANSWER) -> Job:
     """A job with a right result."""
     execution = table.honest.execution
-    return table.job(execution.run_root, exact=Terms(execution.statement, ANSWER))
+    return table.job(execution.run_root, exact=Terms(execution.statement, answer))
 
 
-def answer_all(table: Table, games: list[Game]) -> None:
-    """As well as it can be done: the most urgent first."""
+def rules_of(clocks: Clocks) -> GameRules:
+    """By which its software takes jobs."""
+    return GameRules(
+        "0x" + "a1" * 20,
+        clock=clocks.clock,
+        increment=clocks.increment,
+        minimum_collateral=1,
+        maximum_collateral=1,
+        max_answer=clocks.max_answer,
+    )
+
+
+def taken(game_rules: GameRules, chance: random.Random, most: int) -> list[int]:
+    """Answer seconds of jobs that a provider takes, until it has so many or its room is full."""
+    found: list[int] = []
+    while len(found) < most and (room := game_rules.answer_seconds - sum(found)):
+        asked = room if len(found) == most - 1 else chance.randint(1, 2 * room)
+        if game_rules.crowding(asked, sum(found)) is None:
+            found.append(asked)
+    return found
+
+
+def answer_all(
+    table: Table, games: list[Game], pick: Callable[[Honest, Position], Move] = longest_pick, reserve: int = 0
+) -> None:
+    """As well as it can be done: the most urgent first. reserve: seconds of each clock that must never be needed."""
     while waiting := [game for game in games if not game.over]:
         game: Game = min(waiting, key=lambda game: game.deadline)
-        table.at(table.now + ANSWER)
+        table.at(table.now + game.job.exact.answer_seconds)
         late = [game for game in waiting if table.now >= game.deadline]
         for each in late:
             table.time_out(each, "rival")
         assert not late, f"convicted in {len(late)} of {len(games)} games, though it always worked"
+        assert game.deadline - table.now >= reserve
         table.show(game)
-        table.move(game, longest_pick(table.honest, game.position))
+        table.move(game, pick(table.honest, game.position))
     table.check()
 
 
@@ -100,7 +134,75 @@ def test_moves_after_a_conviction_lead_to_no_verdict_and_are_refunded(crowded: T
     assert crowded.balance("liar") - other.bond == cost(MOVE_GAS * other.moves, GWEI) <= share // 2
 
 
-@pytest.mark.xfail(reason="neither clocks nor bonds know of games on the provider's other jobs", strict=True)
-def test_an_honest_provider_is_not_late_in_a_crowd_on_its_jobs(crowded: Table) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_an_honest_provider_is_not_late_in_a_crowd_on_its_jobs(crowded: Table, seed: int) -> None:
+    """The answer seconds of all open games are one increment, on one job or on many; who picks what is chance."""
+    chance = drawing(seed)
+    crowd = [(INCREMENT // 3, 1), (INCREMENT // 6, 2), (INCREMENT // 18, 6)]
+    chance.shuffle(crowd)
+    assert sum(answer * games for answer, games in crowd) == INCREMENT
+    places = [committed(crowded, answer) for answer, _ in crowd]
+    openings = [job for job, (_, games) in zip(places, crowd, strict=True) for _ in range(games)]
+    chance.shuffle(openings)
+
+    def pick(honest: Honest, position: Position) -> Move:
+        return chance.choice(list(every_pick(honest, position)))
+
+    # Nothing of what each side has at first: that is for what keeps moves out of the chain.
+    answer_all(crowded, [crowded.open(job) for job in openings], pick, reserve=crowded.clock)
+    for job in places:
+        crowded.release(job)
+        assert crowded.status(job) == COMMITTED
+
+
+def test_jobs_that_its_software_refuses_make_an_honest_provider_late(crowded: Table) -> None:
+    clocks = Clocks(crowded.clock, INCREMENT, MAX_ANSWER)
+    assert rules_of(clocks).crowding(ANSWER, 0) is not None
     jobs = [committed(crowded) for _ in range(GAMES)]
-    answer_all(crowded, [crowded.open(job) for job in jobs])
+    with pytest.raises(AssertionError, match="though it always worked"):
+        answer_all(crowded, [crowded.open(job) for job in jobs])
+    assert any(job.convicted for job in jobs)
+
+
+@pytest.mark.parametrize("temper", ["at once", "in bursts", "at random"])
+@pytest.mark.parametrize("clocks", NETWORKS, ids=["rollup", "layer 1", "local"])
+def test_no_crowd_on_jobs_that_its_software_takes_needs_the_clock(clocks: Clocks, temper: str) -> None:
+    """64 games on each job, again and again, on one job and on several, beside a standstill as long as the clock."""
+    game_rules = rules_of(clocks)
+    for seed in range(12):
+        jobs = taken(game_rules, drawing(seed), most=1 + seed % 6)
+        for standstill in (0, clocks.clock - 1):
+            crowd = Crowd(clocks, jobs, CROWD, seed, temper, standstill)
+            crowd.play(2 * CROWD * len(jobs))
+            assert not crowd.late, (jobs, seed)
+            assert crowd.opened == 2 * CROWD * len(jobs)
+            assert crowd.least_left >= clocks.clock, (jobs, seed)
+            assert crowd.lost == standstill
+            if temper != "at random":
+                assert crowd.peak == CROWD * sum(jobs)
+
+
+@pytest.mark.parametrize("clocks", NETWORKS, ids=["rollup", "layer 1", "local"])
+def test_the_room_of_a_provider_is_an_increment(clocks: Clocks) -> None:
+    game_rules = rules_of(clocks)
+    room = game_rules.answer_seconds
+    assert CROWD * room <= clocks.increment < CROWD * (room + 1)
+    assert game_rules.most_answer_seconds == min(room, clocks.max_answer)
+    for held in (0, 1, room // 2, room - 1):
+        assert game_rules.crowding(room - held, held) is None
+        short = game_rules.crowding(room - held + 1, held)
+        assert short is not None
+        assert short.field == "answer_seconds"
+        assert short.remedy.startswith(f"{room - held} s are free")
+    refused = game_rules.crowding(1, room + 5)
+    assert refused is not None and refused.remedy.startswith("0 s are free")
+
+
+@pytest.mark.parametrize(("jobs", "games"), [(1, CROWD), (12, 1), (4, CROWD)], ids=["one", "many", "mixed"])
+def test_crowds_on_refused_jobs_can_make_it_late(jobs: int, games: int) -> None:
+    """Six times an increment: one job whose answers are long, many with one game each, and both."""
+    clocks = NETWORKS[1]
+    crowd = Crowd(clocks, [6 * clocks.increment // (jobs * games)] * jobs, games, 0, "at once")
+    assert rules_of(clocks).crowding(crowd.answers[0], (jobs - 1) * crowd.answers[0]) is not None
+    crowd.play(jobs * games)
+    assert crowd.late

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,15 +13,13 @@ from gpubond.chain.game_words import deadline
 from gpubond.chain.games import GameRules
 
 GAME, OTHER = "0x" + "a1" * 20, "0x" + "b2" * 20
-RULES = GameRules(
-    GAME, clock=240, increment=120, minimum_collateral=50, maximum_collateral=500, most_answer_seconds=3600
-)
+RULES = GameRules(GAME, clock=12_800, increment=6_400, minimum_collateral=50, maximum_collateral=500, max_answer=3_600)
 GOOD: dict[str, Any] = {
     "arbiter": GAME,
     "collateral": 50,
-    "challenge_window": 840,
+    "challenge_window": 13_400,
     "longest_run": 600,
-    "answer_seconds": 3600,
+    "answer_seconds": 100,
 }
 
 
@@ -36,8 +35,8 @@ def test_terms_at_their_bounds_do() -> None:
         ("arbiter", ZERO_ADDRESS),
         ("collateral", 49),
         ("collateral", 501),
-        ("challenge_window", 839),
-        ("answer_seconds", 3601),
+        ("challenge_window", 13_399),
+        ("answer_seconds", 101),
     ],
 )
 def test_each_term_that_does_not_do_is_named_with_what_would(field: str, value: object) -> None:
@@ -46,6 +45,12 @@ def test_each_term_that_does_not_do_is_named_with_what_would(field: str, value: 
     assert short.field == field
     assert short.remedy
     assert short.words.startswith(f"{field} = ")
+
+
+def test_answer_seconds_that_the_game_refuses_are_refused() -> None:
+    strict = replace(RULES, max_answer=99)
+    assert strict.shortfall(**GOOD | {"answer_seconds": 99}) is None
+    assert strict.shortfall(**GOOD) is not None
 
 
 def test_the_deadline_is_that_of_the_side_that_moves() -> None:
