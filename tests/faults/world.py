@@ -391,17 +391,28 @@ class World:
             if not entry.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
-                mounts = (entry / "mountinfo").read_bytes() if _is_sandboxed(entry) else b""
+                mounts = (entry / "mountinfo").read_text() if _is_sandboxed(entry) else ""
                 command = (entry / "cmdline").read_bytes()
                 if begun and (entry / "exe").readlink().name == "bwrap":
                     continue
-                if (
-                    (b"launch.py" in command and mark in command)
-                    or mark in mounts
-                    or mark.removeprefix(b"/tmp") in mounts
-                ):
+                if (b"launch.py" in command and mark in command) or self._are_of_home(mounts):
                     found.append(int(entry.name))
         return found
+
+    def _are_of_home(self, mounts: str) -> bool:
+        """Whether a process sees some of the home below it by a mount of its own. Who has a copy of all the machine's
+        mounts, as other workers' sandboxes have before they begin, sees the home where it is."""
+        home = self.home.stat().st_dev
+        for line in mounts.splitlines():
+            _, _, device, source, target, *_ = line.split()
+            if target == str(self.home):
+                continue
+            if self.mount and device == f"{os.major(home)}:{os.minor(home)}":
+                return True
+            # A source is named from its own file system's top on.
+            if str(self.home) in source or str(self.home).removeprefix("/tmp") in source:  # noqa: S108
+                return True
+        return False
 
     def work(self, job: Job) -> sqlite3.Row | None:
         """The worker's own row of a job; None while it has none."""

@@ -80,7 +80,8 @@ def test_a_disk_that_fills_up_costs_neither_side_anything(
 
     for attempt in (1, 2):
         wait_until(lambda n=attempt: (work().state, work().attempts) == ("running", n))  # type: ignore[misc]
-        wait_until(lambda: "waiting" in (work_folder / job / "log.txt").read_text())
+        log = work_folder / job / "log.txt"
+        wait_until(lambda log=log: log.exists() and "waiting" in log.read_text())  # type: ignore[misc]
         with filler.open("wb") as file:
             # Less is left than the job writes, and more than it waits for.
             os.posix_fallocate(file.fileno(), 0, (SIZE_MIB - LEFT_MIB - 3) << 20)
