@@ -111,15 +111,6 @@ def test_a_death_when_the_buyer_cancels(world: World, when: str) -> None:
     alone(world, f"move:{when}:cancelling")
 
 
-def test_a_running_job_is_seen(world: World) -> None:
-    """So that to see none means something."""
-    if world.worker is None:
-        world.start_worker()
-    world.hire(8)
-    world.wait(lambda: world.job_processes(begun=True), "its process to be seen")
-    world.wait(lambda: not world.job_processes(begun=True), "its process to be gone")
-
-
 def test_a_program_that_kills_its_worker_is_not_started_for_ever(world: World, tmp_path: Path) -> None:
     if world.worker is not None:
         world.kill_worker()
@@ -131,3 +122,12 @@ def test_a_program_that_kills_its_worker_is_not_started_for_ever(world: World, t
     assert row is not None
     assert (row["attempts"], row["reason"]) == (6, "internal")
     assert world.status(job).name == "DECLINED"
+
+
+def test_a_running_job_is_seen(world: World) -> None:
+    """So that to see none means something."""
+    if world.worker is None:
+        world.start_worker()
+    world.hire(8)
+    world.wait(lambda: world.job_processes(begun=True), "its process to be seen")
+    world.wait(lambda: not world.job_processes(begun=True), "its process to be gone")
