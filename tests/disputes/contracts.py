@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -165,6 +165,8 @@ class ChainGame:
     position: Position
     terms: dict[str, Any]
     commitment: dict[str, Any]
+    # What makes a move of the rules one about this job, if its statement is another than theirs.
+    fit: Callable[[Position, Move], Move] = lambda position, move: move
 
     def stored(self) -> bytes:
         """What the contract keeps of it."""
@@ -183,7 +185,7 @@ class ChainGame:
         except Refused as refused:
             self.refuses(sender, move)
             raise refused
-        function, arguments = call(self.registered, self.position, move)
+        function, arguments = call(self.registered, self.position, self.fit(self.position, move))
         self.world.call("game", function, sender, *arguments)
         if isinstance(after, Verdict):
             self._check_verdict(after)
