@@ -36,11 +36,6 @@ from tests.exact_contracts.operations import drawing
 SEED = 20261127
 
 
-@pytest.fixture(scope="session")
-def world() -> World:
-    return World.deploy()
-
-
 @pytest.fixture(scope="module")
 def honest() -> Honest:
     return Honest.of(every_level_task())

@@ -50,11 +50,6 @@ MANY = 70  # leaves: more than one show has nodes
 HIDDEN = ("exact: bytes beyond the elements", "exact: a subtree beyond the count")
 
 
-@pytest.fixture(scope="session")
-def world() -> World:
-    return World.deploy()
-
-
 def large_task() -> Task:
     """Outputs of 70 leaves of elements."""
     it = Builder([(MANY * 64,)], [])
