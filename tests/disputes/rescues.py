@@ -188,9 +188,8 @@ def check(table: Metered, end: Convicted) -> None:
         # All that its straw men get are refunds of gas that they have paid for.
         assert recovered <= sum(refund for refund, game in zip(refunds, kept, strict=True) if game is not honest), plan
     # What came in is what is owed or burned, to the last unit.
-    everybody = sum(table.balance(name) for name in table.people)
     burned = table.call("game", "burned", "keeper")
-    assert everybody + burned == paid + honest.bond + share, plan
+    assert balance + recovered + paid + burned == paid + honest.bond + share, plan
     assert table.call("staking", "burned_by", "keeper", table.escrow.address) >= plan.collateral // 2
 
 

@@ -49,8 +49,8 @@ def exhausted(table: Metered, some: Iterable[Plan]) -> int:
 def test_every_order_of_a_few_games(table: Metered) -> None:
     """At the least collateral, where the challengers' share is as small as it gets; of three games some plans."""
     least = minimum_collateral()
-    some = [*plans(1, least), *plans(2, least), *list(plans(3, least))[::7]]
-    assert exhausted(table, some) > len(some) > 20
+    some = [*plans(1, least), *plans(2, least), *list(plans(3, least))[::12]]
+    assert exhausted(table, some) > len(some) > 15
 
 
 @pytest.mark.extended
@@ -58,7 +58,7 @@ def test_every_order_of_a_few_games(table: Metered) -> None:
 @pytest.mark.parametrize(
     ("most", "collateral", "prices"),
     [
-        (5, minimum_collateral(), (GWEI, GWEI)),
+        (4, minimum_collateral(), (GWEI, GWEI)),
         (3, minimum_collateral(), (DEAR, GWEI)),
         (3, COLLATERAL, (GWEI, DEAR)),
         (3, COLLATERAL, (DEAR, DEAR)),
@@ -68,6 +68,14 @@ def test_every_order_of_a_few_games(table: Metered) -> None:
 def test_every_order(table: Metered, counted: Counted, most: int, collateral: int, prices: tuple[int, int]) -> None:
     some = (plan for games in range(1, most + 1) for plan in plans(games, collateral, prices))
     counted(exhausted(table, some), 0)
+
+
+@pytest.mark.extended
+@pytest.mark.timeout(3600)
+def test_orders_of_five_games(table: Metered, counted: Counted) -> None:
+    """So many that a part of them is drawn."""
+    some = drawing(SEED).sample(list(plans(5, minimum_collateral())), 120)
+    counted(exhausted(table, some), SEED)
 
 
 def flooded(table: Metered, plan: Plan, chance: Random) -> None:
