@@ -19,7 +19,7 @@ from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import Task
 from tests.disputes.contracts import Reverted, unwritable
 from tests.disputes.liar import Liar, edges
-from tests.disputes.mutations import changed
+from tests.disputes.mutations import changed, writable
 from tests.disputes.play import Honest
 from tests.disputes.test_soundness import every_pick, told
 from tests.unit.dispute_game.episodes import Episode
@@ -202,7 +202,7 @@ class Walk(Episode):
             return
         kind = self.random.randrange(4)
         if kind == 0:
-            others = list(changed(self.proposed(game)))
+            others = [other for other in changed(self.proposed(game)) if writable(other)]
             self.attempt(game, self.random.choice(others), self.random.choice(self._movers(game)))
         elif kind == 1:
             self.attempt(game, self.proposed(game), self.random.choice(list(self.table.people)))

@@ -20,6 +20,7 @@ from tests.exact_contracts.operations import drawing
 from tests.unit.dispute_game.table import Table
 
 SEED = 20261201
+WALKS, LONG = 3, 1_200
 LEVELS = {level.value for level in Level}
 STEPS = {"open", "move", "time_out", "convict", "claim", "release", "withdraw", "settle"}
 
@@ -54,7 +55,7 @@ def test_long_walks(world: World, counted: Counted) -> None:
     tasks = [every_level_task(), every_level_task(70, 66), single_task(3, 2), summing_task(66 * 512 + 3), wide_task()]
     tasks += [single_task(2, 1, Opcode.MUL), summing_task(700, Opcode.MATMUL_NT)]
     some = subjects(tasks, 3, drawing(SEED))
-    seen, done = walked(world, some, 4, 2_500, SEED + 1)
+    seen, done = walked(world, some, WALKS, LONG, SEED + 1)
     assert set(seen) >= LEVELS | {"convicted", "lost", "refused"}, seen
     assert done >= STEPS, done
-    counted(4 * 2_500, SEED + 1)
+    counted(WALKS * LONG, SEED + 1)
