@@ -20,7 +20,7 @@ from tests.exact_contracts.operations import drawing
 from tests.unit.dispute_game.table import Table
 
 SEED = 20261201
-WALKS, LONG = 3, 1_200
+WALKS, LONG = 4, 2_500
 LEVELS = {level.value for level in Level}
 STEPS = {"open", "move", "time_out", "convict", "claim", "release", "withdraw", "settle"}
 
