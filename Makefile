@@ -81,7 +81,7 @@ test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, the arithmetic by exhaustion, dispute games
 	python -m pytest -p no:ape_test tests/exact_money tests/exact_contracts tests/disputes tests/stateful tests/mutation
 
-test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## disputes: the judge's arithmetic, trees and records against Python, a lie at every place, every pick (minutes)
+test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## disputes: the judge's arithmetic, trees and records against Python, a lie at every place, every pick, rescue attempts, 500 cheap games (minutes)
 	python -m pytest -p no:ape_test -m "extended or not extended" --durations 20 tests/exact_contracts tests/disputes
 
 test-integration: system podman $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain

@@ -44,3 +44,14 @@ def _sequence(value: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     for at in sorted({0, 1, len(value) // 2, len(value) - 1} & set(range(len(value)))):
         for other in changed(value[at]):
             yield (*value[:at], other, *value[at + 1 :])
+
+
+def writable(value: Any) -> bool:
+    """Whether hashes have 32 bytes: an ABI knows no others, and its encoder would fill them up."""
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        hashes = [named[name] for name in ("root", "commitment") if name in named and named.get("leaves", True)]
+        return all(len(item) == 32 for item in hashes) and all(map(writable, named.values()))
+    if isinstance(value, tuple):
+        return all(writable(item) and (not isinstance(item, bytes) or len(item) == 32) for item in value)
+    return True

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import boa
 import pytest
@@ -24,7 +23,7 @@ from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import Task
 from tests.disputes.contracts import World
 from tests.disputes.liar import Changes, Liar, Lie, Tampered, Trickster, edges, places
-from tests.disputes.mutations import changed
+from tests.disputes.mutations import changed, writable
 from tests.disputes.play import Honest
 from tests.disputes.tasks import every_level_task, single_task, summing_task, wide_task
 from tests.disputes.test_commitment_lies import JUNK, replaced, wrong_end, wrong_terms
@@ -34,11 +33,6 @@ from tests.exact.programs import Case, programs
 from tests.exact_contracts.operations import drawing
 
 SEED = 20261127
-
-
-@pytest.fixture(scope="session")
-def world() -> World:
-    return World.deploy()
 
 
 @pytest.fixture(scope="module")
@@ -175,17 +169,6 @@ def test_changed_moves_are_refused_by_both(world: World, honest: Honest) -> None
 def test_many_changed_moves_are_refused_by_both(world: World, honest: Honest, counted: Counted) -> None:
     chance = drawing(SEED)
     counted(sum(sum(compared(world, honest, chance, 100).values()) for _ in range(10)), SEED)
-
-
-def writable(value: Any) -> bool:
-    """Whether hashes have 32 bytes: an ABI knows no others, and its encoder would fill them up."""
-    if is_dataclass(value) and not isinstance(value, type):
-        named = {field.name: getattr(value, field.name) for field in fields(value)}
-        hashes = [named[name] for name in ("root", "commitment") if name in named and named.get("leaves", True)]
-        return all(len(item) == 32 for item in hashes) and all(map(writable, named.values()))
-    if isinstance(value, tuple):
-        return all(writable(item) and (not isinstance(item, bytes) or len(item) == 32) for item in value)
-    return True
 
 
 def compared(world: World, honest: Honest, chance: Random, most: int) -> Counter[str]:

@@ -130,16 +130,23 @@ class Marketplace:
         self, home: Path, *options: str, environment: dict[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Starts a worker; it may die before it is up."""
-        with (home / "worker.log").open("ab") as output:
-            worker = subprocess.Popen(
-                [*PROGRAM, "provider", "run", "--home", str(home), *options],
+        command = [*PROGRAM, "provider", "run", "--home", str(home), *options]
+        return self.spawn(command, home / "worker.log", environment)
+
+    def spawn(
+        self, command: list[str], log: Path, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Starts a process that ends with the market; what it says is added to a log."""
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(environment or {})},
             )
-        self.workers.append(worker)
-        return worker
+        self.workers.append(process)
+        return process
 
     def stop_worker(self, worker: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
         """Signals a worker and waits for its end."""

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Junk beyond the count, in every kind of tree, by the contracts: whoever commits to it loses, and in the terms of a
+job it convicts nobody who computed right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+import boa
+import numpy as np
+import pytest
+
+from gpubond.disputes import calldata, rules
+from gpubond.disputes.asserter import Asserter
+from gpubond.disputes.challenger import Challenger
+from gpubond.disputes.execution import Execution
+from gpubond.disputes.moves import Move, PickNode, PickOperation
+from gpubond.disputes.openings import Openings
+from gpubond.disputes.position import Position, Side
+from gpubond.exact import commitments, merkle
+from gpubond.exact.merkle import Kind, depth
+from gpubond.exact.program import Opcode
+from gpubond.exact.refusal import Refused
+from gpubond.exact.runner import Task
+from tests.disputes.contracts import ChainGame, Reverted, World
+from tests.disputes.junk import (
+    FIELDS,
+    Junked,
+    JunkLiar,
+    Misstated,
+    Place,
+    corners,
+    misstated,
+    misstated_elements,
+    root_by_path,
+    vacant,
+)
+from tests.disputes.liar import Changes, Liar, Tampered, edges
+from tests.disputes.play import Honest
+from tests.disputes.tasks import SMALL, Builder, every_level_task, single_task, wide_task
+from tests.disputes.test_commitment_lies import replaced, wrong_end
+from tests.disputes.test_soundness import every_pick, told
+from tests.exact.conftest import Counted
+from tests.exact_contracts.operations import drawing
+
+SEED = 20261128
+MANY = 70  # leaves: more than one show has nodes
+HIDDEN = ("exact: bytes beyond the elements", "exact: a subtree beyond the count")
+
+
+def large_task() -> Task:
+    """Outputs of 70 leaves of elements."""
+    it = Builder([(MANY * 64,)], [])
+    program = it.program(it.op(Opcode.ADD, (0, 0), (MANY * 64,)))
+    return Task(program, [np.arange(MANY * 64, dtype=np.float32)], [], 1, 1)
+
+
+# Liars: the tree, where a game comes to it, and how its root is told.
+
+
+def in_run(honest: Honest, place: Place) -> tuple[Junked, Execution]:
+    execution = Execution(honest.prepared, honest.task)
+    return Junked.of(Kind.RUN, execution.checkpoints(), place), execution
+
+
+def in_interval(honest: Honest, place: Place) -> tuple[Junked, Execution]:
+    execution = Tampered(honest.prepared, honest.task, wrong_end(0))
+    return Junked.of(Kind.INTERVAL, execution.between(0), place), execution
+
+
+def in_step(honest: Honest, place: Place) -> tuple[Junked, Execution]:
+    execution = Tampered(honest.prepared, honest.task, wrong_end(0))
+    return Junked.of(Kind.STEP, execution.outputs(honest.execution.statement.bounds(0)[1] - 1), place), execution
+
+
+def in_state(honest: Honest, place: Place) -> tuple[Junked, Execution]:
+    ends = honest.execution.statement.bounds(0)[1]
+    tree = Junked.of(Kind.STATE, honest.execution.state_tensors(ends), place)
+    changes = Changes(checkpoints=lambda hashes: replaced(hashes, 0, tree.root))
+    return tree, Tampered(honest.prepared, honest.task, changes)
+
+
+def in_output(honest: Honest, place: Place) -> tuple[Junked, Execution]:
+    array = honest.execution.output(0, 0)
+    tree = Junked.of_elements(array, place)
+    commitment = commitments.tensor_of_root(array.shape, tree.root)
+    changes = replace(wrong_end(0), outputs=lambda step, hashes: replaced(hashes, 0, commitment))
+    return tree, Tampered(honest.prepared, honest.task, changes)
+
+
+@dataclass(frozen=True)
+class Where:
+    """How a game comes to a tree of a kind. levels: where it ends; a free root, which is implied by what is shown, can
+    hide nothing, and the end of the level is wrong then."""
+
+    task: Callable[[], Task]
+    lie: Callable[[Honest, Place], tuple[Junked, Execution]]
+    leaves: int
+    levels: tuple[str, ...]
+
+
+TREES = {
+    Kind.RUN: Where(lambda: single_task(MANY, 1), in_run, MANY, ("run",)),
+    Kind.INTERVAL: Where(lambda: every_level_task(MANY + 1, MANY + 1), in_interval, MANY, ("interval", "state")),
+    Kind.STEP: Where(wide_task, in_step, 2 * MANY + 1, ("step", "state")),
+    Kind.STATE: Where(wide_task, in_state, MANY, ("state",)),
+    Kind.ELEMENTS: Where(large_task, in_output, MANY, ("output",)),
+}
+
+
+def convict(world: World, kind: Kind, places: list[Place]) -> int:
+    """Has it shown and hidden at each place; returns games that were won."""
+    where = TREES[kind]
+    honest = Honest.of(where.task())
+    won = 0
+    for place in places:
+        tree, execution = where.lie(honest, place)
+        assert tree.count == where.leaves
+        root = tree.root if kind is Kind.RUN else execution.run_root
+        for hides in (False, True):
+            with boa.env.anchor():
+                game = world.open(honest.terms, root)
+                assert game.play(JunkLiar(execution, tree, hides=hides), honest.challenger) == (True, "asserter")
+                assert game.position.level.value in where.levels
+            won += 1
+    return won
+
+
+@pytest.mark.parametrize("kind", TREES, ids=lambda kind: kind.name)
+def test_who_commits_to_junk_is_convicted(world: World, kind: Kind) -> None:
+    places = corners(TREES[kind].leaves)
+    assert convict(world, kind, [places[0], places[-1]]) == 4
+
+
+@pytest.mark.extended
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", TREES, ids=lambda kind: kind.name)
+def test_who_commits_to_junk_anywhere_is_convicted(world: World, kind: Kind, counted: Counted) -> None:
+    counted(convict(world, kind, list(vacant(TREES[kind].leaves))), 0)
+
+
+# Buyers: terms with junk.
+
+
+def stated_task(steps: int = 4, interval: int = 2) -> Task:
+    """No count is a power of two, of records, of tensors, of leaves of the first tensors of state and data. The last
+    tensor of the state stays."""
+    it = Builder([(150,), (), (150,)], [(3, 2, 25), (2, 2, 25), (3, 2)])
+    square = it.view(0, (2, 25), 7, 25, 1)
+    product = it.op(Opcode.MUL, (3, square), (2, 25))
+    both = it.op(Opcode.FMA, (product, 4, square), (2, 25))
+    sums = it.op(Opcode.SUM, (both,), (2,))
+    lines = it.op(Opcode.SUM, (3,), (2,))
+    moved = it.op(Opcode.ADD, (sums, 5), (2,))
+    total = it.op(Opcode.MUL, (moved, lines), (2,))
+    scalar = it.op(Opcode.SUM, (total,), ())
+    spread = it.view(scalar, (150,), 0, 0)
+    small = it.op(Opcode.CONST, (), (150,), SMALL)
+    following = it.op(Opcode.FMA, (spread, small, 0), (150,))
+    it.op(Opcode.ADD, (2, 0), (150,))
+    chance = np.random.default_rng(17)
+    initial = [np.asarray(chance.standard_normal(shape), np.float32) for shape in it.state]
+    data = [np.asarray(chance.standard_normal(shape), np.float32) for shape in it.data]
+    return Task(it.program(following, scalar, 2), initial, data, steps, interval)
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A challenger's software that writes calls with junk, too; ours does not."""
+    monkeypatch.setattr(calldata, "_root", root_by_path)
+
+
+@pytest.fixture(scope="module")
+def asked() -> Honest:
+    return Honest.of(stated_task())
+
+
+def every_junk(honest: Honest) -> dict[str, Misstated]:
+    """By words."""
+    task, terms = honest.task, honest.terms
+    found = {}
+    for kind, count in ((Kind.PROGRAM, terms.records), (Kind.STATE, len(task.initial)), (Kind.DATA, len(task.data))):
+        assert depth(count) == depth(count + 1)
+        for place in corners(count):
+            found[f"{FIELDS[kind]} at {place}"] = misstated(task, terms, kind, place)
+    for kind in (Kind.STATE, Kind.DATA):
+        found[f"bytes of {FIELDS[kind]}"] = misstated_elements(task, terms, kind, None)
+        for place in corners(3):
+            found[f"leaves of {FIELDS[kind]} at {place}"] = misstated_elements(task, terms, kind, place)
+    return found
+
+
+def test_whoever_computes_it_refuses_such_terms(asked: Honest) -> None:
+    """Provider and watchtower compute the statement of a job's inputs, and no input gives one with junk."""
+    for words, wrong in every_junk(asked).items():
+        assert wrong.terms.exact_terms != asked.terms.exact_terms
+        for side in (Asserter, Challenger):
+            with pytest.raises(Refused, match="terms of this game say") as refused:
+                side(asked.execution, wrong.terms)
+            assert refused.value.field.removeprefix("terms.") in words
+
+
+def about(world: World, honest: Honest, wrong: Misstated, root: bytes) -> ChainGame:
+    """A game about a job with such terms, which the rules in Python know as one about the right ones."""
+    game = world.open(wrong.terms, root)
+    game.position = rules.begin(honest.terms, root)
+    game.fit = wrong.fit
+    game.check()
+    return game
+
+
+class Seeker:
+    """A challenger that picks at random among what has to do with the terms, most of all in the first step."""
+
+    def __init__(self, honest: Honest, wrong: Misstated, chance: Random) -> None:
+        self._honest, self._wrong, self._chance = honest, wrong, chance
+        self.proofs = 0  # evaluations that went past the junk, or into it
+
+    def pick(self, position: Position) -> Move:
+        moves = list(every_pick(self._honest, position))
+        move = self._chance.choice([move for move in moves if self._seeks(position, move)] or moves)
+        self.proofs += self._wrong.fit(position, move) != move
+        return move
+
+    def _seeks(self, position: Position, move: Move) -> bool:
+        if isinstance(move, PickNode):
+            # Only the first step reads the initial state.
+            return move.index == 0 or (move.index is not None and self._wrong.where is not Kind.STATE)
+        if isinstance(move, PickOperation):
+            states, first = len(self._honest.task.initial), self._honest.terms.first_output
+            wanted = range(states) if self._wrong.where is Kind.STATE else range(states, first)
+            return any(number in wanted for number in self._honest.task.program.ops[move.op].inputs)
+        return self._wrong.fit(position, move) != move
+
+
+def wander(world: World, honest: Honest, wrong: Misstated, seeker: Seeker) -> str:
+    """A game against who took such a job and computed right. Returns how it ended."""
+    with boa.env.anchor():
+        game = about(world, honest, wrong, honest.execution.run_root)
+        try:
+            convicted, ending = game.play(honest.asserter, seeker)
+        except Reverted as reverted:
+            # Elements cannot be shown beside such junk: its clock runs.
+            assert game.position.turn is Side.CHALLENGER and str(reverted) in HIDDEN
+            return "refused"
+        assert not convicted
+        return ending
+
+
+def acquit(world: World, honest: Honest, games: int) -> int:
+    """Plays about each. Returns games that were lost, all by the challenger."""
+    chance = drawing(SEED)
+    played = 0
+    for words, wrong in every_junk(honest).items():
+        seeker = Seeker(honest, wrong, chance)
+        endings = {wander(world, honest, wrong, seeker) for _ in range(games)}
+        assert endings <= ({"judged", "refused"} if wrong.tensor else {"judged"}), words
+        assert seeker.proofs, words
+        played += games
+    return played
+
+
+@pytest.mark.usefixtures("hostile")
+def test_junk_in_the_terms_convicts_nobody(world: World, asked: Honest) -> None:
+    assert acquit(world, asked, 3) > 30
+
+
+@pytest.mark.extended
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("hostile")
+def test_junk_in_the_terms_convicts_nobody_at_length(world: World, asked: Honest, counted: Counted) -> None:
+    counted(acquit(world, asked, 30), SEED)
+
+
+@pytest.mark.usefixtures("hostile")
+def test_a_liar_about_such_a_job_is_convicted(world: World, asked: Honest) -> None:
+    """Who knows the junk goes past it. Only a tensor with junk among its elements can be shown to nobody."""
+    lies = [lie for lie in edges(asked.task) if lie.step == 0 and lie.op is not None]
+    chance = drawing(SEED)
+    for words, wrong in every_junk(asked).items():
+        if wrong.tensor:
+            continue
+        execution, root = next(found for found in (told(asked, lie) for lie in chance.sample(lies, 20)) if found)
+        with boa.env.anchor():
+            game = about(world, asked, wrong, root)
+            assert game.play(Liar(execution), asked.challenger) == (True, "judged"), (words, execution.lie)
+
+
+def test_a_record_beyond_the_count_cannot_be_picked(world: World, asked: Honest) -> None:
+    """The junk may be a valid record."""
+    records = asked.task.program.records()
+    tree = merkle.tree_of(Kind.PROGRAM, [*records, records[-1]])
+    terms = replace(asked.terms, statement=replace(asked.terms.statement, program=tree.root))
+    wrong = replace(misstated(asked.task, asked.terms, Kind.PROGRAM, (0, len(records))), terms=terms, program=tree)
+    ops = len(asked.task.program.ops)
+    with boa.env.anchor():
+        game = about(world, asked, wrong, asked.execution.run_root)
+        while game.position.level.value != "step" or game.position.turn is Side.ASSERTER:
+            turn = game.position.turn
+            game.move(asked.asserter.show(game.position) if turn is Side.ASSERTER else PickNode(0))
+        # All is as for an operation that there is, but for its number.
+        beyond = PickOperation(ops, records[-1], tree.path(len(records)))
+        with pytest.raises(Refused):
+            rules.apply(game.position, beyond)
+        function, arguments = calldata.call(game.registered, game.position, beyond)
+        with pytest.raises(Reverted, match="game: no such node"):
+            world.call("game", function, "rival", *arguments)
+        game.move(Openings(asked.execution).operation(ops - 1))
+
+
+@pytest.mark.usefixtures("hostile")
+def test_a_state_with_junk_that_stays_convicts_who_takes_it(world: World, asked: Honest) -> None:
+    """No state has that commitment, so that no run is right: whoever takes the job without looking can lose it."""
+    wrong = misstated_elements(asked.task, asked.terms, Kind.STATE, None, tensor=2)
+    with boa.env.anchor():
+        game = about(world, asked, wrong, asked.execution.run_root)
+        picks = iter((PickNode(0), PickNode(0), PickNode(None)))
+        while game.position.level.value != "state" or game.position.turn is Side.ASSERTER:
+            turn = game.position.turn
+            game.move(asked.asserter.show(game.position) if turn is Side.ASSERTER else next(picks))
+        judged = wrong.fit(game.position, Openings(asked.execution).next_state(game.position, 2))
+        function, arguments = calldata.call(game.registered, game.position, judged)
+        world.call("game", function, "rival", *arguments)
+        assert world.call("game", "games_of", "rival", game.registered.origin.job)[2]
