@@ -28,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 # Of tests/integration, those that need no worker. `make test` has the deployments in the first lane of the market, and the
-# others, which are late, in that of the contracts.
+# others, which are late, in that of the programs.
 LATE_TESTS := $(addprefix tests/integration/test_,bench_gas.py console.py verify_deployment.py)
 DEPLOYMENT_TESTS := tests/integration/test_deploy.py $(LATE_TESTS)
 
@@ -59,18 +59,18 @@ test-unit test-stateful test-disputes: export ETH_HASH_BACKEND := pysha3
 test-contracts:
 	@$(MAKE) test-unit
 	@$(MAKE) test-stateful
-	@$(MAKE) test-deployment DEPLOYMENT_TESTS="$(LATE_TESTS)"
 
 test-programs:
 	@$(MAKE) test-worker
 	@$(MAKE) test-faults-sample
+	@$(MAKE) test-deployment DEPLOYMENT_TESTS="$(LATE_TESTS)"
 
 # The halves of test-integration; the first has the deployments besides, so that all four take about as long.
 test-market-1:
-	python -m pytest -p no:ape_test $(filter-out $(LATE_TESTS),$(wildcard tests/integration/test_[a-i]*.py))
+	python -m pytest -p no:ape_test $(filter-out $(LATE_TESTS),$(wildcard tests/integration/test_[a-g]*.py))
 
 test-market-2:
-	python -m pytest -p no:ape_test $(filter-out $(DEPLOYMENT_TESTS),$(wildcard tests/integration/test_[j-z]*.py))
+	python -m pytest -p no:ape_test $(filter-out $(DEPLOYMENT_TESTS),$(wildcard tests/integration/test_[h-z]*.py))
 
 test-worker: system podman $(VENV)/.dev $(VENV)/.contracts ## tests of the Python packages
 	python -m pytest -p no:ape_test tests/worker tests/exact

@@ -31,6 +31,8 @@ POLL_SECONDS = 0.5
 SEEN_TIMEOUT = 120.0
 # Seconds in which a gateway shows whether it serves a result, before it is demanded.
 GATEWAY_SECONDS = 10.0
+# A demand holds the job anew if the last open one is answered before it is mined, which its estimate does not see.
+HOLD_GAS = 60_000
 SERVES = "it serves the manifest of the result: `gpubond job fetch` may get everything, and costs nothing"
 
 
@@ -212,7 +214,7 @@ class Demanding:
         call = contract.demand(record.terms, record.commitment, chunks)
         # The same until the index shows these demands, so that they are sent, and paid for, once.
         purpose = self._purpose(f"demand:{record.job}:{len(view.demands)}:{chunks[0]}")
-        self._session.send(call, purpose)
+        self._session.send(call, purpose, spare_gas=HOLD_GAS)
         deadline = time.monotonic() + SEEN_TIMEOUT
         while len(self.demands(record.job).demands) == len(view.demands):
             if time.monotonic() > deadline:

@@ -133,8 +133,12 @@ class Session:
         """Takes over what the chain has added; returns how many events were new."""
         return self.watcher.poll_once()
 
-    def send(self, call: Call, purpose: str) -> OutboxEntry:
+    def send(self, call: Call, purpose: str, spare_gas: int = 0) -> OutboxEntry:
         """Sends one call and waits until it is confirmed. The same purpose is sent once, however often asked.
+
+        Args:
+            call: the call.
+            purpose, spare_gas: as in `Sender.submit`.
 
         Raises:
             Refused: the contract refuses, with its reason; nothing was sent, or it was mined as a failure.
@@ -144,7 +148,7 @@ class Session:
         """
         self.on_progress(f"{call.words} … (until it is mined, {SEND_TIMEOUT:.0f} s at most)")
         with self.sender(LOCK_TIMEOUT) as sender:
-            return sender.wait(sender.submit(purpose, call.to, call.data), SEND_TIMEOUT)
+            return sender.wait(sender.submit(purpose, call.to, call.data, spare_gas=spare_gas), SEND_TIMEOUT)
 
     def resume(self, entry: OutboxEntry) -> OutboxEntry:
         """Goes on waiting for a transaction that was stored before. Raises as `send`."""

@@ -18,7 +18,6 @@ from gpubond.chain.demand_index import Demand
 from gpubond.chain.demands import ANSWER_WINDOW, DataDemands, data_demands
 from gpubond.chain.index import JobRecord
 from gpubond.chain.outbox import OutboxState
-from gpubond.chain.preflight import call_params, try_call
 from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session
 from gpubond.errors import BadInput, GpuBondError, JobFailed, Refused
@@ -126,9 +125,7 @@ class DemandAnswers:
             try:
                 proof = astuple(proofs[demand.chunk])[1:]
                 call = contract.answer(record.terms, record.commitment, demand.lane, proof)
-                # The static call of `submit` decides; this one is for the gas.
-                gas = try_call(self._session.node, call_params(self._sender.address, call.to, call.data, 0), purpose)
-                entry = self._sender.submit(purpose, call.to, call.data, gas_limit=gas + RELEASE_GAS)
+                entry = self._sender.submit(purpose, call.to, call.data, spare_gas=RELEASE_GAS)
                 logger.info("job %s: chunk %d was demanded; answer sent in %s", job, demand.chunk, entry.tx_hash)
             except GpuBondError as error:
                 problem = error

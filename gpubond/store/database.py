@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from gpubond.errors import BadSettings, Unreachable
 from gpubond.store.migrations import Component, migrate, prepare
+
+# Of an extended error code of SQLite, what says which kind it is.
+_PRIMARY = 0xFF
 
 
 class Transaction(sqlite3.Connection):
@@ -31,7 +35,7 @@ class Database:
 
     Raises:
         BadSettings: not writable, not a database, writable by everybody, or written by a newer release.
-        Unreachable: another process holds the write lock for longer than that.
+        Unreachable: another process holds the write lock for longer than that, or the disk answers with an error.
     """
 
     def __init__(self, path: Path, components: Sequence[Component] = (), busy_timeout: float = 30.0) -> None:
@@ -49,7 +53,15 @@ class Database:
                     migrate(tx, component, str(self.path))
         except sqlite3.DatabaseError as error:
             self.close()
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+            if code == sqlite3.SQLITE_IOERR:
+                raise Unreachable(
+                    f"the disk answered with an error: {error}",
+                    field="database",
+                    value=str(self.path),
+                    remedy="nothing is lost: try again; if it stays so, look at the disk and its free space",
+                ) from error
+            if code == sqlite3.SQLITE_BUSY:
                 raise Unreachable(
                     f"another process has locked the database {self.path}",
                     field="database",
@@ -150,12 +162,14 @@ def _make_private(path: Path) -> None:
                 value=str(directory),
                 remedy=f"chmod o-w {directory}, or name another directory",
             )
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-                os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
+        # Never open and close a file that may be in use: that takes away the locks that this process has on it (POSIX),
+        # and another process that ends then deletes the log which is still being written to.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if stat.S_IMODE(path.stat().st_mode) != 0o600:
+            path.chmod(0o600)
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise BadSettings(
             f"the database {path} cannot be created or opened: {error.strerror}",

@@ -19,11 +19,13 @@ import pytest
 from web3.types import RPCEndpoint
 
 from gpubond.buyer.client import Buyer
+from gpubond.buyer.demands import HOLD_GAS
 from gpubond.chain.demand_index import Demand, DemandState
 from gpubond.chain.demands import DataDemands, data_demands
 from gpubond.chain.development import advance_time, dev_account
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Status
+from gpubond.chain.preflight import call_params, try_call
 from gpubond.chain.session import Session, open_session
 from gpubond.devnet import free_port
 from gpubond.jobs.blobs import BlobStore
@@ -415,6 +417,30 @@ def test_a_worker_killed_before_its_answer_is_mined_answers_once(
     wait_until(lambda: record_of(buyer, job).status == Status.COMMITTED)
     assert answers(market, contract, job) == [2]
     assert log_of(provider).count(f"job {job}: chunk 2 was demanded; answer sent") == 1
+    assert market.stop_worker(worker) == 0
+
+
+def test_a_demand_has_gas_to_hold_the_job_anew(
+    market: Marketplace, provider: Path, buyer: Path, contract: DataDemands, tmp_path: Path
+) -> None:
+    """The last open demand may be answered between the estimate of another one and its block."""
+    worker = market.start_worker(provider)
+    job = committed(market, buyer, tmp_path, seed=9)
+    # Places that were used before are cheap.
+    market.ok(*demand(buyer, job, "--chunk", "0", "--chunk", "1"))
+    market.stop_worker(worker)
+    market.ok(*demand(buyer, job, "--detach", "--chunk", "2"))
+    record = record_of(buyer, job)
+    assert record.commitment is not None
+    call = contract.demand(record.terms, record.commitment, [3])
+    params = call_params(str(dev_account(BUYER).address), call.to, call.data, 0)
+    fees = market.contracts.approve(contract.address, FEE)
+    market.node.eth.send_transaction(call_params(str(dev_account(BUYER).address), fees.to, fees.data, 0))
+    held = try_call(market.node, params, "demand")
+    worker = market.start_worker(provider)
+    wait_until(lambda: record_of(buyer, job).status == Status.COMMITTED)
+    anew = market.node.eth.estimate_gas(params)
+    assert held < anew <= held + HOLD_GAS
     assert market.stop_worker(worker) == 0
 
 

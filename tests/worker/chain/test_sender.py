@@ -162,6 +162,13 @@ def test_too_little_gas_is_recorded_as_that(sender: Sender, emitter: Emitter) ->
         sender.wait(entry, 30)
 
 
+def test_spare_gas_comes_on_top_of_the_estimate(anvil: Anvil, sender: Sender, emitter: Emitter) -> None:
+    anvil.automine(False)
+    plain = sender.submit("plain", emitter.address, emitter.data("bump_many", 20))
+    spare = sender.submit("spare", emitter.address, emitter.data("bump_many", 20), spare_gas=60_000)
+    assert spare.gas_limit == plain.gas_limit + 60_000
+
+
 def test_too_little_gas_money_names_both_amounts(make_sender: Callable[..., Sender], emitter: Emitter) -> None:
     pauper = make_sender(account=Account.create())
     with pytest.raises(NotEnough, match=r"may need 0\.0") as short:

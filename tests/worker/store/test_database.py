@@ -50,6 +50,44 @@ def test_file_open_to_others_is_closed_to_them(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_opened_again_it_keeps_its_locks(tmp_path: Path) -> None:
+    """Else another process that ends takes the log away under whoever still writes to it."""
+    path = tmp_path / "worker.db"
+    with Database(path, [NOTES_1]) as db:
+        add(db, "one")
+        Database(path).close()
+        log = Path(f"{path}-wal").stat().st_ino
+        read = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT text FROM notes').fetchall())"
+        done = subprocess.run([sys.executable, "-c", read, str(path)], capture_output=True, text=True, check=True)
+        assert done.stdout == "[('one',)]\n"
+        assert Path(f"{path}-wal").stat().st_ino == log
+        add(db, "two")
+    with Database(path) as db:
+        assert texts(db) == ["one", "two"]
+
+
+def test_a_disk_that_fails_is_no_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "worker.db"
+    Database(path, [NOTES_1]).close()
+    # No file may grow, as on a disk that fails to write.
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from gpubond.errors import Unreachable\n"
+        "from gpubond.store.database import Database\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\n"
+        "try:\n"
+        "    Database(Path(sys.argv[1]))\n"
+        "except Unreachable as error:\n"
+        "    print(error.message, '|', error.remedy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert "disk I/O error" in done.stdout, done
+    assert "nothing is lost" in done.stdout
+    with Database(path, [NOTES_1]) as db:
+        assert texts(db) == []
+
+
 def test_directory_that_everybody_may_write_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "open"
     directory.mkdir()
