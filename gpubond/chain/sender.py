@@ -134,7 +134,6 @@ class Sender:
         to: str,
         data: str | bytes,
         value: int = 0,
-        gas_limit: int | None = None,
         *,
         spare_gas: int = 0,
         retry_reverted: bool = False,
@@ -150,8 +149,7 @@ class Sender:
             to: the contract or receiver.
             data: the call's data, bytes or 0x-hex.
             value: wei.
-            gas_limit: gas; None estimates it.
-            spare_gas: beside the estimate, for a way that the call may take if another transaction comes before it.
+            spare_gas: gas beside the estimate, for a way that the call may take if another transaction comes before it.
             retry_reverted: sign anew what reverted, a few times; only for calls that the contract takes once.
 
         Returns:
@@ -168,7 +166,7 @@ class Sender:
             known = self.entry(purpose)
             if known is not None and not self._may_sign_again(known, purpose, retry_reverted):
                 return known
-            return self._sign(purpose, (), call, gas_limit, spare_gas)
+            return self._sign(purpose, (), call, spare_gas)
 
     def submit_together(self, name: str, purposes: Sequence[str], to: str, data: str | bytes) -> OutboxEntry:
         """Send one transaction for several purposes: from then on it is the entry of each.
@@ -198,11 +196,9 @@ class Sender:
         with self._guard, self._db.transaction() as tx:
             self._outbox.pass_over(tx, purpose)
 
-    def _sign(
-        self, name: str, parts: tuple[str, ...], call: TxParams, gas_limit: int | None = None, spare_gas: int = 0
-    ) -> OutboxEntry:
+    def _sign(self, name: str, parts: tuple[str, ...], call: TxParams, spare_gas: int = 0) -> OutboxEntry:
         """Signs, stores and broadcasts a call for one purpose, its name, or for several."""
-        gas_limit, fees = self._try(name, call, gas_limit, spare_gas)
+        gas_limit, fees = self._try(name, call, spare_gas)
         signed_block = self._node.eth.block_number
         count = max(self._carrier.count("latest"), self._carrier.count("pending"))
         boundary("send:tried", _action(name))
@@ -426,13 +422,12 @@ class Sender:
         reverted = retry_reverted and known.state is OutboxState.REVERTED
         return reverted and self._outbox.times_set_aside(self._db.connection, purpose) < MAX_REVERTS
 
-    def _try(self, purpose: str, call: TxParams, gas_limit: int | None, spare_gas: int) -> tuple[int, Fees]:
+    def _try(self, purpose: str, call: TxParams, spare_gas: int) -> tuple[int, Fees]:
         """The static call; returns gas limit and fees that the account can pay."""
         value, balance = int(call["value"]), self._carrier.balance()
         if balance < value:
             raise not_enough_gas_money(self.address, purpose, balance, value)
-        estimate = try_call(self._node, call, purpose)
-        gas_limit = estimate + spare_gas if gas_limit is None else gas_limit
+        gas_limit = try_call(self._node, call, purpose) + spare_gas
         fees = market_fees(self._node)
         need = value + gas_limit * fees.max_fee
         for entry in self.in_flight():

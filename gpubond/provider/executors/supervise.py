@@ -30,6 +30,7 @@ _POLL_SECONDS = 0.05
 _MEASURE_SECONDS = 0.2
 # How long the kernel may take to end a killed sandbox before that counts as a fault of the machine.
 _END_SECONDS = 30.0
+_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,15 @@ class Supervisor:
             self._init_handle = None
         if self._group is not None and not (whole and gone):
             self._group.kill()
-        # The log ends when the last process that could write to it has gone.
-        return self._log.join(_END_SECONDS) and gone
+        # The log ends when the last process that could write to it has gone. One that was just being made, or began
+        # another program, when all were looked through is found the next time.
+        end = time.monotonic() + _END_SECONDS
+        while not self._log.join(_AGAIN_SECONDS):
+            if time.monotonic() > end:
+                return False
+            if not whole:
+                end_sandbox(self._mark)
+        return gone
 
     def _blame_gpu(self, reason: Reason | None, detail: str) -> tuple[Reason | None, str]:
         """A fault of the GPU's own explains whatever else went wrong; one of the job's is noted in its log."""

@@ -14,6 +14,7 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from gpubond.chain import preflight
 from gpubond.chain.carrier import GAP_POLLS
 from gpubond.chain.outbox import OutboxEntry, OutboxState, variants
 from gpubond.chain.sender import MAX_REVERTS, RECHECK_DEPTH, Sender
@@ -156,8 +157,9 @@ def test_transaction_that_fails_when_mined_is_recorded_with_its_reason(
     assert bump(sender, emitter).state is OutboxState.REVERTED
 
 
-def test_too_little_gas_is_recorded_as_that(sender: Sender, emitter: Emitter) -> None:
-    entry = sender.submit("many", emitter.address, emitter.data("bump_many", 20), gas_limit=30_000)
+def test_too_little_gas_is_recorded_as_that(sender: Sender, emitter: Emitter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "GAS_NUMERATOR", 3)
+    entry = sender.submit("many", emitter.address, emitter.data("bump_many", 20))
     with pytest.raises(Refused, match="out of gas"):
         sender.wait(entry, 30)
 
