@@ -5,7 +5,6 @@ a watchtower that has it convicted."""
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import subprocess
 import sys
@@ -22,14 +21,13 @@ from gpubond.chain.game_index import GameState
 from gpubond.chain.games import dispute_game
 from gpubond.chain.market import Status
 from gpubond.cli.output import table
+from gpubond.disputes.ordered import paths_of, terms_of
 from gpubond.disputes.tale import Gain, Names
 from gpubond.disputes.tale_chain import tale_on_chain
 from gpubond.disputes.tale_page import page
 from gpubond.disputes.terms import Terms
 from gpubond.exact.program import Program
-from gpubond.jobs.answer_time import answer_seconds
-from gpubond.jobs.exact_check import statement_of
-from gpubond.jobs.exact_section import ExactSection
+from gpubond.jobs.spec import load_job_file
 
 ROOT = Path(__file__).resolve().parent.parent
 EXACT_OFFER = ("--exact-collateral", "100", "--exact-window", "4500", "--longest-run", "600")
@@ -132,14 +130,12 @@ def bill(buyer: Buyer, ledger: Ledger, job: str, folder: Path, output: Path) -> 
 
 def _ordered(buyer: Buyer, job: str, folder: Path) -> tuple[Terms, Program]:
     """What the buyer ordered, by its own files."""
-    document = json.loads((folder / "job-exact.json").read_text("utf-8"))
-    section = ExactSection.model_validate(document["exact"])
-    paths = {field: folder / path for field, path in section.read.items()}
-    program = Program.parse(paths["program"].read_bytes())
-    ordered = buyer.record(job).terms.exact_terms
-    terms = Terms(statement_of(section, paths), section.answer_seconds or answer_seconds(program, section.interval))
-    if terms.exact_terms != ordered:
+    spec, files = load_job_file(folder / "job-exact.json")
+    terms = terms_of(spec, files)
+    if terms.exact_terms != buyer.record(job).terms.exact_terms:
         raise StepFailed("the job's terms are not those of the job file")
+    assert spec.exact is not None  # by `terms_of`
+    program = Program.parse(paths_of(spec, spec.exact, files)["program"].read_bytes())
     return terms, program
 
 

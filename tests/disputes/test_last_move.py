@@ -33,11 +33,16 @@ def contract() -> Contract:
     return Web3().eth.contract(address=Web3.to_checksum_address("0x" + "33" * 20), abi=load_abi("DisputeGame"))
 
 
-def data_of(contract: Contract, game: Game, last: Any, of: bytes = ID) -> bytes:
-    """Calldata of a game's last move."""
+def registered(game: Game, of: bytes = ID) -> Registered:
+    """The game as the chain would have it, under an id."""
     said = game.positions[0].terms.statement
     origin = Origin(bytes(32), said.program, said.initial, said.data, 1, 1, 0)
-    made = call(Registered(of, 0, "0x" + "11" * 20, "0x" + "22" * 20, origin), game.positions[-1], last)
+    return Registered(of, 0, "0x" + "11" * 20, "0x" + "22" * 20, origin)
+
+
+def data_of(contract: Contract, game: Game, last: Any, of: bytes = ID) -> bytes:
+    """Calldata of a game's last move."""
+    made = call(registered(game, of), game.positions[-1], last)
     return encoded(contract, made.function, *made.arguments)
 
 
@@ -71,11 +76,8 @@ def test_a_state_of_one_tensor_is_read_back(contract: Contract) -> None:
 
 def test_a_time_out_is_seen_and_what_cannot_be_read_is_not(honest: Honest, contract: Contract) -> None:
     game = played(honest, LIES["operation"])
-    said = game.positions[0].terms.statement
-    origin = Origin(bytes(32), said.program, said.initial, said.data, 1, 1, 0)
-    registered = Registered(ID, 0, "0x" + "11" * 20, "0x" + "22" * 20, origin)
-    position = game.positions[1]
-    data = encoded(contract, TIME_OUT, ID, registered.place(position), registered.way(position), origin)
+    on_chain, position = registered(game), game.positions[1]
+    data = encoded(contract, TIME_OUT, ID, on_chain.place(position), on_chain.way(position), on_chain.origin)
     found = last_call(contract, data, ID)
     assert found is not None and found.function == TIME_OUT
     for other in (b"", b"\x01\x02", bytes(100), b"\xff" * 4 + data[4:]):
