@@ -60,8 +60,8 @@ def found_last(level: Level, last: Move | None) -> str:
     """What is said by a move that ends the game; None: nobody moved on."""
     match last:
         case JudgeRun():
-            first = last.run * levels.RUN_TERMS
-            text = f"In dispute is what comes of terms {first + 1:,} to {first + levels.RUN_TERMS:,}, counted from the first of these."
+            first, end = last.run * levels.RUN_TERMS + 1, (last.run + 1) * levels.RUN_TERMS
+            text = f"In dispute is what comes of terms {first:,} to {end:,}, counted from the first of these."
         case JudgeJoin():
             text = f"In dispute is whether the total after block {last.block + 1:,} is what comes before it together."
         case JudgeState():
