@@ -224,10 +224,10 @@ def open(
     way.end = commitment.result_root
     way.counts = counts
     place: uint256 = 0
-    if game_evidence._checkpoints(counts) > 1:
-        way.run, place = self._first_nodes(
-            game_places.RUN, game_evidence._checkpoints(counts), nodes
-        )
+    checkpoints: uint256 = game_evidence._checkpoints(counts)
+    if checkpoints > 1:
+        place = game_places._begun(game_places.RUN, checkpoints)
+        way.run, place = self._below(place, 0, nodes)
         self._require_other(way.run, commitment.result_root)
     else:
         place = self._interval_begun(counts, 0)
@@ -288,16 +288,9 @@ def show_nodes(
     begins: bool = game_places._is_begun(place)
     if begins or shower == game_places.CHALLENGER:
         self._require_mover(found)
+    number: uint256 = game_places._picked_number(place)
     node: bytes32 = empty(bytes32)
-    node, found.place = self._below(
-        0,
-        level,
-        game_places._leaves(place),
-        game_places._height(place),
-        game_places._picked_number(place),
-        shower,
-        nodes,
-    )
+    node, found.place = self._below(place, number, nodes)
     if begins:
         self._require_none(len(path))
         if len(way) != 1:
@@ -378,9 +371,7 @@ def pick_checkpoint(
     below.step = number * game_evidence._interval(below.counts)
     found.place = self._interval_begun(below.counts, below.step)
     if game_places._level(found.place) == game_places.INTERVAL:
-        below.interval, found.place = self._first_nodes(
-            game_places.INTERVAL, game_places._leaves(found.place), nodes
-        )
+        below.interval, found.place = self._below(found.place, 0, nodes)
     else:
         self._require_none(len(nodes))
     found.node = below.interval
@@ -428,9 +419,8 @@ def pick_step(
         game_places._require_shown(found.place, index)
         below.step += game_places._number(found.place, index)
     # The root is bound to nothing.
-    below.outputs, found.place = self._first_nodes(
-        game_places.STEP, game_evidence._ops(below.counts), nodes
-    )
+    found.place = game_places._begun(game_places.STEP, game_evidence._ops(below.counts))
+    below.outputs, found.place = self._below(found.place, 0, nodes)
     found.node = below.outputs
     found.way = keccak256(abi_encode(below))
     self._shown(game, found, index, nodes)
@@ -476,18 +466,10 @@ def pick_operation(
         below.counts, origin.program, below.operation, record, record_path
     )
     found.node = empty(bytes32)
-    if picked.leaves != 0:
-        found.node, found.place = self._below(
-            picked.place,
-            game_places.OUTPUT,
-            picked.leaves,
-            exact_merkle._depth(picked.leaves),
-            0,
-            game_places.ASSERTER,
-            nodes,
-        )
-    else:
+    if picked.place == 0:
         self._require_none(len(nodes))
+    else:
+        found.node, found.place = self._below(picked.place, 0, nodes)
     if picked.is_valid:
         self._require_other(
             exact_merkle._short_leaf(
@@ -495,7 +477,7 @@ def pick_operation(
             ),
             theirs,
         )
-    if picked.leaves == 0:
+    if picked.place == 0:
         self._end(game, found.provider, origin, False)
         return
 
@@ -534,7 +516,8 @@ def pick_state(
         found.node = empty(bytes32)
         found.place = game_places._only_state()
     else:
-        found.node, found.place = self._first_nodes(game_places.STATE, states, nodes)
+        found.place = game_places._begun(game_places.STATE, states)
+        found.node, found.place = self._below(found.place, 0, nodes)
         if not staticcall EXAMINER.is_next_state(way, found.node, path):
             errors._fail("game: not the state")
     self._shown(game, found, game_places.NO_NODE, nodes)
@@ -565,24 +548,17 @@ def answer_nodes(
     found: IDisputeGame.Position = self._answered(game, position)
     place: uint256 = found.place
     side: uint256 = game_places._side(place)
-    height: uint256 = game_places._height(place)
+    if game_places._level(place) != game_places.OUTPUT:
+        game_places._fail()
     # The challenger picks a leaf with its bytes.
-    if game_places._level(place) != game_places.OUTPUT or (side != 0 and height == 0):
+    if side != 0 and game_places._height(place) == 0:
         game_places._fail()
     above: bytes32 = found.node if side != 0 else found.other
     number: uint256 = self._require_under(
         place, index, above, exact_merkle.ELEMENTS, theirs, theirs_path
     )
     node: bytes32 = empty(bytes32)
-    node, found.place = self._below(
-        game_places._kept(place),
-        game_places.OUTPUT,
-        game_places._leaves(place),
-        height,
-        number,
-        side,
-        nodes,
-    )
+    node, found.place = self._below(place, number, nodes)
     self._require_other(node, theirs)
     if side != 0:
         self._require_none(len(path))
@@ -995,50 +971,27 @@ def _interval_begun(counts: uint256, begin: uint256) -> uint256:
 
 @internal
 @pure
-def _first_nodes(
-    level: uint256, leaves: uint256, nodes: DynArray[bytes32, game_trees.MAX_NODES]
-) -> (bytes32, uint256):
-    # The root that the first nodes of a level to STATE imply, and the place after them.
-    node: bytes32 = empty(bytes32)
-    place: uint256 = 0
-    node, place = self._below(
-        0,
-        level,
-        leaves,
-        exact_merkle._depth(leaves),
-        0,
-        game_places._shower(level),
-        nodes,
-    )
-    return node, place
-
-
-@internal
-@pure
 def _below(
-    kept: uint256,
-    level: uint256,
-    leaves: uint256,
-    height: uint256,
-    number: uint256,
-    shower: uint256,
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    place: uint256, number: uint256, nodes: DynArray[bytes32, game_trees.MAX_NODES]
 ) -> (bytes32, uint256):
-    # What nodes imply that are shown below node `number` at `height`, and the place after them.
+    """
+    @dev What nodes imply that are shown below node `number`, which is as high as what is known
+         at this place, and the place that follows.
+    """
+    level: uint256 = game_places._level(place)
+    height: uint256 = game_places._height(place)
+    leaves: uint256 = game_places._leaves(place)
     levels: uint256 = 0
     if level == game_places.OUTPUT:
-        levels = game_trees._output_levels(height, shower)
+        levels = game_trees._output_levels(height, game_places._side(place))
     else:
         levels = game_trees._levels(height)
-    low: uint256 = unsafe_sub(height, levels)
-    node: bytes32 = game_trees._joined(
-        self._kind(level),
-        low,
-        levels,
-        game_trees._held(leaves, low, levels, number),
-        nodes,
-    )
-    return node, game_places._shown(kept, level, shower, leaves, low, levels, number)
+    height = unsafe_sub(height, levels)
+    kind: uint256 = self._kind(level)
+    held: uint256 = game_trees._held(leaves, height, levels, number)
+    # No calls among the arguments: memory would be paid for another copy of the nodes.
+    node: bytes32 = game_trees._joined(kind, height, levels, held, nodes)
+    return node, game_places._shown(place, height, levels, number)
 
 
 @internal
