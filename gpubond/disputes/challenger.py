@@ -1,128 +1,112 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The side that says a run is wrong: what it picks in a position, and what it shows at the end."""
+"""The side that says a run is wrong: what it picks and shows in a position, and what it proves at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gpubond.disputes import levels
-from gpubond.disputes.asserter import check_terms, tree_in_doubt
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.levels import FREE, Level
+from gpubond.disputes.levels import Level, Side
 from gpubond.disputes.moves import (
-    Judge,
+    AnswerNodes,
     JudgeElement,
     JudgeJoin,
     JudgeRun,
-    JudgeState,
     Move,
-    PickBlock,
-    PickElement,
+    PickLeaf,
     PickNode,
     PickSegment,
+    PickStep,
+    ShowNodes,
 )
 from gpubond.disputes.openings import Openings
-from gpubond.disputes.position import Block, Elements, Nodes, Position, Side, Totals, reached
+from gpubond.disputes.position import Element, Nodes, OneTensor, Output, Position, Reduction, reached
+from gpubond.disputes.showing import NothingWrong, Own, check_terms, first_unequal, found, require_turn
 from gpubond.disputes.terms import Terms
-from gpubond.exact import merkle, reference
-from gpubond.exact.commitments import content
-from gpubond.exact.merkle import LEAF_ELEMENTS
+from gpubond.exact import reference
 from gpubond.exact.refusal import Refused
 
 
-class NothingWrong(Exception):
-    """All that the asserter showed is as this execution has it: there is nothing to pick, and the game is lost."""
-
-
 class Challenger:
-    """Picks the first of what is shown that differs from its own run. It has no state: a position gives one move.
+    """Picks the first of what is shown that differs from its own run, and shows its own. It has no state.
 
     Raises: Refused if the execution is not of these terms.
     """
 
     def __init__(self, execution: Execution, terms: Terms) -> None:
         check_terms(execution, terms)
+        self._take(execution)
+
+    def _take(self, execution: Execution) -> None:
         self._execution = execution
+        self._own = Own(execution)
         self._openings = Openings(execution)
 
     def disputes(self, run_root: bytes) -> bool:
         """Whether a run that was committed to is another than this execution's, so that a game can be won."""
         return self._execution.run_root != run_root
 
-    def pick(self, position: Position) -> Move:
+    def opening(self) -> tuple[bytes, ...]:
+        """The nodes that a game is opened with."""
+        return self._own.run()
+
+    def move(self, position: Position) -> Move:
         """Its next move. Raises NothingWrong; Refused if it is not its turn; OSError."""
-        if position.turn is not Side.CHALLENGER:
-            raise Refused("position.turn", position.turn.value, "the challenger waits for what is shown")
-        doubt = position.doubt
-        match doubt:
-            case Nodes():
+        require_turn(position, Side.CHALLENGER)
+        match position.doubt:
+            case Nodes() as doubt if not doubt.shown:
+                return ShowNodes(self._own.below(position, doubt)[1])
+            case Nodes() as doubt:
                 return self._in_nodes(position, doubt)
-            case Elements():
-                return self._in_elements(position, doubt)
-            case Totals():
-                return self._in_totals(position, doubt)
-            case Block():
-                return self._in_block(position, doubt)
+            case Output() as doubt:
+                return self._in_output(position, doubt)
+            case Element():
+                return JudgeElement(self._openings.element(position))
+            case Reduction() as doubt:
+                return self._in_reduction(position, doubt)
+            case OneTensor():
+                return self._openings.next_state(position, 0)
+        raise Refused("position", position.level.value, "there is nothing to show here")
 
     def _in_nodes(self, position: Position, doubt: Nodes) -> Move:
-        below = levels.below(doubt.count, doubt.height, doubt.index)
-        ours = tree_in_doubt(self._execution, position, doubt).nodes(*below)
-        at = _first_unequal(ours, doubt.shown)
-        if at is None:
-            return self._none_wrong(position, doubt)
-        if below.height == 0 and doubt.level is Level.STEP:
-            return self._openings.operation(at + below.first)
-        if below.height == 0 and doubt.level is Level.STATE:
-            return self._openings.next_state(position, at + below.first)
-        return PickNode(at + below.first)
+        below, ours = self._own.below(position, doubt)
+        at = first_unequal(ours, doubt.shown)
+        if doubt.level is Level.INTERVAL:
+            return self._in_interval(position, doubt, None if at is None else at + below.first, below.height)
+        index = found(at) + below.first
+        return PickNode(index) if below.height else self._openings.next_state(position, index)
 
-    def _none_wrong(self, position: Position, doubt: Nodes) -> PickNode | JudgeState:
-        if doubt.level not in FREE or not doubt.at_root:
+    def _in_interval(self, position: Position, doubt: Nodes, index: int | None, height: int) -> Move:
+        begins, ends = position.terms.interval(reached(position.checkpoint))
+        if index is None and not doubt.at_root:
             raise NothingWrong
-        if doubt.level is Level.STEP and position.terms.statement.state_count == 1:
-            return self._openings.next_state(position, 0)
-        return PickNode(None)
+        if index is None:
+            return PickStep(None, self._own.step(ends - 1))
+        return PickNode(index) if height else PickStep(index, self._own.step(begins + index))
 
-    def _in_elements(self, position: Position, doubt: Elements) -> PickElement | JudgeElement:
-        step, op = reached(position.step), reached(position.op)
-        operation = self._execution.program.ops[op]
-        ours = merkle.leaf_of(content(self._execution.output(step, op)), doubt.index)
-        for at in range(0, len(ours), 4):
-            if ours[at : at + 4] != doubt.raw[at : at + 4]:
-                element = doubt.index * LEAF_ELEMENTS + at // 4
-                break
-        else:
-            raise NothingWrong
-        if reference.terms(operation) > levels.RUN_TERMS:
-            return PickElement(element)
-        return JudgeElement(element, self._openings.element(position, element))
+    def _in_output(self, position: Position, doubt: Output) -> AnswerNodes | PickLeaf:
+        last, tree = doubt.last, self._own.output_tree(position)
+        index = found(first_unequal(tree.nodes(*last), doubt.shown)) + last.first
+        if not last.height:
+            return PickLeaf(index, self._own.leaf(position, index))
+        levels_below = levels.output_levels_below(last.height, Side.CHALLENGER)
+        return AnswerNodes(index, tree.nodes(*levels.below(doubt.count, last.height, index, levels_below)))
 
-    def _in_totals(self, position: Position, doubt: Totals) -> PickSegment | PickBlock | JudgeJoin:
-        blocks = self._execution.blocks(reached(position.step), reached(position.op), reached(position.element))
-        totals = (*doubt.totals, doubt.after)
-        if not doubt.sums:
+    def _in_reduction(self, position: Position, doubt: Reduction) -> Move:
+        place = reached(position.step), reached(position.op), reached(position.element)
+        ours = self._execution.blocks(*place).totals
+        if doubt.level is Level.TOTALS:
             ends = [last for _, last in levels.segments(doubt.first, doubt.last)]
-            at = _first_unequal([blocks.totals[end] for end in ends], totals)
-            if at is None:
-                raise NothingWrong
-            return PickSegment(at)
+            return PickSegment(found(first_unequal([ours[end] for end in ends], (*doubt.values, doubt.after))))
+        terms = reference.terms(reached(position.operation))
+        totals = (*doubt.values[levels.runs_shown(terms, doubt.first, doubt.last) :], doubt.after)
+        begins = 0
         for at, block in enumerate(range(doubt.first, doubt.last + 1)):
-            if doubt.sums[at] != blocks.sums[block]:
-                return PickBlock(block)
-            if totals[at] != blocks.totals[block]:
+            accumulators = self._execution.accumulators(*place, block)
+            run = first_unequal(accumulators, doubt.values[begins : begins + len(accumulators)])
+            if run is not None:
+                terms_of_run = levels.run_terms(terms, block * levels.BLOCK_RUNS + run)
+                return JudgeRun(begins + run, self._openings.terms(position, *terms_of_run))
+            if ours[block] != totals[at]:
                 return JudgeJoin(block)
+            begins += len(accumulators)
         raise NothingWrong
-
-    def _in_block(self, position: Position, doubt: Block) -> Judge:
-        place = (reached(position.step), reached(position.op), reached(position.element))
-        ours = self._execution.accumulators(*place, doubt.block)
-        run = _first_unequal(ours, (*doubt.accumulators, doubt.total))
-        if run is None:
-            raise NothingWrong
-        operation = self._execution.program.ops[reached(position.op)]
-        first, last = levels.run_terms(reference.terms(operation), doubt.block, run)
-        return JudgeRun(run, self._openings.terms(position, reached(position.element), first, last))
-
-
-def _first_unequal(ours: Sequence[object], theirs: Sequence[object]) -> int | None:
-    return next((at for at, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other), None)

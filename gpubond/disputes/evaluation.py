@@ -115,7 +115,7 @@ def _check_state(position: Position, state_root: bytes, path: Sequence[bytes]) -
         wanted, root = position.terms.statement.initial, state_root
     elif step == begins:
         count = position.terms.checkpoints
-        wanted, root = position.run_root, _root(Kind.RUN, count, checkpoint - 1, state_root, path)
+        wanted, root = reached(position.their_root), _root(Kind.RUN, count, checkpoint - 1, state_root, path)
     else:
         at = step - begins - 1
         wanted, root = reached(position.interval_root), _root(Kind.INTERVAL, ends - begins - 1, at, state_root, path)

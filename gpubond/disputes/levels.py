@@ -14,7 +14,20 @@ from gpubond.exact.refusal import Refused
 
 MOST_LEVELS = 6  # between a picked node and those that are shown
 MOST_SEGMENTS = 64
+MOST_BLOCKS = 4  # whose accumulators are shown at once
 RUN_TERMS = 16  # that the contract evaluates at once
+BLOCK_RUNS = BLOCK // RUN_TERMS
+
+
+class Side(Enum):
+    """Whose move it is."""
+
+    ASSERTER = "asserter"
+    CHALLENGER = "challenger"
+
+    @property
+    def other(self) -> Side:
+        return Side.CHALLENGER if self is Side.ASSERTER else Side.ASSERTER
 
 
 class Level(Enum):
@@ -37,13 +50,25 @@ KINDS = {
     Level.STATE: Kind.STATE,
     Level.OUTPUT: Kind.ELEMENTS,
 }
+SHOWERS = {
+    Level.RUN: Side.CHALLENGER,
+    Level.INTERVAL: Side.ASSERTER,
+    Level.STEP: Side.CHALLENGER,
+    Level.STATE: Side.ASSERTER,
+}
 # Their root is implied by the first show, and there it may be that no leaf is wrong.
 FREE = frozenset((Level.INTERVAL, Level.STEP))
 
 
 def levels_below(height: int) -> int:
-    """How many levels below a node of this height those stand that are shown."""
+    """How many levels below a node of this height those stand that are shown, in all levels but OUTPUT."""
     shows = max(1, -(-(height - 1) // (MOST_LEVELS - 1)))
+    return -(-height // shows)
+
+
+def output_levels_below(height: int, side: Side) -> int:
+    """The same in OUTPUT, where both sides show by turns and the asserter last."""
+    shows = 2 * -(-(height + 5) // 10) - 1 if side is Side.ASSERTER else 2 * -(-height // 10)
     return -(-height // shows)
 
 
@@ -55,19 +80,18 @@ class Below(NamedTuple):
     nodes: int
 
 
-def below(leaves: int, height: int, index: int) -> Below:
-    """What is shown of a node of a tree."""
-    levels = levels_below(height)
+def below(leaves: int, height: int, index: int, levels: int | None = None) -> Below:
+    """What is shown of a node of a tree. levels: so many below it; None: as everywhere but in OUTPUT."""
+    levels = levels_below(height) if levels is None else levels
     low, first = height - levels, index << levels
     return Below(low, first, min(1 << levels, -(-leaves >> low) - first))
 
 
-def check_nodes(kind: Kind, leaves: int, height: int, index: int, nodes: Sequence[bytes]) -> bytes:
-    """The node at `height` and `index` of a tree, by those below it that hold leaves; beyond them are zero subtrees.
+def check_nodes(kind: Kind, height: int, shown: Below, nodes: Sequence[bytes]) -> bytes:
+    """The node at `height` of a tree, by those below it that hold leaves; beyond them are zero subtrees.
 
     Raises: Refused for nodes that are not as many as they must be.
     """
-    shown = below(leaves, height, index)
     if len(nodes) != shown.nodes:
         raise Refused("show.nodes", len(nodes), f"must be {shown.nodes}")
     for at, node in enumerate(nodes):
@@ -91,14 +115,15 @@ def runs(terms: int) -> int:
     return -(-terms // RUN_TERMS)
 
 
-def run_terms(terms: int, block: int, run: int) -> tuple[int, int]:
-    """The first term of a run of a block, and the one after its last, of a reduction of so many terms."""
-    first = block * BLOCK + run * RUN_TERMS
+def run_terms(terms: int, run: int) -> tuple[int, int]:
+    """The first term of a run, counted in the whole reduction, and the one after its last."""
+    block, at = divmod(run, BLOCK_RUNS)
+    first = block * BLOCK + at * RUN_TERMS
     return first, min(first + RUN_TERMS, block * BLOCK + block_terms(terms, block))
 
 
 def segment_blocks(first: int, last: int) -> int:
-    """How many blocks each segment has, of blocks `first` to `last`; 1: sums are shown, and totals."""
+    """How many blocks each segment of blocks `first` to `last` has."""
     return -(-(last - first + 1) // MOST_SEGMENTS)
 
 
@@ -111,3 +136,8 @@ def segments(first: int, last: int) -> list[tuple[int, int]]:
 def totals_shown(first: int, last: int) -> list[int]:
     """The blocks after which totals are shown."""
     return [end for _, end in segments(first, last)[:-1]]
+
+
+def runs_shown(terms: int, first: int, last: int) -> int:
+    """How many runs blocks `first` to `last` have."""
+    return sum(runs(block_terms(terms, block)) for block in range(first, last + 1))

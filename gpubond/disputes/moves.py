@@ -8,54 +8,93 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ShowNodes:
-    """Asserter: the nodes below the one that was picked, from the left; those that hold leaves."""
+    """Who shows this level: the nodes below the one that was picked, from the left; those that hold leaves.
+
+    Also the first of a level that began without a pick.
+    """
 
     nodes: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
-class ShowLeaf:
-    """Asserter: 64 elements, 256 bytes."""
-
-    raw: bytes
-
-
-@dataclass(frozen=True)
-class ShowTotals:
-    """Asserter: totals; where no segment has more than one block, its sums come first."""
-
-    sums: tuple[int, ...]
-    totals: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ShowAccumulators:
-    """Asserter: the accumulators of a block after 16, 32, … terms, without the last."""
-
-    accumulators: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class PickNode:
-    """Challenger: the place of a node, from the left of the whole tree at the height that is shown; None: *none*."""
+    """A node above leaves: its place, from the left of the whole tree at the height that is shown."""
 
-    index: int | None
+    index: int
+
+
+@dataclass(frozen=True)
+class PickCheckpoint:
+    """Asserter: a checkpoint that the challenger has otherwise; its own leaf of the run tree, and INTERVAL's nodes.
+
+    leaf: the leaf's hash. path: from below, up to the run root; None if the contract has checked it already.
+    """
+
+    checkpoint: int
+    leaf: bytes
+    path: tuple[bytes, ...] | None
+    nodes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class PickStep:
+    """Challenger: the first wrong state within an interval, from 0, None for *none*; and STEP's nodes, its own."""
+
+    state: int | None
+    nodes: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
 class PickOperation:
-    """Challenger: an operation, with its record and the path of that, from below, in the program's tree."""
+    """Asserter: an operation whose output the challenger has otherwise; its record, and OUTPUT's nodes, its own.
+
+    path: of the record, from below, in the program's tree. nodes: none if the output has no elements.
+    """
 
     op: int
     record: bytes
     path: tuple[bytes, ...]
+    nodes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class PickState:
+    """Asserter: all outputs are as the challenger has them; and STATE's nodes, none if there is one tensor."""
+
+    nodes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class AnswerNodes:
+    """Whose turn it is in OUTPUT: a node that the other side has otherwise, and its own nodes below.
+
+    index: from the left of the whole tree at the height that is shown. path: the asserter's, from the picked node up to
+    the one that the challenger picked before; None if the contract has checked it already. Empty if the challenger's.
+    """
+
+    index: int
+    nodes: tuple[bytes, ...]
+    path: tuple[bytes, ...] | None = ()
+
+
+@dataclass(frozen=True)
+class PickLeaf:
+    """Challenger: a leaf of the output, from the left; and its own 64 elements, 256 bytes."""
+
+    index: int
+    raw: bytes
 
 
 @dataclass(frozen=True)
 class PickElement:
-    """Challenger: an element of a reduction of more than 16 terms. element: its number in the whole tensor."""
+    """Asserter: an element that the challenger has otherwise; its own leaf, and the first values of a reduction.
+
+    element: its number in the whole tensor. values: see ShowValues; empty for what is evaluated at once.
+    """
 
     element: int
+    raw: bytes
+    values: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,10 +105,10 @@ class PickSegment:
 
 
 @dataclass(frozen=True)
-class PickBlock:
-    """Challenger: the block whose sum is wrong; its number in the whole reduction."""
+class ShowValues:
+    """Asserter: totals; of at most four blocks the accumulators of each after 16, 32, … and all terms, then totals."""
 
-    block: int
+    values: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -98,7 +137,8 @@ class Operand:
 class Shown:
     """What the challenger shows for an evaluation.
 
-    state_path: of the state before the step, from below, in the tree of the run or the interval; not looked at if no
+    state_path: of the state before the step, from below, in its own tree of the run or the asserter's of the interval;
+    not looked at if no
     operand is of the state, and in the first step of a run, whose state the terms say.
     """
 
@@ -108,22 +148,24 @@ class Shown:
 
 @dataclass(frozen=True)
 class JudgeElement:
-    """Challenger: an element that is evaluated at once. element: its number in the whole tensor."""
+    """Challenger: the element that was picked, which is evaluated at once."""
 
-    element: int
     shown: Shown
 
 
 @dataclass(frozen=True)
 class JudgeJoin:
-    """Challenger: the total after a block does not follow from the one before and the block's sum."""
+    """Challenger: the total after a block does not follow from the one before and the block's sum.
+
+    block: its number in the whole reduction.
+    """
 
     block: int
 
 
 @dataclass(frozen=True)
 class JudgeRun:
-    """Challenger: the accumulator after a run of a block's terms, after the last the block's sum, does not follow."""
+    """Challenger: the accumulator after a run of terms does not follow. run: from the first of the blocks in doubt."""
 
     run: int
     shown: Shown
@@ -145,7 +187,17 @@ class JudgeState:
     state_path: tuple[bytes, ...] = ()
 
 
-Show = ShowNodes | ShowLeaf | ShowTotals | ShowAccumulators
-Pick = PickNode | PickOperation | PickElement | PickSegment | PickBlock
 Judge = JudgeElement | JudgeJoin | JudgeRun | JudgeState
+Show = ShowNodes | ShowValues
+Pick = (
+    PickNode
+    | PickCheckpoint
+    | PickStep
+    | PickOperation
+    | PickState
+    | AnswerNodes
+    | PickLeaf
+    | PickElement
+    | PickSegment
+)
 Move = Show | Pick | Judge

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a challenger proves: records of the program, operands of an operation, the tensor that becomes the next state's.
 
-All of it comes before the first wrong place and so is in the challenger's own run. Only what stands beside a path may
-lie behind that place: it was shown.
+All of it comes before the first wrong place and so is in the challenger's own run. Paths are in its own trees, but in
+the asserter's of an interval, where what stands beside a path may lie behind that place: it was shown.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.moves import JudgeState, Leaf, Operand, PickOperation, Shown
+from gpubond.disputes.moves import JudgeState, Leaf, Operand, Shown
 from gpubond.disputes.position import Position, Seen, known_in, reached
 from gpubond.disputes.records import Records
 from gpubond.exact import merkle, reference
@@ -26,13 +26,9 @@ class Openings:
         self._execution = execution
         self._records = Records(execution.program)
 
-    def operation(self, op: int) -> PickOperation:
-        """An operation's record."""
-        return self._records.operation(op)
-
-    def element(self, position: Position, element: int) -> Shown:
-        """The operands of an element that is evaluated at once."""
-        op = reached(position.op)
+    def element(self, position: Position) -> Shown:
+        """The operands of the element that was picked, which is evaluated at once."""
+        op, element = reached(position.op), reached(position.element)
         operation = self._execution.program.ops[op]
         inputs = self._execution.inputs(reached(position.step), op)
         used: list[list[int]] = [[] for _ in inputs]
@@ -42,9 +38,9 @@ class Openings:
                     used[source.input].append(source.element)
         return self._shown(position, inputs, used)
 
-    def terms(self, position: Position, element: int, first: int, last: int) -> Shown:
-        """The operands of some terms of a reduction."""
-        op = reached(position.op)
+    def terms(self, position: Position, first: int, last: int) -> Shown:
+        """The operands of some terms of the reduction whose element was picked."""
+        op, element = reached(position.op), reached(position.element)
         operation = self._execution.program.ops[op]
         inputs = self._execution.inputs(reached(position.step), op)
         used: list[list[int]] = [[] for _ in inputs]
@@ -61,7 +57,7 @@ class Openings:
         if number >= program.first_output:
             index = number - program.first_output
             outputs = self._execution.outputs(step)
-            return JudgeState(tensor, *record, outputs[index], self._step_path(position, index))
+            return JudgeState(tensor, *record, outputs[index], self._step_path(step, index))
         tensors = self._execution.state_tensors(step)
         path = merkle.tree_of(Kind.STATE, tensors).path(number)
         return JudgeState(tensor, *record, tensors[number], path, self._state_path(position))
@@ -94,15 +90,14 @@ class Openings:
             array = whole
             path = merkle.tree_of(Kind.DATA, self._execution.data_tensors).path(number - states)
         else:
-            path = self._step_path(position, number - program.first_output)
+            path = self._step_path(step, number - program.first_output)
         held = content(array)
         tree = merkle.elements_tree(held)
         leaves = sorted({(offset + element) // LEAF_ELEMENTS for element in elements})
         return Operand(tree.root, slices, path, tuple(Leaf(merkle.leaf_of(held, at), tree.path(at)) for at in leaves))
 
-    def _step_path(self, position: Position, index: int) -> tuple[bytes, ...]:
-        tree = merkle.tree_of(Kind.STEP, self._execution.outputs(reached(position.step)))
-        return path_in(position.seen, tree, index)
+    def _step_path(self, step: int, index: int) -> tuple[bytes, ...]:
+        return merkle.tree_of(Kind.STEP, self._execution.outputs(step)).path(index)
 
     def _state_path(self, position: Position) -> tuple[bytes, ...]:
         """Of the state before the step."""
@@ -111,7 +106,7 @@ class Openings:
         if step == 0:
             return ()
         if step == begins:
-            return path_in(position.seen, merkle.tree_of(Kind.RUN, self._execution.checkpoints()), checkpoint - 1)
+            return merkle.tree_of(Kind.RUN, self._execution.checkpoints()).path(checkpoint - 1)
         return path_in(
             position.seen, merkle.tree_of(Kind.INTERVAL, self._execution.between(checkpoint)), step - begins - 1
         )

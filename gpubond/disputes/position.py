@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeVar
 
-from gpubond.disputes.levels import Level
+from gpubond.disputes.levels import KINDS, MOST_BLOCKS, SHOWERS, Below, Level, Side, below, output_levels_below
 from gpubond.disputes.terms import Terms
 from gpubond.exact import merkle
 from gpubond.exact.merkle import Kind
@@ -25,18 +24,11 @@ def reached(what: T | None) -> T:
     return what
 
 
-class Side(Enum):
-    """Whose move it is."""
-
-    ASSERTER = "asserter"
-    CHALLENGER = "challenger"
-
-
 @dataclass(frozen=True)
 class Nodes:
-    """A node of a tree, below which something is wrong. After a show, `shown` are the nodes below it.
+    """A node of a tree of who shows this level, below which both sides differ. shown: after a show the nodes below.
 
-    level: RUN, INTERVAL, STEP, STATE or OUTPUT. count: leaves of the tree. height, index: of the node, at first the
+    level: RUN, INTERVAL, STEP or STATE. count: leaves of the tree. height, index: of the node, at first the
     root. node: None for a root that the first show implies.
     """
 
@@ -49,9 +41,9 @@ class Nodes:
     shown: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, level: Level, kind: Kind, count: int, node: bytes | None = None) -> Nodes:
+    def of(cls, level: Level, count: int, node: bytes | None = None) -> Nodes:
         """The root of a tree."""
-        return cls(level, kind, count, merkle.depth(count), node=node)
+        return cls(level, KINDS[level], count, merkle.depth(count), node=node)
 
     @property
     def at_root(self) -> bool:
@@ -59,41 +51,67 @@ class Nodes:
 
 
 @dataclass(frozen=True)
-class Elements:
-    """A leaf of the output's elements. node: its hash; None for the only leaf. raw: its 256 bytes, once shown."""
-
-    index: int
-    node: bytes | None = None
-    raw: bytes = b""
+class OneTensor:
+    """The next state, of one tensor, is not the one that its record names."""
 
 
 @dataclass(frozen=True)
-class Totals:
-    """The total after block `last` is wrong, the one before `first` is right. Bits.
+class Output:
+    """A node of the output's elements, below which nodes were shown by one side, and the other is to answer.
 
-    before: None before block 0. sums, totals: once shown.
+    count: leaves. height, index: of the node. node: the asserter's. other: the challenger's, if it showed; then the
+    asserter answers. shown: by who showed.
+    """
+
+    count: int
+    height: int
+    index: int
+    node: bytes
+    shown: tuple[bytes, ...]
+    other: bytes | None = None
+
+    @property
+    def last(self) -> Below:
+        """Where the nodes stand that were shown."""
+        side = Side.ASSERTER if self.other is None else Side.CHALLENGER
+        return below(self.count, self.height, self.index, output_levels_below(self.height, side))
+
+
+@dataclass(frozen=True)
+class Elements:
+    """A leaf of the output's elements. node: its hash by the asserter. theirs: the challenger's 256 bytes."""
+
+    index: int
+    node: bytes
+    theirs: bytes
+
+
+@dataclass(frozen=True)
+class Element:
+    """An element that is evaluated at once. bits: the asserter's."""
+
+    bits: int
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The total after block `last` is in doubt, the one before `first` is settled. Bits.
+
+    before: None before block 0. values: once shown, as ShowValues has them.
     """
 
     first: int
     last: int
     before: int | None
     after: int
-    sums: tuple[int, ...] = ()
-    totals: tuple[int, ...] = ()
-    shown: bool = False
+    values: tuple[int, ...] = ()
+
+    @property
+    def level(self) -> Level:
+        return Level.BLOCK if self.last - self.first < MOST_BLOCKS else Level.TOTALS
 
 
-@dataclass(frozen=True)
-class Block:
-    """The sum of a block is wrong. Bits. accumulators: once shown, if there are any to show."""
-
-    block: int
-    total: int
-    accumulators: tuple[int, ...] = ()
-    shown: bool = False
-
-
-Doubt = Nodes | Elements | Totals | Block
+Doubt = Nodes | OneTensor | Output | Elements | Element | Reduction
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,7 @@ class Place:
 class Seen:
     """Nodes that were shown below one of height `top`, side by side, the first with its number from the left."""
 
+    side: Side
     kind: Kind
     top: int
     height: int
@@ -150,14 +169,16 @@ def known_in(seen: Iterable[Seen], kind: Kind) -> dict[tuple[int, int], bytes]:
 class Position:
     """What both players and the contract know of a game; what is not reached is None.
 
-    checkpoint, step: the first wrong ones. following: the state after the step, as the asserter says. interval_root,
-    step_root: as the first shows implied them. op, record, operation: which is picked. output: its commitment, as the
-    asserter says. element: that is picked, of a reduction. seen: all nodes that were shown.
+    their_root: the challenger's run root. checkpoint, step: that were picked. end, following: the states after the
+    interval and after the step, as the asserter says. interval_root, step_root: as the first shows implied them, the
+    asserter's and the challenger's. op, record, operation: which is picked. element: that is picked. seen: all nodes
+    that were shown.
     """
 
     terms: Terms
     run_root: bytes
     doubt: Doubt
+    their_root: bytes | None = None
     checkpoint: int | None = None
     step: int | None = None
     end: Place | None = None
@@ -167,29 +188,34 @@ class Position:
     op: int | None = None
     record: bytes = b""
     operation: Op | None = None
-    output: Place | None = None
     element: int | None = None
     seen: tuple[Seen, ...] = ()
 
     @property
     def turn(self) -> Side:
         """Who is to move."""
-        doubt = self.doubt
-        if isinstance(doubt, Nodes):
-            answered = bool(doubt.shown)
-        elif isinstance(doubt, Elements):
-            answered = bool(doubt.raw)
-        else:
-            answered = doubt.shown
-        return Side.CHALLENGER if answered else Side.ASSERTER
+        match self.doubt:
+            case Nodes() as doubt:
+                shower = SHOWERS[doubt.level]
+                return shower.other if doubt.shown else shower
+            case Output(other=None) | Element() | OneTensor():
+                return Side.CHALLENGER
+            case Output() | Elements():
+                return Side.ASSERTER
+            case Reduction() as doubt:
+                return Side.CHALLENGER if doubt.values else Side.ASSERTER
 
     @property
     def level(self) -> Level:
-        doubt = self.doubt
-        if isinstance(doubt, Nodes):
-            return doubt.level
-        by_type = {Elements: Level.LEAF, Totals: Level.TOTALS, Block: Level.BLOCK}
-        return by_type[type(doubt)]
+        match self.doubt:
+            case Nodes() | Reduction() as doubt:
+                return doubt.level
+            case OneTensor():
+                return Level.STATE
+            case Output():
+                return Level.OUTPUT
+            case Elements() | Element():
+                return Level.LEAF
 
 
 @dataclass(frozen=True)

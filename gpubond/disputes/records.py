@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The records of a program with their paths: a challenger shows them, and a game's events do not carry them."""
+"""The records of a program with their paths: players show them, and a game's events do not carry them."""
 
 from __future__ import annotations
 
 from functools import cached_property
 
-from gpubond.disputes.moves import PickOperation
 from gpubond.exact import merkle
 from gpubond.exact.merkle import Kind, Tree
 from gpubond.exact.program import Program
@@ -21,9 +20,9 @@ class Records:
         """The record of a tensor of the state, with its path."""
         return self._record(1 + tensor)
 
-    def operation(self, op: int) -> PickOperation:
-        """The pick of an operation."""
-        return PickOperation(op, *self._record(1 + self._program.first_output + op))
+    def operation(self, op: int) -> tuple[bytes, tuple[bytes, ...]]:
+        """The record of an operation, with its path."""
+        return self._record(1 + self._program.first_output + op)
 
     def _record(self, at: int) -> tuple[bytes, tuple[bytes, ...]]:
         return self._records[at], self._tree.path(at)

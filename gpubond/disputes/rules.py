@@ -12,49 +12,85 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from gpubond.disputes import evaluation, levels
-from gpubond.disputes.levels import FREE, KINDS, Level
+from gpubond.disputes.levels import SHOWERS, Below, Level, Side
 from gpubond.disputes.moves import (
+    AnswerNodes,
     JudgeElement,
     JudgeJoin,
     JudgeRun,
     JudgeState,
     Move,
-    PickBlock,
+    PickCheckpoint,
     PickElement,
+    PickLeaf,
     PickNode,
     PickOperation,
     PickSegment,
-    ShowAccumulators,
-    ShowLeaf,
+    PickState,
+    PickStep,
     ShowNodes,
-    ShowTotals,
+    ShowValues,
 )
-from gpubond.disputes.position import Block, Elements, Nodes, Place, Position, Seen, Side, Totals, Verdict, reached
+from gpubond.disputes.position import (
+    Element,
+    Elements,
+    Nodes,
+    OneTensor,
+    Output,
+    Place,
+    Position,
+    Reduction,
+    Seen,
+    Verdict,
+    reached,
+)
 from gpubond.disputes.terms import Terms
 from gpubond.exact import commitments, merkle, reference, shapes
-from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES, LEAF_ELEMENTS, Kind
+from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES, LEAF_ELEMENTS, Kind, Opening
 from gpubond.exact.program import Op, parse_record
 from gpubond.exact.refusal import Refused
 
-D = TypeVar("D", Nodes, Elements, Totals, Block)
+D = TypeVar("D", Nodes, Output, Elements, Element, Reduction)
 _WORD = 1 << 32
 
 
-def begin(terms: Terms, run_root: bytes) -> Position:
-    """The position of a game that was just opened. Raises Refused for a root that is no 32 bytes."""
-    if len(run_root) != HASH_BYTES:
-        raise Refused("run_root", run_root.hex(), f"must be {HASH_BYTES} bytes")
+def begin(terms: Terms, run_root: bytes, nodes: tuple[bytes, ...]) -> Position:
+    """The position of a game that was just opened. nodes: the challenger's first of RUN; none if that is passed over.
+
+    Raises: Refused for what the contract refuses.
+    """
+    _check_hash("run_root", run_root)
     count = terms.checkpoints
-    start = Position(terms, run_root, Nodes.of(Level.RUN, Kind.RUN, count, run_root))
-    return start if count > 1 else _in_interval(start, 0, run_root)
+    # Of one checkpoint the leaf's hash is the run root.
+    start = Position(terms, run_root, Nodes.of(Level.RUN, count), end=Place(Kind.RUN, run_root))
+    if count == 1:
+        if nodes:
+            raise Refused("show.nodes", len(nodes), "must be 0")
+        return _in_interval(start, 0, Place(Kind.RUN, run_root))
+    shown = _shown(start, Nodes.of(Level.RUN, count), nodes)
+    if shown.their_root == run_root:
+        raise Refused("show.nodes", run_root.hex(), "is the run root that was committed to")
+    return shown
 
 
 def apply(position: Position, move: Move) -> Position | Verdict:
     """What a move leads to. Raises Refused, naming the field, for one that the contract refuses."""
-    turn = Side.ASSERTER if isinstance(move, (ShowNodes, ShowLeaf, ShowTotals, ShowAccumulators)) else Side.CHALLENGER
+    turn = _side(position, move)
     if position.turn is not turn:
         raise Refused("move", type(move).__name__, f"it is the {position.turn.value}'s turn")
     return _MOVES[type(move)](position, move)
+
+
+def _side(position: Position, move: Move) -> Side:
+    """Whose move it is."""
+    if isinstance(move, PickCheckpoint | PickOperation | PickState | PickElement | ShowValues):
+        return Side.ASSERTER
+    if isinstance(move, AnswerNodes):
+        return position.turn
+    if not isinstance(move, ShowNodes | PickNode):
+        return Side.CHALLENGER
+    shower = SHOWERS[_doubt(position, Nodes).level]
+    return shower if isinstance(move, ShowNodes) else shower.other
 
 
 def _doubt(position: Position, wanted: type[D]) -> D:
@@ -63,259 +99,338 @@ def _doubt(position: Position, wanted: type[D]) -> D:
     return position.doubt
 
 
+def _nodes(position: Position, level: Level) -> Nodes:
+    doubt = _doubt(position, Nodes)
+    if doubt.level is not level:
+        raise Refused("move", doubt.level.value, "another move is due at this level")
+    return doubt
+
+
 def _operation(position: Position) -> Op:
     return reached(position.operation)
 
 
-def _in_interval(position: Position, checkpoint: int, end: bytes) -> Position:
-    begins, ends = position.terms.interval(checkpoint)
-    place = Place(Kind.RUN, end)
-    between = ends - begins - 1
-    reached = replace(position, checkpoint=checkpoint, end=place)
-    if between == 0:
-        return _in_step(reached, begins, place)
-    return replace(reached, doubt=Nodes.of(Level.INTERVAL, Kind.INTERVAL, between))
+def _check_hash(field: str, value: bytes) -> None:
+    if len(value) != HASH_BYTES:
+        raise Refused(field, value.hex(), f"must be {HASH_BYTES} bytes")
 
 
-def _in_step(position: Position, step: int, following: Place) -> Position:
-    count = position.terms.statement.op_count
-    return replace(position, step=step, following=following, doubt=Nodes.of(Level.STEP, Kind.STEP, count))
+# Shows.
 
 
-def _show_nodes(position: Position, move: ShowNodes) -> Position:
-    doubt = _doubt(position, Nodes)
-    found = levels.check_nodes(doubt.kind, doubt.count, doubt.height, doubt.index, move.nodes)
+def _shown(position: Position, doubt: Nodes, nodes: tuple[bytes, ...]) -> Position:
+    """After a show of nodes below the one in doubt."""
+    below = levels.below(doubt.count, doubt.height, doubt.index)
+    found = levels.check_nodes(doubt.kind, doubt.height, below, nodes)
     if doubt.node is not None:
         if found != doubt.node:
             raise Refused("show.nodes", found.hex(), f"must hash up to {doubt.node.hex()}")
+    elif doubt.level is Level.RUN:
+        position = replace(position, their_root=found)
     elif doubt.level is Level.INTERVAL:
         position = replace(position, interval_root=found)
     elif doubt.level is Level.STEP:
         position = replace(position, step_root=found)
-    elif doubt.level is Level.STATE:
-        _check_held(reached(position.following), found)
-    else:
-        _check_held(reached(position.output), commitments.tensor_of_root(_operation(position).shape, found))
-    below = levels.below(doubt.count, doubt.height, doubt.index)
-    seen = Seen(doubt.kind, doubt.height, below.height, below.first, move.nodes)
-    return replace(position, seen=(*position.seen, seen), doubt=replace(doubt, node=found, shown=move.nodes))
+    elif not reached(position.following).holds(found):
+        raise Refused("show.nodes", found.hex(), "is not the state that was committed to")
+    seen = Seen(SHOWERS[doubt.level], doubt.kind, doubt.height, below.height, below.first, nodes)
+    return replace(position, seen=(*position.seen, seen), doubt=replace(doubt, node=found, shown=nodes))
 
 
-def _check_held(place: Place, leaf: bytes) -> None:
-    if not place.holds(leaf):
-        raise Refused("show", leaf.hex(), "is not what was committed to")
+def _show_nodes(position: Position, move: ShowNodes) -> Position:
+    return _shown(position, _doubt(position, Nodes), move.nodes)
 
 
-def _show_leaf(position: Position, move: ShowLeaf) -> Position:
-    doubt = _doubt(position, Elements)
-    shape = _operation(position).shape
-    if len(move.raw) != LEAF_BYTES:
-        raise Refused("show.raw", len(move.raw), f"must be {LEAF_BYTES} bytes")
-    held = 4 * (shapes.count(shape) - doubt.index * LEAF_ELEMENTS)
-    if any(move.raw[held:]):
-        raise Refused("show.raw", move.raw[held:].hex(), "bytes beyond the elements must be zero")
-    found = merkle.hash_leaf(Kind.ELEMENTS, move.raw)
-    if doubt.node is None:
-        _check_held(reached(position.output), commitments.tensor_of_root(shape, found))
-    elif found != doubt.node:
-        raise Refused("show.raw", found.hex(), f"its hash must be {doubt.node.hex()}")
-    return replace(position, doubt=replace(doubt, raw=move.raw))
+def _in_interval(position: Position, checkpoint: int, end: Place) -> Position:
+    """INTERVAL, of which nothing is shown yet, or STEP if it is passed over."""
+    begins, ends = position.terms.interval(checkpoint)
+    reached = replace(position, checkpoint=checkpoint, end=end)
+    if ends - begins == 1:
+        return _in_step(reached, begins, end)
+    return replace(reached, doubt=Nodes.of(Level.INTERVAL, ends - begins - 1))
 
 
-def _show_totals(position: Position, move: ShowTotals) -> Position:
-    doubt = _doubt(position, Totals)
-    first, last = doubt.first, doubt.last
-    sums = last - first + 1 if levels.segment_blocks(first, last) == 1 else 0
-    _check_bits("show.sums", move.sums, sums)
-    _check_bits("show.totals", move.totals, len(levels.totals_shown(first, last)))
-    return replace(position, doubt=replace(doubt, sums=move.sums, totals=move.totals, shown=True))
+def _in_step(position: Position, step: int, following: Place) -> Position:
+    doubt = Nodes.of(Level.STEP, position.terms.statement.op_count)
+    return replace(position, step=step, following=following, doubt=doubt)
 
 
-def _show_accumulators(position: Position, move: ShowAccumulators) -> Position:
-    doubt = _doubt(position, Block)
-    terms = levels.block_terms(reference.terms(_operation(position)), doubt.block)
-    _check_bits("show.accumulators", move.accumulators, levels.runs(terms) - 1)
-    return replace(position, doubt=replace(doubt, accumulators=move.accumulators, shown=True))
+# Picks in trees.
 
 
-def _check_bits(field: str, values: tuple[int, ...], count: int) -> None:
-    if len(values) != count:
-        raise Refused(field, len(values), f"must be {count}")
-    for at, value in enumerate(values):
-        if not 0 <= value < _WORD:
-            raise Refused(f"{field}[{at}]", value, "does not fit in 32 bits")
-
-
-def _picked(doubt: Nodes, index: int) -> tuple[int, bytes]:
-    """The height of the nodes that are shown, and the one that is picked."""
-    below = levels.below(doubt.count, doubt.height, doubt.index)
-    if not 0 <= index - below.first < len(doubt.shown):
+def _picked(shown: tuple[bytes, ...], below: Below, index: int) -> bytes:
+    """The node that is picked of those that are shown."""
+    if not 0 <= index - below.first < len(shown):
         raise Refused("pick.index", index, "no node was shown there")
-    return below.height, doubt.shown[index - below.first]
+    return shown[index - below.first]
+
+
+def _picked_leaf(doubt: Nodes, index: int) -> bytes:
+    below = levels.below(doubt.count, doubt.height, doubt.index)
+    if not doubt.shown or below.height:
+        raise Refused("move", doubt.level.value, "the nodes that were shown are not leaves")
+    return _picked(doubt.shown, below, index)
 
 
 def _pick_node(position: Position, move: PickNode) -> Position:
     doubt = _doubt(position, Nodes)
-    if move.index is None:
-        if doubt.level not in FREE or not doubt.at_root:
-            raise Refused("pick.index", None, "one of the nodes must be picked here")
-        return _none_wrong(position, doubt)
-    low, node = _picked(doubt, move.index)
-    if low:
-        return replace(position, doubt=replace(doubt, height=low, index=move.index, node=node, shown=()))
-    match doubt.level:
-        case Level.RUN:
-            return _in_interval(position, move.index, node)
-        case Level.INTERVAL:
-            begins, _ = position.terms.interval(reached(position.checkpoint))
-            return _in_step(position, begins + move.index, Place(Kind.INTERVAL, node))
-        case Level.OUTPUT:
-            return replace(position, doubt=Elements(move.index, node))
-        case _:
-            raise Refused("move", "pick_node", "an operation is picked with its record, a state's tensor is judged")
+    below = levels.below(doubt.count, doubt.height, doubt.index)
+    node = _picked(doubt.shown, below, move.index)
+    if not below.height:
+        raise Refused("move", "pick_node", "a leaf is picked with what comes after it")
+    return replace(position, doubt=replace(doubt, height=below.height, index=move.index, node=node, shown=()))
 
 
-def _none_wrong(position: Position, doubt: Nodes) -> Position:
-    """Nothing between two ends is wrong: then it is the last one."""
-    if doubt.level is Level.STEP:
-        count = position.terms.statement.state_count
-        if count == 1:
-            raise Refused("pick.index", None, "the only tensor of the state is judged")
-        return replace(position, doubt=Nodes.of(Level.STATE, Kind.STATE, count))
-    _, ends = position.terms.interval(reached(position.checkpoint))
-    return _in_step(position, ends - 1, reached(position.end))
+def _pick_checkpoint(position: Position, move: PickCheckpoint) -> Position:
+    theirs = _picked_leaf(_nodes(position, Level.RUN), move.checkpoint)
+    _check_hash("pick.leaf", move.leaf)
+    if move.path is not None:
+        opening = Opening(Kind.RUN, position.terms.checkpoints, move.checkpoint, move.leaf, move.path)
+        if opening.root() != position.run_root:
+            raise Refused("pick.path", move.leaf.hex(), f"must lead to {position.run_root.hex()}")
+    _check_other("pick.leaf", move.leaf, theirs)
+    after = _in_interval(position, move.checkpoint, Place(Kind.RUN, move.leaf))
+    doubt = _doubt(after, Nodes)
+    if doubt.level is Level.INTERVAL:
+        return _shown(after, doubt, move.nodes)
+    if move.nodes:
+        raise Refused("show.nodes", len(move.nodes), "must be 0")
+    return after
+
+
+def _check_other(field: str, ours: bytes, theirs: bytes) -> None:
+    if ours == theirs:
+        raise Refused(field, ours.hex(), "is what the other side has shown")
+
+
+def _pick_step(position: Position, move: PickStep) -> Position:
+    doubt = _nodes(position, Level.INTERVAL)
+    begins, ends = position.terms.interval(reached(position.checkpoint))
+    if move.state is None:
+        _check_none(doubt)
+        after = _in_step(position, ends - 1, reached(position.end))
+    else:
+        after = _in_step(position, begins + move.state, Place(Kind.INTERVAL, _picked_leaf(doubt, move.state)))
+    return _shown(after, _doubt(after, Nodes), move.nodes)
+
+
+def _check_none(doubt: Nodes) -> None:
+    if not doubt.at_root or not doubt.shown:
+        raise Refused("pick", None, "none is picked of the first nodes only")
+
+
+def _pick_state(position: Position, move: PickState) -> Position:
+    _check_none(_nodes(position, Level.STEP))
+    count = position.terms.statement.state_count
+    if count > 1:
+        return _shown(position, Nodes.of(Level.STATE, count), move.nodes)
+    if move.nodes:
+        raise Refused("show.nodes", len(move.nodes), "must be 0")
+    return replace(position, doubt=OneTensor())
 
 
 def _pick_operation(position: Position, move: PickOperation) -> Position | Verdict:
-    doubt = _doubt(position, Nodes)
-    if doubt.level is not Level.STEP:
-        raise Refused("move", doubt.level.value, "operations are picked at level step")
-    low, node = _picked(doubt, move.op)
-    if low:
-        raise Refused("pick.op", move.op, "the nodes that were shown are not yet leaves")
+    theirs = _picked_leaf(_nodes(position, Level.STEP), move.op)
     terms = position.terms
     evaluation.check_record(terms, 1 + terms.first_output + move.op, move.record, move.path)
-    operation = parse_record(move.record, "pick.record")
-    output = Place(Kind.STEP, node)
+    try:
+        operation = parse_record(move.record, "pick.record")
+    except Refused:
+        # There is no run of this program.
+        return Verdict(convicted=False)
     elements = shapes.count(operation.shape)
-    if elements == 0:
-        right = commitments.tensor_of_root(operation.shape, merkle.zero(Kind.ELEMENTS, 0))
-        return Verdict(convicted=not output.holds(right))
     leaves = -(-elements // LEAF_ELEMENTS)
-    below = Elements(0) if leaves == 1 else Nodes.of(Level.OUTPUT, KINDS[Level.OUTPUT], leaves)
-    return replace(position, op=move.op, record=move.record, operation=operation, output=output, doubt=below)
+    height = merkle.depth(leaves) if leaves else 0
+    root = merkle.zero(Kind.ELEMENTS, 0)
+    if leaves:
+        below = levels.below(leaves, height, 0, levels.output_levels_below(height, Side.ASSERTER))
+        root = levels.check_nodes(Kind.ELEMENTS, height, below, move.nodes)
+    elif move.nodes:
+        raise Refused("show.nodes", len(move.nodes), "must be 0")
+    output = merkle.hash_leaf(Kind.STEP, commitments.tensor_of_root(operation.shape, root))
+    _check_other("show.nodes", output, theirs)
+    if not leaves:
+        return Verdict(convicted=False)
+    seen = Seen(Side.ASSERTER, Kind.ELEMENTS, height, below.height, 0, move.nodes)
+    doubt = Output(leaves, height, 0, root, move.nodes)
+    return replace(
+        position, op=move.op, record=move.record, operation=operation, doubt=doubt, seen=(*position.seen, seen)
+    )
 
 
-def _leaf_bits(doubt: Elements, operation: Op, element: int) -> int:
-    """What was shown of an element."""
-    index, at = divmod(element, LEAF_ELEMENTS)
-    if index != doubt.index or not 0 <= element < shapes.count(operation.shape):
-        raise Refused("pick.element", element, f"is not in leaf {doubt.index}")
-    return int.from_bytes(doubt.raw[4 * at : 4 * at + 4], "little")
+# Of an output.
+
+
+def _answer_nodes(position: Position, move: AnswerNodes) -> Position:
+    doubt = _doubt(position, Output)
+    side, last = position.turn, doubt.last
+    theirs = _picked(doubt.shown, last, move.index)
+    if not last.height:
+        raise Refused("move", "answer_nodes", "a leaf is picked with its elements")
+    below = levels.below(doubt.count, last.height, move.index, levels.output_levels_below(last.height, side))
+    ours = levels.check_nodes(Kind.ELEMENTS, last.height, below, move.nodes)
+    _check_other("show.nodes", ours, theirs)
+    if side is Side.CHALLENGER:
+        if move.path:
+            raise Refused("answer.path", len(move.path), "must be empty")
+        after = replace(doubt, height=last.height, index=move.index, node=theirs, shown=move.nodes, other=ours)
+    else:
+        _check_under(doubt, last, move.index, ours, move.path)
+        after = replace(doubt, height=last.height, index=move.index, node=ours, shown=move.nodes, other=None)
+    seen = Seen(side, Kind.ELEMENTS, last.height, below.height, below.first, move.nodes)
+    return replace(position, doubt=after, seen=(*position.seen, seen))
+
+
+def _check_under(doubt: Output, last: Below, index: int, node: bytes, path: tuple[bytes, ...] | None) -> None:
+    """Raises Refused unless the asserter's node stands under the one that the challenger picked."""
+    if path is None:
+        return
+    if len(path) != doubt.height - last.height:
+        raise Refused("answer.path", len(path), f"must be {doubt.height - last.height}")
+    for at, beside in enumerate(path):
+        _check_hash(f"answer.path[{at}]", beside)
+        pair = (beside, node) if index >> at & 1 else (node, beside)
+        node = merkle.hash_node(Kind.ELEMENTS, *pair)
+    if node != doubt.node:
+        raise Refused("answer.path", node.hex(), f"must lead to {doubt.node.hex()}")
+
+
+def _check_leaf(position: Position, field: str, index: int, raw: bytes) -> bytes:
+    """Its hash. Raises Refused for one that is no leaf of the output."""
+    if len(raw) != LEAF_BYTES:
+        raise Refused(field, len(raw), f"must be {LEAF_BYTES} bytes")
+    held = 4 * (shapes.count(_operation(position).shape) - index * LEAF_ELEMENTS)
+    if any(raw[held:]):
+        raise Refused(field, raw[held:].hex(), "bytes beyond the elements must be zero")
+    return merkle.hash_leaf(Kind.ELEMENTS, raw)
+
+
+def _pick_leaf(position: Position, move: PickLeaf) -> Position:
+    doubt = _doubt(position, Output)
+    last = doubt.last
+    theirs = _picked(doubt.shown, last, move.index)
+    if last.height or doubt.other is not None:
+        raise Refused("move", "pick_leaf", "the nodes that were shown are not the asserter's leaves")
+    _check_other("pick.raw", _check_leaf(position, "pick.raw", move.index, move.raw), theirs)
+    return replace(position, doubt=Elements(move.index, theirs, move.raw))
 
 
 def _pick_element(position: Position, move: PickElement) -> Position:
     doubt = _doubt(position, Elements)
+    found = _check_leaf(position, "pick.raw", doubt.index, move.raw)
+    if found != doubt.node:
+        raise Refused("pick.raw", found.hex(), f"its hash must be {doubt.node.hex()}")
+    index, at = divmod(move.element, LEAF_ELEMENTS)
     operation = _operation(position)
-    bits = _leaf_bits(doubt, operation, move.element)
-    terms = reference.terms(operation)
-    if terms <= levels.RUN_TERMS:
-        raise Refused("pick.element", move.element, "is evaluated at once")
+    if index != doubt.index or not 0 <= move.element < shapes.count(operation.shape):
+        raise Refused("pick.element", move.element, f"is not in leaf {doubt.index}")
+    place = slice(4 * at, 4 * at + 4)
+    _check_other("pick.element", move.raw[place], doubt.theirs[place])
+    bits = int.from_bytes(move.raw[place], "little")
     reached = replace(position, element=move.element)
-    last = levels.blocks(terms) - 1
-    return replace(reached, doubt=Totals(0, last, None, bits)) if last else _in_block(reached, 0, bits)
+    terms = reference.terms(operation)
+    if terms > levels.RUN_TERMS:
+        return _with_values(reached, Reduction(0, levels.blocks(terms) - 1, None, bits), move.values)
+    if move.values:
+        raise Refused("show.values", len(move.values), "must be 0")
+    return replace(reached, doubt=Element(bits))
 
 
-def _in_block(position: Position, block: int, total: int) -> Position:
-    terms = levels.block_terms(reference.terms(_operation(position)), block)
-    # With one run there is nothing to show.
-    return replace(position, doubt=Block(block, total, shown=levels.runs(terms) == 1))
+# Of a reduction.
+
+
+def _with_values(position: Position, doubt: Reduction, values: tuple[int, ...]) -> Position:
+    count = len(levels.totals_shown(doubt.first, doubt.last))
+    if doubt.level is Level.BLOCK:
+        terms = reference.terms(_operation(position))
+        count = levels.runs_shown(terms, doubt.first, doubt.last) + doubt.last - doubt.first
+    if len(values) != count:
+        raise Refused("show.values", len(values), f"must be {count}")
+    for at, value in enumerate(values):
+        if not 0 <= value < _WORD:
+            raise Refused(f"show.values[{at}]", value, "does not fit in 32 bits")
+    return replace(position, doubt=replace(doubt, values=values))
+
+
+def _show_values(position: Position, move: ShowValues) -> Position:
+    return _with_values(position, _doubt(position, Reduction), move.values)
+
+
+def _reduction(position: Position, level: Level) -> Reduction:
+    doubt = _doubt(position, Reduction)
+    if doubt.level is not level:
+        raise Refused("move", doubt.level.value, "another move is due at this level")
+    return doubt
 
 
 def _pick_segment(position: Position, move: PickSegment) -> Position:
-    doubt = _doubt(position, Totals)
+    doubt = _reduction(position, Level.TOTALS)
     parts = levels.segments(doubt.first, doubt.last)
-    if doubt.sums:
-        raise Refused("move", "pick_segment", "a block is picked here")
     if not 0 <= move.segment < len(parts):
         raise Refused("pick.segment", move.segment, f"there are {len(parts)}")
     first, last = parts[move.segment]
-    before = doubt.totals[move.segment - 1] if move.segment else doubt.before
-    after = (*doubt.totals, doubt.after)[move.segment]
-    return replace(position, doubt=Totals(first, last, before, after))
-
-
-def _block_place(doubt: Totals, block: int) -> int:
-    if not doubt.sums:
-        raise Refused("move", "block", "a segment is picked here")
-    if not doubt.first <= block <= doubt.last:
-        raise Refused("pick.block", block, f"must be from {doubt.first} to {doubt.last}")
-    return block - doubt.first
-
-
-def _pick_block(position: Position, move: PickBlock) -> Position:
-    doubt = _doubt(position, Totals)
-    return _in_block(position, move.block, doubt.sums[_block_place(doubt, move.block)])
+    before = doubt.values[move.segment - 1] if move.segment else doubt.before
+    after = (*doubt.values, doubt.after)[move.segment]
+    return replace(position, doubt=Reduction(first, last, before, after))
 
 
 def _judge_join(position: Position, move: JudgeJoin) -> Verdict:
-    doubt = _doubt(position, Totals)
-    at = _block_place(doubt, move.block)
-    before = doubt.totals[at - 1] if at else doubt.before
-    after = (*doubt.totals, doubt.after)[at]
-    right = doubt.sums[at] if before is None else reference.join(_operation(position), before, doubt.sums[at])
-    return Verdict(convicted=right != after)
-
-
-def _judge_element(position: Position, move: JudgeElement) -> Verdict:
-    doubt = _doubt(position, Elements)
+    doubt = _reduction(position, Level.BLOCK)
+    if not doubt.first <= move.block <= doubt.last:
+        raise Refused("judge.block", move.block, f"must be from {doubt.first} to {doubt.last}")
     operation = _operation(position)
-    claimed = _leaf_bits(doubt, operation, move.element)
-    if reference.terms(operation) > levels.RUN_TERMS:
-        raise Refused("judge.element", move.element, "has too many terms to be evaluated at once")
-    return Verdict(convicted=evaluation.element(position, operation, move.element, move.shown) != claimed)
+    at = move.block - doubt.first
+    runs = levels.runs_shown(reference.terms(operation), doubt.first, doubt.last)
+    totals = (*doubt.values[runs:], doubt.after)
+    before = totals[at - 1] if at else doubt.before
+    block_sum = doubt.values[levels.runs_shown(reference.terms(operation), doubt.first, move.block) - 1]
+    right = block_sum if before is None else reference.join(operation, before, block_sum)
+    return Verdict(convicted=right != totals[at])
 
 
 def _judge_run(position: Position, move: JudgeRun) -> Verdict:
-    doubt = _doubt(position, Block)
+    doubt = _reduction(position, Level.BLOCK)
     operation = _operation(position)
-    terms = levels.block_terms(reference.terms(operation), doubt.block)
-    if not 0 <= move.run < levels.runs(terms):
-        raise Refused("judge.run", move.run, f"there are {levels.runs(terms)}")
-    before = doubt.accumulators[move.run - 1] if move.run else reference.identity(operation)
-    after = (*doubt.accumulators, doubt.total)[move.run]
-    first, last = levels.run_terms(reference.terms(operation), doubt.block, move.run)
+    terms = reference.terms(operation)
+    runs = levels.runs_shown(terms, doubt.first, doubt.last)
+    if not 0 <= move.run < runs:
+        raise Refused("judge.run", move.run, f"there are {runs}")
+    begins = move.run % levels.BLOCK_RUNS == 0
+    before = reference.identity(operation) if begins else doubt.values[move.run - 1]
+    first, last = levels.run_terms(terms, doubt.first * levels.BLOCK_RUNS + move.run)
     found = evaluation.run(position, operation, first, last, before, move.shown)
-    return Verdict(convicted=found != after)
+    return Verdict(convicted=found != doubt.values[move.run])
+
+
+def _judge_element(position: Position, move: JudgeElement) -> Verdict:
+    doubt = _doubt(position, Element)
+    found = evaluation.element(position, _operation(position), reached(position.element), move.shown)
+    return Verdict(convicted=found != doubt.bits)
 
 
 def _judge_state(position: Position, move: JudgeState) -> Verdict:
-    doubt = _doubt(position, Nodes)
-    only = position.terms.statement.state_count == 1
-    # With one tensor that is what *none* would lead to.
-    if doubt.level is not (Level.STEP if only else Level.STATE) or (only and not doubt.at_root):
-        raise Refused("move", doubt.level.value, "no tensor of the state is in doubt")
-    right = merkle.hash_leaf(Kind.STATE, evaluation.next_tensor(position, move))
-    if only:
+    if isinstance(position.doubt, OneTensor):
         if move.tensor != 0:
             raise Refused("judge.tensor", move.tensor, "there is one")
+        right = merkle.hash_leaf(Kind.STATE, evaluation.next_tensor(position, move))
         return Verdict(convicted=not reached(position.following).holds(right))
-    low, leaf = _picked(doubt, move.tensor)
-    if low:
-        raise Refused("judge.tensor", move.tensor, "the nodes that were shown are not yet leaves")
+    leaf = _picked_leaf(_nodes(position, Level.STATE), move.tensor)
+    right = merkle.hash_leaf(Kind.STATE, evaluation.next_tensor(position, move))
     return Verdict(convicted=right != leaf)
 
 
 _MOVES: dict[type[Any], Callable[[Position, Any], Position | Verdict]] = {
     ShowNodes: _show_nodes,
-    ShowLeaf: _show_leaf,
-    ShowTotals: _show_totals,
-    ShowAccumulators: _show_accumulators,
+    ShowValues: _show_values,
     PickNode: _pick_node,
+    PickCheckpoint: _pick_checkpoint,
+    PickStep: _pick_step,
     PickOperation: _pick_operation,
+    PickState: _pick_state,
+    AnswerNodes: _answer_nodes,
+    PickLeaf: _pick_leaf,
     PickElement: _pick_element,
     PickSegment: _pick_segment,
-    PickBlock: _pick_block,
     JudgeElement: _judge_element,
     JudgeJoin: _judge_join,
     JudgeRun: _judge_run,

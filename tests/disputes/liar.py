@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpubond.disputes.asserter import Asserter
+from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.levels import FREE, RUN_TERMS
-from gpubond.disputes.moves import Show, ShowAccumulators, ShowNodes, ShowTotals
+from gpubond.disputes.moves import Move, PickElement, PickStep, ShowNodes, ShowValues
 from gpubond.disputes.position import Nodes, Position
 from gpubond.exact import commitments, prefixes, reference, scalar, shapes
 from gpubond.exact.engine import Array, OnOutput, Prepared
@@ -179,32 +180,14 @@ class Liar(Asserter):
     """Shows whatever its execution says, of these terms or not."""
 
     def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+        self._take(execution)
 
 
-class Trickster(Liar):
-    """Plays at random besides: what is bound to nothing may be anything."""
+class FalseAccuser(Challenger):
+    """Shows whatever its execution says, of these terms or not."""
 
-    def __init__(self, execution: Execution, seed: int) -> None:
-        super().__init__(execution)
-        self._random = drawing(seed)
-
-    def show(self, position: Position) -> Show:
-        show = super().show(position)
-        if self._random.random() < 0.3:
-            return show
-        if isinstance(show, ShowTotals):
-            return ShowTotals(self._values(show.sums), self._values(show.totals))
-        if isinstance(show, ShowAccumulators):
-            return ShowAccumulators(self._values(show.accumulators))
-        doubt = position.doubt
-        if isinstance(show, ShowNodes) and isinstance(doubt, Nodes) and doubt.level in FREE and doubt.at_root:
-            at = self._random.randrange(len(show.nodes))
-            return ShowNodes((*show.nodes[:at], self._random.randbytes(32), *show.nodes[at + 1 :]))
-        return show
-
-    def _values(self, values: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(bits ^ 1 << self._random.randrange(32) if self._random.random() < 0.1 else bits for bits in values)
+    def __init__(self, execution: Execution) -> None:
+        self._take(execution)
 
 
 @dataclass

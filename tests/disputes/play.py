@@ -10,10 +10,12 @@ from typing import Protocol
 
 from gpubond.disputes import rules
 from gpubond.disputes.asserter import Asserter
-from gpubond.disputes.challenger import Challenger, NothingWrong
+from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.execution import Execution
+from gpubond.disputes.levels import Side
 from gpubond.disputes.moves import Move
-from gpubond.disputes.position import Position, Side, Verdict
+from gpubond.disputes.position import Position, Verdict
+from gpubond.disputes.showing import NothingWrong
 from gpubond.disputes.terms import Terms
 from gpubond.exact.engine import Array, Prepared
 from gpubond.exact.engines import best
@@ -27,16 +29,16 @@ MOST_MOVES = 200
 Apply = Callable[[Position, Move], Position | Verdict]
 
 
-class Shows(Protocol):
-    """An asserter, honest or not."""
+class Player(Protocol):
+    """An asserter or a challenger, honest or not."""
 
-    def show(self, position: Position) -> Move: ...
+    def move(self, position: Position) -> Move: ...
 
 
-class Picks(Protocol):
-    """A challenger, honest or not."""
+class Opens(Player, Protocol):
+    """A challenger."""
 
-    def pick(self, position: Position) -> Move: ...
+    def opening(self) -> tuple[bytes, ...]: ...
 
 
 @dataclass
@@ -54,14 +56,13 @@ class Game:
         return list(dict.fromkeys(position.level.value for position in self.positions))
 
 
-def play(terms: Terms, run_root: bytes, asserter: Shows, challenger: Picks, apply: Apply = rules.apply) -> Game:
+def play(position: Position, asserter: Player, challenger: Player, apply: Apply = rules.apply) -> Game:
     """To the end. A player whose move is refused, or that has none, loses by its clock. apply: makes a move."""
-    position = rules.begin(terms, run_root)
     game = Game(positions=[position])
     for _ in range(MOST_MOVES):
         turn = position.turn
         try:
-            move = asserter.show(position) if turn is Side.ASSERTER else challenger.pick(position)
+            move = (asserter if turn is Side.ASSERTER else challenger).move(position)
             after = apply(position, move)
         except (Refused, NothingWrong):
             game.convicted, game.ending = turn is Side.ASSERTER, turn.value
@@ -98,6 +99,11 @@ class Honest:
         terms = Terms(execution.statement, ANSWER_SECONDS)
         return cls(task, prepared, execution, terms, Asserter(execution, terms), Challenger(execution, terms))
 
-    def against(self, liar: Shows, run_root: bytes) -> Game:
+    def against(self, liar: Player, run_root: bytes) -> Game:
         """The honest challenger plays an asserter that may lie."""
-        return play(self.terms, run_root, liar, self.challenger)
+        return play(rules.begin(self.terms, run_root, self.challenger.opening()), liar, self.challenger)
+
+    def accused_by(self, liar: Opens) -> Game:
+        """The honest asserter plays a challenger that may lie."""
+        opening = rules.begin(self.terms, self.execution.run_root, liar.opening())
+        return play(opening, self.asserter, liar)
