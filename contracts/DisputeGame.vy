@@ -224,10 +224,10 @@ def open(
     way.end = commitment.result_root
     way.counts = counts
     place: uint256 = 0
-    if game_evidence._checkpoints(counts) > 1:
-        way.run, place = self._first_nodes(
-            game_places.RUN, game_evidence._checkpoints(counts), nodes
-        )
+    checkpoints: uint256 = game_evidence._checkpoints(counts)
+    if checkpoints > 1:
+        place = game_places._begun(game_places.RUN, checkpoints)
+        way.run, place = self._below(place, 0, nodes)
         self._require_other(way.run, commitment.result_root)
     else:
         place = self._interval_begun(counts, 0)
@@ -284,20 +284,13 @@ def show_nodes(
     level: uint256 = game_places._level(place)
     shower: uint256 = game_places._shower(level)
     if level > game_places.STATE or game_places._side(place) != shower:
-        errors._fail("game: not this move")
+        game_places._fail()
     begins: bool = game_places._is_begun(place)
     if begins or shower == game_places.CHALLENGER:
         self._require_mover(found)
+    number: uint256 = game_places._picked_number(place)
     node: bytes32 = empty(bytes32)
-    node, found.place = self._below(
-        0,
-        level,
-        game_places._leaves(place),
-        game_places._height(place),
-        game_places._picked_number(place),
-        shower,
-        nodes,
-    )
+    node, found.place = self._below(place, number, nodes)
     if begins:
         self._require_none(len(path))
         if len(way) != 1:
@@ -326,7 +319,7 @@ def pick_node(game: bytes32, position: IDisputeGame.Position, index: uint256):
     @param position The position that this answers.
     @param index Among those shown.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     found.place = game_places._picked(found.place, index)
     self._picked(game, found)
 
@@ -356,10 +349,11 @@ def pick_checkpoint(
     @param leaf_path Its siblings up to the committed run root, from below.
     @param nodes The first of INTERVAL.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.RUN_ASSERTER
+    )
     below: IDisputeGame.Way = way
     self._require_way(found, below)
-    game_places._require(found.place, game_places.RUN, game_places.ASSERTER)
     game_places._require_leaves(found.place)
     number: uint256 = self._require_under(
         found.place, index, found.node, exact_merkle.RUN, theirs, theirs_path
@@ -378,9 +372,7 @@ def pick_checkpoint(
     below.step = number * game_evidence._interval(below.counts)
     found.place = self._interval_begun(below.counts, below.step)
     if game_places._level(found.place) == game_places.INTERVAL:
-        below.interval, found.place = self._first_nodes(
-            game_places.INTERVAL, game_places._leaves(found.place), nodes
-        )
+        below.interval, found.place = self._below(found.place, 0, nodes)
     else:
         self._require_none(len(nodes))
     found.node = below.interval
@@ -416,10 +408,11 @@ def pick_step(
            wrong, so that its end is.
     @param nodes The first of STEP.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.INTERVAL_CHALLENGER
+    )
     below: IDisputeGame.Way = way
     self._require_way(found, below)
-    game_places._require(found.place, game_places.INTERVAL, game_places.CHALLENGER)
     if index == game_places.NO_NODE:
         game_places._require_first_show(found.place)
         below.step = game_evidence._end(below.counts, below.step) - 1
@@ -428,9 +421,8 @@ def pick_step(
         game_places._require_shown(found.place, index)
         below.step += game_places._number(found.place, index)
     # The root is bound to nothing.
-    below.outputs, found.place = self._first_nodes(
-        game_places.STEP, game_evidence._ops(below.counts), nodes
-    )
+    found.place = game_places._begun(game_places.STEP, game_evidence._ops(below.counts))
+    below.outputs, found.place = self._below(found.place, 0, nodes)
     found.node = below.outputs
     found.way = keccak256(abi_encode(below))
     self._shown(game, found, index, nodes)
@@ -462,12 +454,13 @@ def pick_operation(
     @param theirs_path Its siblings up to the node known, from below.
     @param record The operation's.
     @param record_path Its siblings in the program's tree, from below.
-    @param nodes The first of OUTPUT; none if the game ends.
+    @param nodes The first of OUTPUT; none if it has no elements.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.STEP_ASSERTER
+    )
     below: IDisputeGame.Way = way
     self._require_origin(found, below, origin)
-    game_places._require(found.place, game_places.STEP, game_places.ASSERTER)
     game_places._require_leaves(found.place)
     below.operation = self._require_under(
         found.place, index, found.node, exact_merkle.STEP, theirs, theirs_path
@@ -476,26 +469,18 @@ def pick_operation(
         below.counts, origin.program, below.operation, record, record_path
     )
     found.node = empty(bytes32)
-    if picked.leaves != 0:
-        found.node, found.place = self._below(
-            picked.place,
-            game_places.OUTPUT,
-            picked.leaves,
-            exact_merkle._depth(picked.leaves),
-            0,
-            game_places.ASSERTER,
-            nodes,
-        )
-    else:
-        self._require_none(len(nodes))
     if picked.is_valid:
+        if picked.place == 0:
+            self._require_none(len(nodes))
+        else:
+            found.node, found.place = self._below(picked.place, 0, nodes)
         self._require_other(
             exact_merkle._short_leaf(
                 exact_merkle.STEP, game_trees._commitment(picked.shape, found.node)
             ),
             theirs,
         )
-    if picked.leaves == 0:
+    if picked.place == 0:
         self._end(game, found.provider, origin, False)
         return
 
@@ -523,9 +508,10 @@ def pick_state(
            below; none at the interval's end.
     @param nodes The first of STATE.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.STEP_ASSERTER
+    )
     self._require_way(found, way)
-    game_places._require(found.place, game_places.STEP, game_places.ASSERTER)
     game_places._require_first_show(found.place)
     states: uint256 = game_evidence._states(way.counts)
     if states == 1:
@@ -534,14 +520,9 @@ def pick_state(
         found.node = empty(bytes32)
         found.place = game_places._only_state()
     else:
-        found.node, found.place = self._first_nodes(game_places.STATE, states, nodes)
-        if not game_evidence._is_after(
-            way,
-            exact_merkle._short_leaf(
-                game_evidence._kind_after(way.counts, way.step), found.node
-            ),
-            path,
-        ):
+        found.place = game_places._begun(game_places.STATE, states)
+        found.node, found.place = self._below(found.place, 0, nodes)
+        if not staticcall EXAMINER.is_next_state(way, found.node, path):
             errors._fail("game: not the state")
     self._shown(game, found, game_places.NO_NODE, nodes)
 
@@ -568,27 +549,20 @@ def answer_nodes(
            of the challenger's, which is bound to nothing.
     @param nodes Those that hold leaves, below the picked node.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     place: uint256 = found.place
     side: uint256 = game_places._side(place)
-    height: uint256 = game_places._height(place)
+    if game_places._level(place) != game_places.OUTPUT:
+        game_places._fail()
     # The challenger picks a leaf with its bytes.
-    if game_places._level(place) != game_places.OUTPUT or (side != 0 and height == 0):
-        errors._fail("game: not this move")
+    if side != 0 and game_places._height(place) == 0:
+        game_places._fail()
     above: bytes32 = found.node if side != 0 else found.other
     number: uint256 = self._require_under(
         place, index, above, exact_merkle.ELEMENTS, theirs, theirs_path
     )
     node: bytes32 = empty(bytes32)
-    node, found.place = self._below(
-        game_places._kept(place),
-        game_places.OUTPUT,
-        game_places._leaves(place),
-        height,
-        number,
-        side,
-        nodes,
-    )
+    node, found.place = self._below(place, number, nodes)
     self._require_other(node, theirs)
     if side != 0:
         self._require_none(len(path))
@@ -620,14 +594,15 @@ def pick_leaf(
     @param theirs_path Its siblings up to the node known, from below.
     @param leaf The challenger's own 256 bytes.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
-    game_places._require(found.place, game_places.OUTPUT, game_places.CHALLENGER)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.OUTPUT_CHALLENGER
+    )
     game_places._require_leaves(found.place)
     number: uint256 = self._require_under(
         found.place, index, found.node, exact_merkle.ELEMENTS, theirs, theirs_path
     )
     found.place = game_places._leaf(found.place, number)
-    game_places._require_padding(found.place, leaf)
+    self._require_padding(found.place, leaf)
     found.node = theirs
     found.other = exact_merkle._leaf(exact_merkle.ELEMENTS, leaf)
     self._require_other(found.other, theirs)
@@ -654,18 +629,20 @@ def pick_element(
     @param index Of the element among the 64.
     @param values Of 4 bytes each; empty for an element that is evaluated at once.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
-    game_places._require(found.place, game_places.LEAF, game_places.ASSERTER)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.LEAF_ASSERTER
+    )
     if (
         exact_merkle._leaf(exact_merkle.ELEMENTS, theirs) != found.other
         or exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) != found.node
     ):
         errors._fail("game: not what was shown")
-    game_places._require_padding(found.place, leaf)
+    self._require_padding(found.place, leaf)
     bits: uint256 = exact_merkle._bits(leaf, index & 63)
     found.place = game_places._element_picked(found.place, index, bits)
-    if bits == exact_merkle._bits(theirs, index):
-        errors._fail("game: nothing differs")
+    self._require_other(
+        convert(bits, bytes32), convert(exact_merkle._bits(theirs, index), bytes32)
+    )
     found.node = self._hash_of_values(found.place, values)
     found.other = empty(bytes32)
     self._bytes_shown(game, found, index, concat(leaf, values))
@@ -685,8 +662,10 @@ def pick_segment(
     @param values The totals as they were shown.
     @param segment From 0.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_values(found, game_places.TOTALS, values)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.TOTALS_CHALLENGER
+    )
+    self._require_values(found, values)
     found.place = staticcall EXAMINER.segment(found.place, values, segment)
     found.node = empty(bytes32)
     self._picked(game, found)
@@ -703,66 +682,18 @@ def show_values(
     @param position The position that this answers.
     @param values Of 4 bytes each.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     place: uint256 = found.place
     level: uint256 = game_places._level(place)
     if level < game_places.TOTALS or game_places._side(place) != game_places.ASSERTER:
-        errors._fail("game: not this move")
+        game_places._fail()
     found.node = self._hash_of_values(place, values)
     found.place = place | game_places.CHALLENGER
     self._bytes_shown(game, found, game_places.NO_NODE, values)
 
 
 @external
-def judge_join(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    values: Bytes[_MAX_VALUES],
-    index: uint256,
-):
-    """
-    @notice The challenger says that a total is not what a block's sum gives, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param values As they were shown.
-    @param index Of the block, among those in doubt.
-    """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_origin(found, way, origin)
-    self._require_values(found, game_places.BLOCK, values)
-    right: bool = staticcall EXAMINER.is_join(found.place, values, index)
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_element(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    evidence: Bytes[_MAX_EVIDENCE],
-):
-    """
-    @notice The challenger has the element evaluated that was picked, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param evidence The operands, an abi-encoded Evidence.
-    """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_origin(found, way, origin)
-    # The examiner refuses another level.
-    right: bool = staticcall EXAMINER.is_element(way, origin, found.place, evidence)
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_run(
+def judge(
     game: bytes32,
     position: IDisputeGame.Position,
     way: IDisputeGame.Way,
@@ -772,49 +703,26 @@ def judge_run(
     evidence: Bytes[_MAX_EVIDENCE],
 ):
     """
-    @notice The challenger has at most 16 terms of a reduction evaluated, and ends the game.
+    @notice The challenger has the picked element evaluated, or says which value of BLOCK or
+            which tensor of STATE does not follow, and ends the game.
     @param game The game's id.
     @param position The position that this answers.
     @param way As it is hashed in the position.
     @param origin As it is hashed in the way.
-    @param values As they were shown.
-    @param index Of the run, among those of the blocks in doubt.
-    @param evidence The operands, an abi-encoded Evidence.
+    @param values In BLOCK as they were shown, else empty.
+    @param index In BLOCK of the value; the one behind the last is the total after all blocks. In
+           STATE of the tensor among the nodes shown last. Else 0.
+    @param evidence The operands, an abi-encoded Evidence, or Next in STATE; empty for a total.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     self._require_origin(found, way, origin)
-    self._require_values(found, game_places.BLOCK, values)
-    right: bool = staticcall EXAMINER.is_run(
-        way, origin, found.place, values, index, evidence
-    )
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_state(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    index: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-):
-    """
-    @notice The challenger says that a tensor of the next state is not the one that its record
-            names, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param index Among the nodes shown last; 0 if there is one tensor only.
-    @param evidence The tensor's record, its commitment and that of what it names: an
-           abi-encoded Next.
-    """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_origin(found, way, origin)
-    # The examiner refuses another level.
-    right: bool = staticcall EXAMINER.is_next(
-        way, origin, found.node, found.place, index, evidence
+    if game_places._level(found.place) == game_places.BLOCK:
+        self._require_values(found, values)
+    else:
+        self._require_none(len(values))
+    # The examiner refuses a place of which nothing is judged.
+    right: bool = staticcall EXAMINER.is_right(
+        way, origin, found.node, found.place, values, index, evidence
     )
     self._end(game, found.provider, origin, not right)
 
@@ -943,10 +851,14 @@ def _moved(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Posit
 
 @internal
 @view
-def _answered(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Position:
-    # The same, and the caller is that side.
+def _answered(
+    game: bytes32, position: IDisputeGame.Position, head: uint256
+) -> IDisputeGame.Position:
+    # The same; the caller is that side, and the place has this level and turn, or any if it is 0.
     found: IDisputeGame.Position = self._moved(game, position)
     self._require_mover(found)
+    if head != 0 and found.place & 31 != head:
+        game_places._fail()
     return found
 
 
@@ -1016,6 +928,18 @@ def _require_under(
 
 
 @internal
+@view
+def _require_padding(place: uint256, leaf: Bytes[exact_merkle.LEAF_BYTES]):
+    # The leaf is whole, and zero beyond the output's elements.
+    if len(leaf) != exact_merkle.LEAF_BYTES:
+        errors._fail("game: leaf is not 256 bytes")
+    held: uint256 = game_places._held(place)
+    if held != exact_merkle.LEAF_ELEMENTS:
+        if not staticcall EXAMINER.is_padded(leaf, held):
+            errors._fail("game: bytes beyond the elements")
+
+
+@internal
 @pure
 def _hash_of_values(place: uint256, values: Bytes[_MAX_VALUES]) -> bytes32:
     # Of as many as the place asks for; zero if that is none.
@@ -1029,11 +953,8 @@ def _hash_of_values(place: uint256, values: Bytes[_MAX_VALUES]) -> bytes32:
 
 @internal
 @pure
-def _require_values(
-    position: IDisputeGame.Position, level: uint256, values: Bytes[_MAX_VALUES]
-):
+def _require_values(position: IDisputeGame.Position, values: Bytes[_MAX_VALUES]):
     # What the asserter showed last.
-    game_places._require(position.place, level, game_places.CHALLENGER)
     if keccak256(values) != position.node:
         errors._fail("game: not what was shown")
 
@@ -1061,50 +982,27 @@ def _interval_begun(counts: uint256, begin: uint256) -> uint256:
 
 @internal
 @pure
-def _first_nodes(
-    level: uint256, leaves: uint256, nodes: DynArray[bytes32, game_trees.MAX_NODES]
-) -> (bytes32, uint256):
-    # The root that the first nodes of a level to STATE imply, and the place after them.
-    node: bytes32 = empty(bytes32)
-    place: uint256 = 0
-    node, place = self._below(
-        0,
-        level,
-        leaves,
-        exact_merkle._depth(leaves),
-        0,
-        game_places._shower(level),
-        nodes,
-    )
-    return node, place
-
-
-@internal
-@pure
 def _below(
-    kept: uint256,
-    level: uint256,
-    leaves: uint256,
-    height: uint256,
-    number: uint256,
-    shower: uint256,
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    place: uint256, number: uint256, nodes: DynArray[bytes32, game_trees.MAX_NODES]
 ) -> (bytes32, uint256):
-    # What nodes imply that are shown below node `number` at `height`, and the place after them.
+    """
+    @dev What nodes imply that are shown below node `number`, which is as high as what is known
+         at this place, and the place that follows.
+    """
+    level: uint256 = game_places._level(place)
+    height: uint256 = game_places._height(place)
+    leaves: uint256 = game_places._leaves(place)
     levels: uint256 = 0
     if level == game_places.OUTPUT:
-        levels = game_trees._output_levels(height, shower)
+        levels = game_trees._output_levels(height, game_places._side(place))
     else:
         levels = game_trees._levels(height)
-    low: uint256 = unsafe_sub(height, levels)
-    node: bytes32 = game_trees._joined(
-        self._kind(level),
-        low,
-        levels,
-        game_trees._held(leaves, low, levels, number),
-        nodes,
-    )
-    return node, game_places._shown(kept, level, shower, leaves, low, levels, number)
+    height = unsafe_sub(height, levels)
+    kind: uint256 = self._kind(level)
+    held: uint256 = game_trees._held(leaves, height, levels, number)
+    # No calls among the arguments: memory would be paid for another copy of the nodes.
+    node: bytes32 = game_trees._joined(kind, height, levels, held, nodes)
+    return node, game_places._shown(place, height, levels, number)
 
 
 @internal

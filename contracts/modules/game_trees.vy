@@ -14,6 +14,9 @@ from . import exact_merkle
 MAX_NODES: constant(uint256) = 64
 MAX_LEVELS: constant(uint256) = 6
 
+# @dev What a commitment begins with, before rank and dimensions: its tag, and binary32.
+_TENSOR: constant(uint256) = (128 << 192) | (1 << 160)
+
 
 @internal
 @pure
@@ -42,12 +45,9 @@ def _output_levels(left: uint256, shower: uint256) -> uint256:
 @pure
 def _held(leaves: uint256, height: uint256, levels: uint256, place: uint256) -> uint256:
     # How many of the nodes `levels` below one hold leaves; they are at `height`, the node
-    # is number `place` at its own.
+    # is number `place` at its own and holds leaves itself.
     nodes: uint256 = unsafe_add(unsafe_sub(leaves, 1) >> height, 1)
-    first: uint256 = place << levels
-    if leaves == 0 or first >= nodes:
-        errors._fail("game: no such node")
-    return min(unsafe_sub(nodes, first), 1 << levels)
+    return min(unsafe_sub(nodes, place << levels), 1 << levels)
 
 
 @internal
@@ -166,7 +166,8 @@ def _holds_hash(
 @pure
 def _commitment(shape: uint256, root: bytes32) -> bytes32:
     # Of a tensor; the shape is packed: rank (from bit 128), dimensions (32 bits each).
-    return sha256(concat(b"\x80", slice(convert((1 << 160) | shape, bytes32), 8, 24), root))
+    head: uint256 = _TENSOR | shape
+    return sha256(concat(convert(convert(head, uint200), bytes25), root))
 
 
 @internal
