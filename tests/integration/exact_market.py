@@ -118,7 +118,7 @@ def moves(market: Marketplace, job: str) -> int:
     ids = {bytes(log["args"]["game"]) for log in opened}
     made = [
         log
-        for name in ("NodesShown", "BytesShown", "Picked", "OperationPicked")
+        for name in ("NodesShown", "CheckpointPicked", "BytesShown", "Picked")
         for log in game.events[name]().get_logs(from_block=0)
     ]
     return len(opened) + sum(bytes(log["args"]["game"]) in ids for log in made)
