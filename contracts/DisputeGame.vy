@@ -284,7 +284,7 @@ def show_nodes(
     level: uint256 = game_places._level(place)
     shower: uint256 = game_places._shower(level)
     if level > game_places.STATE or game_places._side(place) != shower:
-        errors._fail("game: not this move")
+        game_places._fail()
     begins: bool = game_places._is_begun(place)
     if begins or shower == game_places.CHALLENGER:
         self._require_mover(found)
@@ -535,13 +535,7 @@ def pick_state(
         found.place = game_places._only_state()
     else:
         found.node, found.place = self._first_nodes(game_places.STATE, states, nodes)
-        if not game_evidence._is_after(
-            way,
-            exact_merkle._short_leaf(
-                game_evidence._kind_after(way.counts, way.step), found.node
-            ),
-            path,
-        ):
+        if not staticcall EXAMINER.is_next_state(way, found.node, path):
             errors._fail("game: not the state")
     self._shown(game, found, game_places.NO_NODE, nodes)
 
@@ -574,7 +568,7 @@ def answer_nodes(
     height: uint256 = game_places._height(place)
     # The challenger picks a leaf with its bytes.
     if game_places._level(place) != game_places.OUTPUT or (side != 0 and height == 0):
-        errors._fail("game: not this move")
+        game_places._fail()
     above: bytes32 = found.node if side != 0 else found.other
     number: uint256 = self._require_under(
         place, index, above, exact_merkle.ELEMENTS, theirs, theirs_path
@@ -627,7 +621,7 @@ def pick_leaf(
         found.place, index, found.node, exact_merkle.ELEMENTS, theirs, theirs_path
     )
     found.place = game_places._leaf(found.place, number)
-    game_places._require_padding(found.place, leaf)
+    self._require_padding(found.place, leaf)
     found.node = theirs
     found.other = exact_merkle._leaf(exact_merkle.ELEMENTS, leaf)
     self._require_other(found.other, theirs)
@@ -661,11 +655,12 @@ def pick_element(
         or exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) != found.node
     ):
         errors._fail("game: not what was shown")
-    game_places._require_padding(found.place, leaf)
+    self._require_padding(found.place, leaf)
     bits: uint256 = exact_merkle._bits(leaf, index & 63)
     found.place = game_places._element_picked(found.place, index, bits)
-    if bits == exact_merkle._bits(theirs, index):
-        errors._fail("game: nothing differs")
+    self._require_other(
+        convert(bits, bytes32), convert(exact_merkle._bits(theirs, index), bytes32)
+    )
     found.node = self._hash_of_values(found.place, values)
     found.other = empty(bytes32)
     self._bytes_shown(game, found, index, concat(leaf, values))
@@ -686,7 +681,8 @@ def pick_segment(
     @param segment From 0.
     """
     found: IDisputeGame.Position = self._answered(game, position)
-    self._require_values(found, game_places.TOTALS, values)
+    game_places._require(found.place, game_places.TOTALS, game_places.CHALLENGER)
+    self._require_values(found, values)
     found.place = staticcall EXAMINER.segment(found.place, values, segment)
     found.node = empty(bytes32)
     self._picked(game, found)
@@ -707,62 +703,14 @@ def show_values(
     place: uint256 = found.place
     level: uint256 = game_places._level(place)
     if level < game_places.TOTALS or game_places._side(place) != game_places.ASSERTER:
-        errors._fail("game: not this move")
+        game_places._fail()
     found.node = self._hash_of_values(place, values)
     found.place = place | game_places.CHALLENGER
     self._bytes_shown(game, found, game_places.NO_NODE, values)
 
 
 @external
-def judge_join(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    values: Bytes[_MAX_VALUES],
-    index: uint256,
-):
-    """
-    @notice The challenger says that a total is not what a block's sum gives, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param values As they were shown.
-    @param index Of the block, among those in doubt.
-    """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_origin(found, way, origin)
-    self._require_values(found, game_places.BLOCK, values)
-    right: bool = staticcall EXAMINER.is_join(found.place, values, index)
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_element(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    evidence: Bytes[_MAX_EVIDENCE],
-):
-    """
-    @notice The challenger has the element evaluated that was picked, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param evidence The operands, an abi-encoded Evidence.
-    """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_origin(found, way, origin)
-    # The examiner refuses another level.
-    right: bool = staticcall EXAMINER.is_element(way, origin, found.place, evidence)
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_run(
+def judge(
     game: bytes32,
     position: IDisputeGame.Position,
     way: IDisputeGame.Way,
@@ -772,49 +720,26 @@ def judge_run(
     evidence: Bytes[_MAX_EVIDENCE],
 ):
     """
-    @notice The challenger has at most 16 terms of a reduction evaluated, and ends the game.
+    @notice The challenger has the picked element evaluated, or says which value of BLOCK or
+            which tensor of STATE does not follow, and ends the game.
     @param game The game's id.
     @param position The position that this answers.
     @param way As it is hashed in the position.
     @param origin As it is hashed in the way.
-    @param values As they were shown.
-    @param index Of the run, among those of the blocks in doubt.
-    @param evidence The operands, an abi-encoded Evidence.
+    @param values In BLOCK as they were shown, else empty.
+    @param index In BLOCK of the value; the one behind the last is the total after all blocks. In
+           STATE of the tensor among the nodes shown last. Else 0.
+    @param evidence The operands, an abi-encoded Evidence, or Next in STATE; empty for a total.
     """
     found: IDisputeGame.Position = self._answered(game, position)
     self._require_origin(found, way, origin)
-    self._require_values(found, game_places.BLOCK, values)
-    right: bool = staticcall EXAMINER.is_run(
-        way, origin, found.place, values, index, evidence
-    )
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_state(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    index: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-):
-    """
-    @notice The challenger says that a tensor of the next state is not the one that its record
-            names, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param index Among the nodes shown last; 0 if there is one tensor only.
-    @param evidence The tensor's record, its commitment and that of what it names: an
-           abi-encoded Next.
-    """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_origin(found, way, origin)
-    # The examiner refuses another level.
-    right: bool = staticcall EXAMINER.is_next(
-        way, origin, found.node, found.place, index, evidence
+    if game_places._level(found.place) == game_places.BLOCK:
+        self._require_values(found, values)
+    else:
+        self._require_none(len(values))
+    # The examiner refuses a place of which nothing is judged.
+    right: bool = staticcall EXAMINER.is_right(
+        way, origin, found.node, found.place, values, index, evidence
     )
     self._end(game, found.provider, origin, not right)
 
@@ -1016,6 +941,18 @@ def _require_under(
 
 
 @internal
+@view
+def _require_padding(place: uint256, leaf: Bytes[exact_merkle.LEAF_BYTES]):
+    # The leaf is whole, and zero beyond the output's elements.
+    if len(leaf) != exact_merkle.LEAF_BYTES:
+        errors._fail("game: leaf is not 256 bytes")
+    held: uint256 = game_places._held(place)
+    if held != exact_merkle.LEAF_ELEMENTS:
+        if not staticcall EXAMINER.is_padded(leaf, held):
+            errors._fail("game: bytes beyond the elements")
+
+
+@internal
 @pure
 def _hash_of_values(place: uint256, values: Bytes[_MAX_VALUES]) -> bytes32:
     # Of as many as the place asks for; zero if that is none.
@@ -1029,11 +966,8 @@ def _hash_of_values(place: uint256, values: Bytes[_MAX_VALUES]) -> bytes32:
 
 @internal
 @pure
-def _require_values(
-    position: IDisputeGame.Position, level: uint256, values: Bytes[_MAX_VALUES]
-):
+def _require_values(position: IDisputeGame.Position, values: Bytes[_MAX_VALUES]):
     # What the asserter showed last.
-    game_places._require(position.place, level, game_places.CHALLENGER)
     if keccak256(values) != position.node:
         errors._fail("game: not what was shown")
 

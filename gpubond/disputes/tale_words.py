@@ -60,10 +60,8 @@ def found_last(level: Level, last: Move | None) -> str:
     """What is said by a move that ends the game; None: nobody moved on."""
     match last:
         case JudgeRun():
-            first = last.run * levels.RUN_TERMS
-            text = (
-                f"In dispute is what comes of terms {first + 1:,} to {first + levels.RUN_TERMS:,}, counted from here."
-            )
+            first, end = last.run * levels.RUN_TERMS + 1, (last.run + 1) * levels.RUN_TERMS
+            text = f"In dispute is what comes of terms {first:,} to {end:,}, counted from the first of these."
         case JudgeJoin():
             text = f"In dispute is whether the total after block {last.block + 1:,} is what comes before it together."
         case JudgeState():
@@ -127,7 +125,10 @@ def _state_doubt(position: Position) -> str:
 
 def _output_doubt(position: Position) -> str:
     op = operation(position)
-    return f"The result of {op.code.name} has {shapes.count(op.shape):,} numbers ({sizes(op.shape)}), in groups of 64."
+    count = shapes.count(op.shape)
+    if count == 1:
+        return f"The result of {op.code.name} is one number."
+    return f"The result of {op.code.name} has {count:,} numbers ({sizes(op.shape)}), in groups of 64."
 
 
 def _leaf_doubt(position: Position) -> str:
