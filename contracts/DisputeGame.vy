@@ -224,10 +224,10 @@ def open(
     way.end = commitment.result_root
     way.counts = counts
     place: uint256 = 0
-    if game_evidence._checkpoints(counts) > 1:
-        way.run, place = self._first_nodes(
-            game_places.RUN, game_evidence._checkpoints(counts), nodes
-        )
+    checkpoints: uint256 = game_evidence._checkpoints(counts)
+    if checkpoints > 1:
+        place = game_places._begun(game_places.RUN, checkpoints)
+        way.run, place = self._below(place, 0, nodes)
         self._require_other(way.run, commitment.result_root)
     else:
         place = self._interval_begun(counts, 0)
@@ -288,16 +288,9 @@ def show_nodes(
     begins: bool = game_places._is_begun(place)
     if begins or shower == game_places.CHALLENGER:
         self._require_mover(found)
+    number: uint256 = game_places._picked_number(place)
     node: bytes32 = empty(bytes32)
-    node, found.place = self._below(
-        0,
-        level,
-        game_places._leaves(place),
-        game_places._height(place),
-        game_places._picked_number(place),
-        shower,
-        nodes,
-    )
+    node, found.place = self._below(place, number, nodes)
     if begins:
         self._require_none(len(path))
         if len(way) != 1:
@@ -326,7 +319,7 @@ def pick_node(game: bytes32, position: IDisputeGame.Position, index: uint256):
     @param position The position that this answers.
     @param index Among those shown.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     found.place = game_places._picked(found.place, index)
     self._picked(game, found)
 
@@ -356,10 +349,11 @@ def pick_checkpoint(
     @param leaf_path Its siblings up to the committed run root, from below.
     @param nodes The first of INTERVAL.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.RUN_ASSERTER
+    )
     below: IDisputeGame.Way = way
     self._require_way(found, below)
-    game_places._require(found.place, game_places.RUN, game_places.ASSERTER)
     game_places._require_leaves(found.place)
     number: uint256 = self._require_under(
         found.place, index, found.node, exact_merkle.RUN, theirs, theirs_path
@@ -378,9 +372,7 @@ def pick_checkpoint(
     below.step = number * game_evidence._interval(below.counts)
     found.place = self._interval_begun(below.counts, below.step)
     if game_places._level(found.place) == game_places.INTERVAL:
-        below.interval, found.place = self._first_nodes(
-            game_places.INTERVAL, game_places._leaves(found.place), nodes
-        )
+        below.interval, found.place = self._below(found.place, 0, nodes)
     else:
         self._require_none(len(nodes))
     found.node = below.interval
@@ -416,10 +408,11 @@ def pick_step(
            wrong, so that its end is.
     @param nodes The first of STEP.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.INTERVAL_CHALLENGER
+    )
     below: IDisputeGame.Way = way
     self._require_way(found, below)
-    game_places._require(found.place, game_places.INTERVAL, game_places.CHALLENGER)
     if index == game_places.NO_NODE:
         game_places._require_first_show(found.place)
         below.step = game_evidence._end(below.counts, below.step) - 1
@@ -428,9 +421,8 @@ def pick_step(
         game_places._require_shown(found.place, index)
         below.step += game_places._number(found.place, index)
     # The root is bound to nothing.
-    below.outputs, found.place = self._first_nodes(
-        game_places.STEP, game_evidence._ops(below.counts), nodes
-    )
+    found.place = game_places._begun(game_places.STEP, game_evidence._ops(below.counts))
+    below.outputs, found.place = self._below(found.place, 0, nodes)
     found.node = below.outputs
     found.way = keccak256(abi_encode(below))
     self._shown(game, found, index, nodes)
@@ -464,10 +456,11 @@ def pick_operation(
     @param record_path Its siblings in the program's tree, from below.
     @param nodes The first of OUTPUT; none if the game ends.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.STEP_ASSERTER
+    )
     below: IDisputeGame.Way = way
     self._require_origin(found, below, origin)
-    game_places._require(found.place, game_places.STEP, game_places.ASSERTER)
     game_places._require_leaves(found.place)
     below.operation = self._require_under(
         found.place, index, found.node, exact_merkle.STEP, theirs, theirs_path
@@ -476,18 +469,10 @@ def pick_operation(
         below.counts, origin.program, below.operation, record, record_path
     )
     found.node = empty(bytes32)
-    if picked.leaves != 0:
-        found.node, found.place = self._below(
-            picked.place,
-            game_places.OUTPUT,
-            picked.leaves,
-            exact_merkle._depth(picked.leaves),
-            0,
-            game_places.ASSERTER,
-            nodes,
-        )
-    else:
+    if picked.place == 0:
         self._require_none(len(nodes))
+    else:
+        found.node, found.place = self._below(picked.place, 0, nodes)
     if picked.is_valid:
         self._require_other(
             exact_merkle._short_leaf(
@@ -495,7 +480,7 @@ def pick_operation(
             ),
             theirs,
         )
-    if picked.leaves == 0:
+    if picked.place == 0:
         self._end(game, found.provider, origin, False)
         return
 
@@ -523,9 +508,10 @@ def pick_state(
            below; none at the interval's end.
     @param nodes The first of STATE.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.STEP_ASSERTER
+    )
     self._require_way(found, way)
-    game_places._require(found.place, game_places.STEP, game_places.ASSERTER)
     game_places._require_first_show(found.place)
     states: uint256 = game_evidence._states(way.counts)
     if states == 1:
@@ -534,7 +520,8 @@ def pick_state(
         found.node = empty(bytes32)
         found.place = game_places._only_state()
     else:
-        found.node, found.place = self._first_nodes(game_places.STATE, states, nodes)
+        found.place = game_places._begun(game_places.STATE, states)
+        found.node, found.place = self._below(found.place, 0, nodes)
         if not staticcall EXAMINER.is_next_state(way, found.node, path):
             errors._fail("game: not the state")
     self._shown(game, found, game_places.NO_NODE, nodes)
@@ -562,27 +549,20 @@ def answer_nodes(
            of the challenger's, which is bound to nothing.
     @param nodes Those that hold leaves, below the picked node.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     place: uint256 = found.place
     side: uint256 = game_places._side(place)
-    height: uint256 = game_places._height(place)
+    if game_places._level(place) != game_places.OUTPUT:
+        game_places._fail()
     # The challenger picks a leaf with its bytes.
-    if game_places._level(place) != game_places.OUTPUT or (side != 0 and height == 0):
+    if side != 0 and game_places._height(place) == 0:
         game_places._fail()
     above: bytes32 = found.node if side != 0 else found.other
     number: uint256 = self._require_under(
         place, index, above, exact_merkle.ELEMENTS, theirs, theirs_path
     )
     node: bytes32 = empty(bytes32)
-    node, found.place = self._below(
-        game_places._kept(place),
-        game_places.OUTPUT,
-        game_places._leaves(place),
-        height,
-        number,
-        side,
-        nodes,
-    )
+    node, found.place = self._below(place, number, nodes)
     self._require_other(node, theirs)
     if side != 0:
         self._require_none(len(path))
@@ -614,8 +594,9 @@ def pick_leaf(
     @param theirs_path Its siblings up to the node known, from below.
     @param leaf The challenger's own 256 bytes.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
-    game_places._require(found.place, game_places.OUTPUT, game_places.CHALLENGER)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.OUTPUT_CHALLENGER
+    )
     game_places._require_leaves(found.place)
     number: uint256 = self._require_under(
         found.place, index, found.node, exact_merkle.ELEMENTS, theirs, theirs_path
@@ -648,8 +629,9 @@ def pick_element(
     @param index Of the element among the 64.
     @param values Of 4 bytes each; empty for an element that is evaluated at once.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
-    game_places._require(found.place, game_places.LEAF, game_places.ASSERTER)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.LEAF_ASSERTER
+    )
     if (
         exact_merkle._leaf(exact_merkle.ELEMENTS, theirs) != found.other
         or exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) != found.node
@@ -680,8 +662,9 @@ def pick_segment(
     @param values The totals as they were shown.
     @param segment From 0.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
-    game_places._require(found.place, game_places.TOTALS, game_places.CHALLENGER)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.TOTALS_CHALLENGER
+    )
     self._require_values(found, values)
     found.place = staticcall EXAMINER.segment(found.place, values, segment)
     found.node = empty(bytes32)
@@ -699,7 +682,7 @@ def show_values(
     @param position The position that this answers.
     @param values Of 4 bytes each.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     place: uint256 = found.place
     level: uint256 = game_places._level(place)
     if level < game_places.TOTALS or game_places._side(place) != game_places.ASSERTER:
@@ -731,7 +714,7 @@ def judge(
            STATE of the tensor among the nodes shown last. Else 0.
     @param evidence The operands, an abi-encoded Evidence, or Next in STATE; empty for a total.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     self._require_origin(found, way, origin)
     if game_places._level(found.place) == game_places.BLOCK:
         self._require_values(found, values)
@@ -868,10 +851,14 @@ def _moved(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Posit
 
 @internal
 @view
-def _answered(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Position:
-    # The same, and the caller is that side.
+def _answered(
+    game: bytes32, position: IDisputeGame.Position, head: uint256
+) -> IDisputeGame.Position:
+    # The same; the caller is that side, and the place has this level and turn, or any if it is 0.
     found: IDisputeGame.Position = self._moved(game, position)
     self._require_mover(found)
+    if head != 0 and found.place & 31 != head:
+        game_places._fail()
     return found
 
 
@@ -995,50 +982,27 @@ def _interval_begun(counts: uint256, begin: uint256) -> uint256:
 
 @internal
 @pure
-def _first_nodes(
-    level: uint256, leaves: uint256, nodes: DynArray[bytes32, game_trees.MAX_NODES]
-) -> (bytes32, uint256):
-    # The root that the first nodes of a level to STATE imply, and the place after them.
-    node: bytes32 = empty(bytes32)
-    place: uint256 = 0
-    node, place = self._below(
-        0,
-        level,
-        leaves,
-        exact_merkle._depth(leaves),
-        0,
-        game_places._shower(level),
-        nodes,
-    )
-    return node, place
-
-
-@internal
-@pure
 def _below(
-    kept: uint256,
-    level: uint256,
-    leaves: uint256,
-    height: uint256,
-    number: uint256,
-    shower: uint256,
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    place: uint256, number: uint256, nodes: DynArray[bytes32, game_trees.MAX_NODES]
 ) -> (bytes32, uint256):
-    # What nodes imply that are shown below node `number` at `height`, and the place after them.
+    """
+    @dev What nodes imply that are shown below node `number`, which is as high as what is known
+         at this place, and the place that follows.
+    """
+    level: uint256 = game_places._level(place)
+    height: uint256 = game_places._height(place)
+    leaves: uint256 = game_places._leaves(place)
     levels: uint256 = 0
     if level == game_places.OUTPUT:
-        levels = game_trees._output_levels(height, shower)
+        levels = game_trees._output_levels(height, game_places._side(place))
     else:
         levels = game_trees._levels(height)
-    low: uint256 = unsafe_sub(height, levels)
-    node: bytes32 = game_trees._joined(
-        self._kind(level),
-        low,
-        levels,
-        game_trees._held(leaves, low, levels, number),
-        nodes,
-    )
-    return node, game_places._shown(kept, level, shower, leaves, low, levels, number)
+    height = unsafe_sub(height, levels)
+    kind: uint256 = self._kind(level)
+    held: uint256 = game_trees._held(leaves, height, levels, number)
+    # No calls among the arguments: memory would be paid for another copy of the nodes.
+    node: bytes32 = game_trees._joined(kind, height, levels, held, nodes)
+    return node, game_places._shown(place, height, levels, number)
 
 
 @internal

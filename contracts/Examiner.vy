@@ -57,8 +57,7 @@ def operation(
     @param number Of the operation, from 0.
     @param record Its 128 bytes.
     @param path Siblings in the program's tree, from below.
-    @return Whether the record is valid, its output's shape and leaves, and what places of it have
-            in common.
+    @return Whether the record is valid, its output's shape, and the place that follows.
     """
     game_evidence._require_record(
         counts,
@@ -84,7 +83,7 @@ def operation(
         terms: uint256 = 0
         if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
             terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
-        picked.place, picked.leaves = game_places._operation(found.opcode, terms, elements)
+        picked.place = game_places._operation(found.opcode, terms, elements)
     return picked
 
 

@@ -25,6 +25,14 @@ LEAF: constant(uint256) = 6
 TOTALS: constant(uint256) = 7
 BLOCK: constant(uint256) = 8
 
+# @dev Level and turn where there is one kind of move only, or two of one side.
+RUN_ASSERTER: constant(uint256) = 2 * RUN + ASSERTER
+INTERVAL_CHALLENGER: constant(uint256) = 2 * INTERVAL + CHALLENGER
+STEP_ASSERTER: constant(uint256) = 2 * STEP + ASSERTER
+OUTPUT_CHALLENGER: constant(uint256) = 2 * OUTPUT + CHALLENGER
+LEAF_ASSERTER: constant(uint256) = 2 * LEAF + ASSERTER
+TOTALS_CHALLENGER: constant(uint256) = 2 * TOTALS + CHALLENGER
+
 # @dev Picked if all nodes shown first are as one's own; also said of what is no pick.
 NO_NODE: constant(uint256) = 64
 
@@ -100,13 +108,6 @@ def _terms(place: uint256) -> uint256:
     return (place >> _TERMS_SHIFT) & _LOW_32
 
 
-@internal
-@pure
-def _require(place: uint256, level: uint256, side: uint256):
-    if place & 31 != self._head(level, side):
-        self._fail()
-
-
 # Of trees.
 
 @internal
@@ -155,14 +156,14 @@ def _picked_number(place: uint256) -> uint256:
 @internal
 @pure
 def _shower(level: uint256) -> uint256:
-    # Who shows nodes of a level to STATE: the challenger those of RUN and STEP.
-    return level & 1
+    # Who shows the first nodes of a level to OUTPUT; those of RUN and STEP the challenger.
+    return level & convert(level != OUTPUT, uint256)
 
 
 @internal
 @pure
 def _begun(level: uint256, leaves: uint256) -> uint256:
-    # A level to STATE of which nothing is shown yet.
+    # A level to OUTPUT of which nothing is shown yet.
     return (
         self._head(level, self._shower(level))
         | (exact_merkle._depth(leaves) << _HEIGHT_SHIFT)
@@ -180,31 +181,15 @@ def _is_begun(place: uint256) -> bool:
 
 @internal
 @pure
-def _shown(
-    kept: uint256,
-    level: uint256,
-    shower: uint256,
-    leaves: uint256,
-    height: uint256,
-    levels: uint256,
-    number: uint256,
-) -> uint256:
+def _shown(place: uint256, height: uint256, levels: uint256, number: uint256) -> uint256:
     # After a show of nodes at `height`, so many levels below node `number`.
     return (
-        kept
-        | self._head(level, shower ^ 1)
+        # In OUTPUT opcode, terms and elements in the last leaf stay.
+        (place & (31 | _KEPT | (_LOW_7 << _LAST_SHIFT) | (_LOW_64 << _LEAVES_SHIFT))) ^ 1
         | (height << _HEIGHT_SHIFT)
         | (levels << _LEVELS_SHIFT)
-        | (leaves << _LEAVES_SHIFT)
         | (number << _PLACE_SHIFT)
     )
-
-
-@internal
-@pure
-def _kept(place: uint256) -> uint256:
-    # What stays in OUTPUT from show to show: opcode, terms, elements in the last leaf.
-    return place & (_KEPT | (_LOW_7 << _LAST_SHIFT))
 
 
 @internal
@@ -262,19 +247,14 @@ def _picked(place: uint256, index: uint256) -> uint256:
 
 @internal
 @pure
-def _operation(opcode: uint256, terms: uint256, elements: uint256) -> (uint256, uint256):
-    """
-    @dev What a picked operation whose output has elements adds to all places that follow,
-         and the leaves of its output.
-    """
+def _operation(opcode: uint256, terms: uint256, elements: uint256) -> uint256:
+    # OUTPUT of which nothing is shown yet; there are elements.
     leaves: uint256 = exact_merkle._leaves(elements)
     return (
-        (
-            (opcode << _OPCODE_SHIFT)
-            | (terms << _TERMS_SHIFT)
-            | ((elements - (leaves - 1) * exact_merkle.LEAF_ELEMENTS) << _LAST_SHIFT)
-        ),
-        leaves,
+        self._begun(OUTPUT, leaves)
+        | (opcode << _OPCODE_SHIFT)
+        | (terms << _TERMS_SHIFT)
+        | ((elements - (leaves - 1) * exact_merkle.LEAF_ELEMENTS) << _LAST_SHIFT)
     )
 
 
