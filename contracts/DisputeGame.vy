@@ -454,7 +454,7 @@ def pick_operation(
     @param theirs_path Its siblings up to the node known, from below.
     @param record The operation's.
     @param record_path Its siblings in the program's tree, from below.
-    @param nodes The first of OUTPUT; none if the game ends.
+    @param nodes The first of OUTPUT; none if it has no elements.
     """
     found: IDisputeGame.Position = self._answered(
         game, position, game_places.STEP_ASSERTER
@@ -469,11 +469,11 @@ def pick_operation(
         below.counts, origin.program, below.operation, record, record_path
     )
     found.node = empty(bytes32)
-    if picked.place == 0:
-        self._require_none(len(nodes))
-    else:
-        found.node, found.place = self._below(picked.place, 0, nodes)
     if picked.is_valid:
+        if picked.place == 0:
+            self._require_none(len(nodes))
+        else:
+            found.node, found.place = self._below(picked.place, 0, nodes)
         self._require_other(
             exact_merkle._short_leaf(
                 exact_merkle.STEP, game_trees._commitment(picked.shape, found.node)
