@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import boa
@@ -11,7 +10,6 @@ import pytest
 
 from gpubond.disputes.structs import run_of
 from gpubond.disputes.terms import Terms
-from tests.disputes.play import Honest
 from tests.disputes.tasks import single_task
 from tests.unit import reference
 
@@ -118,7 +116,7 @@ def test_collateral(table: Table) -> None:
 
 
 def test_answer_seconds(table: Table) -> None:
-    statement = table.honest.terms.statement
+    statement = table.runs.honest.terms.statement
     game = table.open(table.job(exact=Terms(statement, MAX_ANSWER)))
     assert game.registered.clock >> 104 & 2**32 - 1 == 1_800 + MAX_ANSWER
     refused(table, table.job(exact=Terms(statement, MAX_ANSWER + 1)), "game: answer takes too long")
@@ -190,6 +188,4 @@ def test_a_settled_job(table: Table, right: Job) -> None:
 
 def test_other_runs_open_where_there_is_something_to_pick(table: Table) -> None:
     for steps, interval in ((1, 1), (5, 5), (5, 2), (70, 1)):
-        honest = Honest.of(single_task(steps, interval))
-        other = replace(table, honest=honest)
-        other.open(other.job())
+        table.open(table.job(runs=Runs.of(single_task(steps, interval))))
