@@ -43,7 +43,7 @@ GAME_TABLES = Component(
     ),
 )
 
-_MOVES = frozenset({"GameOpened", "NodesShown", "BytesShown", "Picked", "OperationPicked"})
+_MOVES = frozenset({"GameOpened", "NodesShown", "CheckpointPicked", "BytesShown", "Picked"})
 
 
 class GameState(StrEnum):

@@ -25,8 +25,7 @@ from gpubond.disputes.moves import (
     PickOperation,
     Shown,
 )
-from gpubond.disputes.position import Elements, Position, Totals
-from gpubond.exact.merkle import LEAF_ELEMENTS
+from gpubond.disputes.position import OneTensor, Position, Reduction
 
 TIME_OUT = "time_out"
 # Functions that can end a game.
@@ -59,17 +58,18 @@ def last_move(call: LastCall, position: Position) -> Judge | PickOperation:
     match call.function:
         case "judge_run":
             return JudgeRun(given["index"], _shown(given["evidence"]))
-        case "judge_element" if isinstance(doubt, Elements):
-            return JudgeElement(doubt.index * LEAF_ELEMENTS + given["index"], _shown(given["evidence"]))
-        case "judge_join" if isinstance(doubt, Totals):
+        case "judge_element":
+            return JudgeElement(_shown(given["evidence"]))
+        case "judge_join" if isinstance(doubt, Reduction):
             return JudgeJoin(doubt.first + given["index"])
         case "judge_state":
             [following] = decode([NEXT], given["evidence"])
             record, record_path, _, _, commitment, path, _, state_path = following
-            number = given["index"] + (first if position.terms.statement.state_count > 1 else 0)
+            number = given["index"] + (0 if isinstance(doubt, OneTensor) else first)
             return JudgeState(number, record, record_path, commitment, path, state_path)
         case "pick_operation":
-            return PickOperation(first + given["index"], given["record"], tuple(given["record_path"]))
+            record, nodes = given["record"], tuple(given["nodes"])
+            return PickOperation(first + given["index"], record, tuple(given["record_path"]), nodes)
         case _:
             raise ValueError(f"{call.function} ends no game at {position.level}")
 

@@ -24,11 +24,11 @@ from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.disputes import calldata
 from gpubond.disputes.asserter import Asserter
-from gpubond.disputes.challenger import Challenger, NothingWrong
+from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.followed import Followed, follow
-from gpubond.disputes.moves import Move
-from gpubond.disputes.position import Side
+from gpubond.disputes.levels import Side
+from gpubond.disputes.showing import NothingWrong
 from gpubond.disputes.terms import Terms
 from gpubond.store.boundaries import boundary
 
@@ -189,14 +189,11 @@ class Player:
 
     def _think(self, game: Followed, known: Known) -> Call | None:
         position = game.position
-        move: Move
-        if self._side is Side.ASSERTER:
-            move = Asserter(known.execution, known.terms).show(position)
-        else:
-            try:
-                move = Challenger(known.execution, known.terms).pick(position)
-            except NothingWrong:
-                return None
+        side = Asserter if self._side is Side.ASSERTER else Challenger
+        try:
+            move = side(known.execution, known.terms).move(position)
+        except NothingWrong:
+            return None
         function, arguments = calldata.call(game.registered, position, move)
         return self._contract.move(function, f"{function.replace('_', ' ')}, level {position.level.value}", *arguments)
 

@@ -12,12 +12,13 @@ import boa
 
 from gpubond.disputes import rules
 from gpubond.disputes.calldata import call
+from gpubond.disputes.levels import Side
 from gpubond.disputes.moves import Move
-from gpubond.disputes.position import Position, Side, Verdict
+from gpubond.disputes.position import Position, Verdict
 from gpubond.disputes.structs import Origin, Registered, run_of
 from gpubond.disputes.terms import Terms
 from gpubond.exact.refusal import Refused
-from tests.disputes.play import Picks, Shows, play
+from tests.disputes.play import Game, Player, play
 from tests.stateful.chain import CONTRACTS, Deployed, load
 from tests.stateful.model import Refused as Reverted
 from tests.unit import reference
@@ -138,20 +139,20 @@ class Laid:
 class World(Laid):
     """Opens games about jobs with any exact terms."""
 
-    def open(self, terms: Terms, run_root: bytes) -> ChainGame:
-        """A game about a new job."""
+    def open(self, terms: Terms, run_root: bytes, nodes: tuple[bytes, ...]) -> ChainGame:
+        """A game about a new job. nodes: the challenger's first of RUN."""
         of_job, commitment = self.committed(terms, run_root)
         rival = self.people["rival"]
         job = reference.job_id(CHAIN_ID, self.escrow.address, of_job)
         bond = self.call("game", "bond_of", "rival", job, COLLATERAL, reference.escrowed(of_job))
         said = terms.statement
         origin = Origin(job, said.program, said.initial, said.data, bond, GWEI, 0)
-        opening = (of_job, commitment, run_of(terms), terms.answer_seconds, self.salt(), bond)
+        opening = (of_job, commitment, run_of(terms), terms.answer_seconds, self.salt(), bond, nodes)
         game = self.call("game", "open", "rival", *opening)
         increment = INCREMENT + terms.answer_seconds
         clock = self.clock | self.clock << 32 | boa.env.timestamp << 64 | increment << 104 | 3 << 136
         registered = Registered(game, clock, rival, self.people["owner"], origin)
-        found = ChainGame(self, registered, rules.begin(terms, run_root), of_job, commitment)
+        found = ChainGame(self, registered, rules.begin(terms, run_root, nodes), of_job, commitment)
         found.check()
         return found
 
@@ -217,11 +218,9 @@ class ChainGame:
         assert held[2] == verdict.convicted
         assert (self.stored() == OVER) != verdict.convicted
 
-    def play(self, asserter: Shows, challenger: Picks) -> tuple[bool, str]:
-        """From the beginning to the end: whether it convicts, and how it ended."""
-        begins = self.position
-        game = play(begins.terms, begins.run_root, asserter, challenger, lambda _, move: self.move(move))
-        return game.convicted, game.ending
+    def play(self, asserter: Player, challenger: Player) -> Game:
+        """From the beginning to the end."""
+        return play(self.position, asserter, challenger, lambda _, move: self.move(move))
 
 
 def unwritable(error: Exception) -> bool:
