@@ -45,26 +45,21 @@ def __init__(judge: address):
 def operation(
     counts: uint256,
     program: bytes32,
-    place: uint256,
-    index: uint256,
+    number: uint256,
     record: Bytes[128],
     path: DynArray[bytes32, 18],
 ) -> IExaminer.Picked:
     """
-    @notice What follows from the pick of an operation. Refuses a record that is not valid,
-            or is not the program's.
+    @notice What follows from the pick of an operation. Refuses a record that is not the
+            program's.
     @param counts As in IDisputeGame.Way.
     @param program The root of the program's tree.
-    @param place After the last show of STEP.
-    @param index Of the operation's output among the nodes shown last.
-    @param record The operation's 128 bytes.
+    @param number Of the operation, from 0.
+    @param record Its 128 bytes.
     @param path Siblings in the program's tree, from below.
-    @return Its number, its output's shape and elements, and the place that follows.
+    @return Whether the record is valid, its output's shape and leaves, and what places of it have
+            in common.
     """
-    game_places._require(place, game_places.STEP, game_places.CHALLENGER)
-    game_places._require_leaves(place)
-    game_places._require_shown(place, index)
-    number: uint256 = game_places._number(place, index)
     game_evidence._require_record(
         counts,
         program,
@@ -72,24 +67,25 @@ def operation(
         record,
         path,
     )
+    picked: IExaminer.Picked = empty(IExaminer.Picked)
     found: IJudge.Operation = staticcall JUDGE.operation(record)
-    shape: uint256 = (
+    if found.opcode == 0:
+        return picked
+    picked.is_valid = True
+    picked.shape = (
         (found.output.rank << 128)
         | (found.output.dimensions[0] << 96)
         | (found.output.dimensions[1] << 64)
         | (found.output.dimensions[2] << 32)
         | found.output.dimensions[3]
     )
-    terms: uint256 = 0
-    if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
-        terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
-    elements: uint256 = game_trees._elements(shape)
-    below: uint256 = 0
+    elements: uint256 = game_trees._elements(picked.shape)
     if elements != 0:
-        below = game_places._operation(place, index, found.opcode, terms, elements)
-    return IExaminer.Picked(
-        operation=number, shape=shape, elements=elements, place=below
-    )
+        terms: uint256 = 0
+        if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
+            terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
+        picked.place, picked.leaves = game_places._operation(found.opcode, terms, elements)
+    return picked
 
 
 @external
@@ -120,25 +116,32 @@ def terms(run: IDisputeGame.Run, answer: uint256) -> (bytes32, uint256):
 
 @external
 @view
-def element(
+def is_element(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
-    element: uint256,
-    terms: uint256,
+    place: uint256,
     evidence: Bytes[_MAX_EVIDENCE],
-) -> uint256:
+) -> bool:
     """
-    @notice One element of the operation in doubt, by operands that are found to be its own.
+    @notice Whether the element that was picked is right, by operands that are found to be its
+            own.
     @param way What the picks have fixed.
     @param origin What is fixed since the game opened.
-    @param element Its number in the output.
-    @param terms Of a reduction, at most 16; else 0.
+    @param place In LEAF, after the pick.
     @param evidence An abi-encoded IDisputeGame.Evidence.
-    @return The bits.
+    @return Whether it is.
     """
-    if terms > game_places.RUN_TERMS:
-        errors._fail("game: pick the element")
-    return self._evaluated(way, origin, element, 0, terms, 0, evidence)
+    game_places._require(place, game_places.LEAF, game_places.CHALLENGER)
+    right: uint256 = self._evaluated(
+        way,
+        origin,
+        game_places._element(place),
+        0,
+        game_places._terms(place),
+        0,
+        evidence,
+    )
+    return right == game_places._after(place)
 
 
 @external
@@ -147,7 +150,7 @@ def is_run(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
     place: uint256,
-    accumulators: Bytes[124],
+    values: Bytes[524],
     index: uint256,
     evidence: Bytes[_MAX_EVIDENCE],
 ) -> bool:
@@ -156,51 +159,46 @@ def is_run(
     @param way What the picks have fixed.
     @param origin What is fixed since the game opened.
     @param place In BLOCK.
-    @param accumulators As they were shown.
-    @param index Of the run in its block.
+    @param values As they were shown.
+    @param index Of the run, among those of the blocks in doubt.
     @param evidence An abi-encoded IDisputeGame.Evidence.
     @return Whether it is.
     """
-    game_places._require(place, game_places.BLOCK, game_places.CHALLENGER)
-    runs: uint256 = game_places._runs(place)
-    if index >= runs:
+    if index >= game_places._runs(place):
         errors._fail("game: no such run")
     # The judge takes the identity at a block's start.
     before: uint256 = 0
     if index != 0:
-        before = game_places._value(accumulators, index - 1)
-    after: uint256 = game_places._after(place)
-    if index != runs - 1:
-        after = game_places._value(accumulators, index)
-    begin: uint256 = game_places._from(place) * game_places.BLOCK_TERMS
-    end: uint256 = begin + game_places._block_terms(place)
-    begin += index * game_places.RUN_TERMS
+        before = game_places._value(values, index - 1)
+    begin: uint256 = (
+        game_places._from(place) * game_places.BLOCK_TERMS + index * game_places.RUN_TERMS
+    )
     right: uint256 = self._evaluated(
         way,
         origin,
         game_places._element(place),
         begin,
-        min(begin + game_places.RUN_TERMS, end),
+        min(begin + game_places.RUN_TERMS, game_places._terms(place)),
         before,
         evidence,
     )
-    return right == after
+    return right == game_places._value(values, index)
 
 
 @external
 @view
-def is_join(place: uint256, totals: Bytes[508], index: uint256) -> bool:
+def is_join(place: uint256, values: Bytes[524], index: uint256) -> bool:
     """
     @notice Whether the total that was shown after a block is what its sum gives.
-    @param place In TOTALS.
-    @param totals As they were shown, sums first.
+    @param place In BLOCK.
+    @param values As they were shown.
     @param index Of the block, among those in doubt.
     @return Whether it is.
     """
     before: uint256 = 0
     right: uint256 = 0
     after: uint256 = 0
-    before, right, after = game_places._joins(place, totals, index)
+    before, right, after = game_places._joins(place, values, index)
     # Before block 0 there is no total.
     if game_places._from(place) + index != 0:
         right = staticcall JUDGE.join(game_places._opcode(place), before, right)
@@ -209,15 +207,15 @@ def is_join(place: uint256, totals: Bytes[508], index: uint256) -> bool:
 
 @external
 @view
-def segment(place: uint256, totals: Bytes[508], segment: uint256) -> uint256:
+def segment(place: uint256, values: Bytes[524], segment: uint256) -> uint256:
     """
     @notice Where the pick of a segment of blocks leads.
     @param place In TOTALS.
-    @param totals As they were shown.
+    @param values As they were shown.
     @param segment From 0.
     @return The place.
     """
-    return game_places._segment_picked(place, totals, segment)
+    return game_places._segment_picked(place, values, segment)
 
 
 @external
@@ -236,33 +234,26 @@ def is_next(
     @param way What the picks have fixed.
     @param origin What is fixed since the game opened.
     @param node The one over the nodes shown last.
-    @param place After the last show of STATE; after the first of STEP, if the state is one
-           tensor.
-    @param index Of the tensor among the nodes shown last.
+    @param place After the last show of STATE.
+    @param index Of the tensor among the nodes shown last; 0 if it is the only one.
     @param evidence An abi-encoded IDisputeGame.Next.
     @return Whether it is.
     """
+    game_places._require(place, game_places.STATE, game_places.CHALLENGER)
+    game_places._require_leaves(place)
     shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
     right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
     number: uint256 = 0
-    if game_places._level(place) == game_places.STEP:
-        game_places._require(place, game_places.STEP, game_places.CHALLENGER)
-        if not game_places._has_single_state(place):
-            errors._fail("game: not this move")
-        game_places._require_first_show(place)
+    if game_evidence._states(way.counts) == 1:
         if index != 0:
             errors._fail("game: no such node")
         # The leaf is the state.
-        if not game_evidence._is_state_hash(
-            way, way.step + 1, shown.shown, shown.shown_path
-        ):
+        if not game_evidence._is_after(way, shown.shown, shown.shown_path):
             errors._fail("game: not the state")
         right = exact_merkle._short_leaf(
-            game_evidence._state_kind(way.counts, way.step + 1), right
+            game_evidence._kind_after(way.counts, way.step), right
         )
     else:
-        game_places._require(place, game_places.STATE, game_places.CHALLENGER)
-        game_places._require_leaves(place)
         game_places._require_shown(place, index)
         number = game_places._number(place, index)
         if len(shown.shown_path) != game_places._levels(place):
@@ -284,8 +275,8 @@ def is_next(
         errors._fail("game: record is not valid")
     states: uint256 = game_evidence._states(way.counts)
     if tensor < states:
-        if not game_evidence._is_state(
-            way, origin.initial, way.step, shown.state, shown.state_path
+        if not game_evidence._is_before(
+            way, origin.initial, shown.state, shown.state_path
         ):
             errors._fail("game: not the state")
     elif tensor < states + game_evidence._datas(way.counts):
@@ -295,27 +286,6 @@ def is_next(
         way, origin.data, shown.state, tensor, shown.source, shown.source_path
     )
     return right == shown.shown
-
-
-@external
-@view
-def is_state(
-    way: IDisputeGame.Way,
-    initial: bytes32,
-    step: uint256,
-    state: bytes32,
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-) -> bool:
-    """
-    @notice Whether something is the state before the step in doubt, or after it.
-    @param way What the picks have fixed.
-    @param initial The initial state.
-    @param step How many steps lead to the state.
-    @param state Its commitment.
-    @param path Siblings in tree 5 or 6, from below.
-    @return Whether it is.
-    """
-    return game_evidence._is_state(way, initial, step, state, path)
 
 
 @external

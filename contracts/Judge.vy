@@ -41,11 +41,15 @@ _FRACTION: constant(uint256) = 2**23 - 1
 @pure
 def operation(record: Bytes[_RECORD_BYTES]) -> IJudge.Operation:
     """
-    @notice What a record of an operation says. Refuses one that is not valid by itself.
+    @notice What a record of an operation says.
     @param record Its 128 bytes.
-    @return Opcode, inputs, shapes and parameters.
+    @return Opcode, inputs, shapes and parameters; all zero if it is not valid by itself.
     """
-    what: exact_records.Record = self._parsed(record)
+    valid: bool = False
+    what: exact_records.Record = empty(exact_records.Record)
+    valid, what = exact_records._parse(record)
+    if not valid:
+        return empty(IJudge.Operation)
     parameters: uint256[5] = empty(uint256[5])
     for at: uint256 in range(5):
         parameters[at] = exact_records._parameter(what, at)

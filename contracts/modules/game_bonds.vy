@@ -38,7 +38,7 @@ GAME_GAS: public(constant(uint256)) = 1_200_000
 
 # @dev Gas that a conviction refunds for each move, of which an opening counts as three: so
 #      who opens and then also calls `time_out`, `convict` and `claim` gets all of it back.
-MOVE_GAS: public(constant(uint256)) = 120_000
+MOVE_GAS: public(constant(uint256)) = 180_000
 
 # @dev Challengers whose whole gas the challengers' share of the collateral must pay.
 _CHALLENGERS: constant(uint256) = 65

@@ -92,6 +92,13 @@ def _end(counts: uint256, begin: uint256) -> uint256:
 
 @internal
 @pure
+def _between(counts: uint256, begin: uint256) -> uint256:
+    # States strictly between the two ends of the interval that begins so.
+    return self._end(counts, begin) - begin - 1
+
+
+@internal
+@pure
 def _require_record(
     counts: uint256,
     program: bytes32,
@@ -110,59 +117,70 @@ def _require_record(
 
 @internal
 @pure
-def _is_state(
+def _is_before(
     way: IDisputeGame.Way,
     initial: bytes32,
-    step: uint256,
     state: bytes32,
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
 ) -> bool:
-    # Whether it is s_step, of the step in doubt or the one after it.
-    if step == 0:
+    """
+    @dev Whether it is s_t, the state before the step in doubt. At the begin of an interval
+         that is the challenger's word, to which the asserter agreed; else the asserter's.
+    """
+    if way.step == 0:
         return state == initial
-    hash: bytes32 = exact_merkle._short_leaf(self._state_kind(way.counts, step), state)
-    return self._is_state_hash(way, step, hash, path)
-
-
-@internal
-@pure
-def _state_kind(counts: uint256, step: uint256) -> uint256:
-    # Of the tree that s_step, which is not the initial state, is a leaf of.
-    if step % self._interval(counts) == 0 or step == self._steps(counts):
-        return exact_merkle.RUN
-    return exact_merkle.INTERVAL
-
-
-@internal
-@pure
-def _is_state_hash(
-    way: IDisputeGame.Way,
-    step: uint256,
-    hash: bytes32,
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-) -> bool:
-    # Whether it is the hash of the leaf s_step. What the leaf is nobody may know but the
-    # asserter.
-    kind: uint256 = self._state_kind(way.counts, step)
     interval: uint256 = self._interval(way.counts)
-    if kind == exact_merkle.RUN:
-        return game_trees._holds_hash(
-            kind,
+    number: uint256 = way.step % interval
+    if number == 0:
+        return game_trees._holds(
+            exact_merkle.RUN,
             self._checkpoints(way.counts),
-            (step + interval - 1) // interval - 1,
-            hash,
+            way.step // interval - 1,
+            state,
             path,
             way.run,
         )
-    begin: uint256 = step - step % interval
+    return game_trees._holds(
+        exact_merkle.INTERVAL,
+        self._between(way.counts, way.step - number),
+        number - 1,
+        state,
+        path,
+        way.interval,
+    )
+
+
+@internal
+@pure
+def _is_after(
+    way: IDisputeGame.Way,
+    hash: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+) -> bool:
+    """
+    @dev Whether it is the hash of the leaf s_{t+1}, the state after the step in doubt, as the
+         asserter says. What the leaf is nobody else may know.
+    """
+    if self._kind_after(way.counts, way.step) == exact_merkle.RUN:
+        return len(path) == 0 and hash == way.end
+    number: uint256 = way.step % self._interval(way.counts)
     return game_trees._holds_hash(
-        kind,
-        self._end(way.counts, begin) - begin - 1,
-        step - begin - 1,
+        exact_merkle.INTERVAL,
+        self._between(way.counts, way.step - number),
+        number,
         hash,
         path,
         way.interval,
     )
+
+
+@internal
+@pure
+def _kind_after(counts: uint256, step: uint256) -> uint256:
+    # Of the tree that the state after a step is a leaf of.
+    if (step + 1) % self._interval(counts) == 0 or step + 1 == self._steps(counts):
+        return exact_merkle.RUN
+    return exact_merkle.INTERVAL
 
 
 @internal
@@ -242,8 +260,8 @@ def _check(
             errors._fail("game: no data tensor")
         elif tensor < states:
             if not shown:
-                if not self._is_state(
-                    way, origin.initial, way.step, evidence.state, evidence.state_path
+                if not self._is_before(
+                    way, origin.initial, evidence.state, evidence.state_path
                 ):
                     errors._fail("game: not the state")
                 shown = True

@@ -28,6 +28,18 @@ def _levels(left: uint256) -> uint256:
 
 @internal
 @pure
+def _output_levels(left: uint256, shower: uint256) -> uint256:
+    # The same where both sides show in turn, the asserter (0) last: by five levels at most.
+    if left == 0:
+        return 0
+    shows: uint256 = (left + 14) // 10 * 2 - 1
+    if shower != 0:
+        shows = (left + 9) // 10 * 2
+    return (left + shows - 1) // shows
+
+
+@internal
+@pure
 def _held(leaves: uint256, height: uint256, levels: uint256, place: uint256) -> uint256:
     # How many of the nodes `levels` below one hold leaves; they are at `height`, the node
     # is number `place` at its own.
