@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
+import numpy as np
+
 from gpubond.disputes import levels
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.levels import FREE, Level, Side
@@ -41,11 +43,12 @@ from gpubond.disputes.records import Records
 from gpubond.disputes.showing import Own
 from gpubond.exact import merkle, reference, shapes
 from gpubond.exact.merkle import LEAF_BYTES, LEAF_ELEMENTS
-from gpubond.exact.program import Op
+from gpubond.exact.program import Op, Opcode, Program, StateTensor
+from gpubond.exact.reference import BLOCK
 from gpubond.exact.runner import Task
 from tests.disputes.liar import MASKS, FalseAccuser, Liar, Lie, LyingExecution
 from tests.disputes.play import Honest, Opens, Player
-from tests.disputes.tasks import single_task, summing_task
+from tests.disputes.tasks import single_task, summing_task, wide_task
 
 # A run with two checkpoints; each level but TOTALS and BLOCK is one show, of which STATE is passed over.
 USUAL = single_task(3, 2)
@@ -82,9 +85,31 @@ def lying(honest: Honest, lie: Lie) -> LyingExecution | None:
     return None
 
 
-def long_runs(terms: int) -> Runs:
-    """A reduction of so many terms, one of whose accumulators is wrong."""
-    return Runs.of(summing_task(terms), Lie(0, 0, term=terms // 2))
+def large_task(elements: int) -> Task:
+    """An operation whose output has so many elements."""
+    shape = (elements,)
+    program = Program((StateTensor(shape, 1),), (), (Op(Opcode.ADD, (0, 0), (shape, shape), shape),))
+    initial = np.random.default_rng(7).standard_normal(elements, np.float32)
+    return Task(program, [initial], [], 1, 1)
+
+
+def every_function() -> list[Runs]:
+    """In whose games each function of the contract is called, of both sides, where both have it."""
+    long = summing_task(6 * BLOCK)
+    return [
+        Runs.of(USUAL),
+        # The state after a step, of one tensor and of several.
+        Runs.of(USUAL, Lie(1, tensor=0)),
+        Runs.of(wide_task(), Lie(1, tensor=69)),
+        Runs.of(wide_task(), Lie(1, 100)),
+        # Levels of several shows.
+        Runs.of(single_task(70, 1), Lie(68, 0)),
+        Runs.of(single_task(70, 70), Lie(67, 0)),
+        Runs.of(large_task(2_100), Lie(0, 0, element=2_099)),
+        # A reduction with an end that is wrong, and with a total that is.
+        Runs.of(long, Lie(0, 0, term=1_000)),
+        Runs.of(long, Lie(0, 0, join=4)),
+    ]
 
 
 def asserter(execution: Execution) -> Player:
