@@ -224,10 +224,10 @@ def open(
     way.end = commitment.result_root
     way.counts = counts
     place: uint256 = 0
-    if game_evidence._checkpoints(counts) > 1:
-        way.run, place = self._first_nodes(
-            game_places.RUN, game_evidence._checkpoints(counts), nodes
-        )
+    checkpoints: uint256 = game_evidence._checkpoints(counts)
+    if checkpoints > 1:
+        place = game_places._begun(game_places.RUN, checkpoints)
+        way.run, place = self._below(place, 0, nodes)
         self._require_other(way.run, commitment.result_root)
     else:
         place = self._interval_begun(counts, 0)
@@ -284,20 +284,13 @@ def show_nodes(
     level: uint256 = game_places._level(place)
     shower: uint256 = game_places._shower(level)
     if level > game_places.STATE or game_places._side(place) != shower:
-        errors._fail("game: not this move")
+        game_places._fail()
     begins: bool = game_places._is_begun(place)
     if begins or shower == game_places.CHALLENGER:
         self._require_mover(found)
+    number: uint256 = game_places._picked_number(place)
     node: bytes32 = empty(bytes32)
-    node, found.place = self._below(
-        0,
-        level,
-        game_places._leaves(place),
-        game_places._height(place),
-        game_places._picked_number(place),
-        shower,
-        nodes,
-    )
+    node, found.place = self._below(place, number, nodes)
     if begins:
         self._require_none(len(path))
         if len(way) != 1:
@@ -378,9 +371,7 @@ def pick_checkpoint(
     below.step = number * game_evidence._interval(below.counts)
     found.place = self._interval_begun(below.counts, below.step)
     if game_places._level(found.place) == game_places.INTERVAL:
-        below.interval, found.place = self._first_nodes(
-            game_places.INTERVAL, game_places._leaves(found.place), nodes
-        )
+        below.interval, found.place = self._below(found.place, 0, nodes)
     else:
         self._require_none(len(nodes))
     found.node = below.interval
@@ -428,9 +419,8 @@ def pick_step(
         game_places._require_shown(found.place, index)
         below.step += game_places._number(found.place, index)
     # The root is bound to nothing.
-    below.outputs, found.place = self._first_nodes(
-        game_places.STEP, game_evidence._ops(below.counts), nodes
-    )
+    found.place = game_places._begun(game_places.STEP, game_evidence._ops(below.counts))
+    below.outputs, found.place = self._below(found.place, 0, nodes)
     found.node = below.outputs
     found.way = keccak256(abi_encode(below))
     self._shown(game, found, index, nodes)
@@ -476,18 +466,10 @@ def pick_operation(
         below.counts, origin.program, below.operation, record, record_path
     )
     found.node = empty(bytes32)
-    if picked.leaves != 0:
-        found.node, found.place = self._below(
-            picked.place,
-            game_places.OUTPUT,
-            picked.leaves,
-            exact_merkle._depth(picked.leaves),
-            0,
-            game_places.ASSERTER,
-            nodes,
-        )
-    else:
+    if picked.place == 0:
         self._require_none(len(nodes))
+    else:
+        found.node, found.place = self._below(picked.place, 0, nodes)
     if picked.is_valid:
         self._require_other(
             exact_merkle._short_leaf(
@@ -495,7 +477,7 @@ def pick_operation(
             ),
             theirs,
         )
-    if picked.leaves == 0:
+    if picked.place == 0:
         self._end(game, found.provider, origin, False)
         return
 
@@ -534,14 +516,9 @@ def pick_state(
         found.node = empty(bytes32)
         found.place = game_places._only_state()
     else:
-        found.node, found.place = self._first_nodes(game_places.STATE, states, nodes)
-        if not game_evidence._is_after(
-            way,
-            exact_merkle._short_leaf(
-                game_evidence._kind_after(way.counts, way.step), found.node
-            ),
-            path,
-        ):
+        found.place = game_places._begun(game_places.STATE, states)
+        found.node, found.place = self._below(found.place, 0, nodes)
+        if not staticcall EXAMINER.is_next_state(way, found.node, path):
             errors._fail("game: not the state")
     self._shown(game, found, game_places.NO_NODE, nodes)
 
@@ -571,24 +548,17 @@ def answer_nodes(
     found: IDisputeGame.Position = self._answered(game, position)
     place: uint256 = found.place
     side: uint256 = game_places._side(place)
-    height: uint256 = game_places._height(place)
+    if game_places._level(place) != game_places.OUTPUT:
+        game_places._fail()
     # The challenger picks a leaf with its bytes.
-    if game_places._level(place) != game_places.OUTPUT or (side != 0 and height == 0):
-        errors._fail("game: not this move")
+    if side != 0 and game_places._height(place) == 0:
+        game_places._fail()
     above: bytes32 = found.node if side != 0 else found.other
     number: uint256 = self._require_under(
         place, index, above, exact_merkle.ELEMENTS, theirs, theirs_path
     )
     node: bytes32 = empty(bytes32)
-    node, found.place = self._below(
-        game_places._kept(place),
-        game_places.OUTPUT,
-        game_places._leaves(place),
-        height,
-        number,
-        side,
-        nodes,
-    )
+    node, found.place = self._below(place, number, nodes)
     self._require_other(node, theirs)
     if side != 0:
         self._require_none(len(path))
@@ -627,7 +597,7 @@ def pick_leaf(
         found.place, index, found.node, exact_merkle.ELEMENTS, theirs, theirs_path
     )
     found.place = game_places._leaf(found.place, number)
-    game_places._require_padding(found.place, leaf)
+    self._require_padding(found.place, leaf)
     found.node = theirs
     found.other = exact_merkle._leaf(exact_merkle.ELEMENTS, leaf)
     self._require_other(found.other, theirs)
@@ -661,11 +631,12 @@ def pick_element(
         or exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) != found.node
     ):
         errors._fail("game: not what was shown")
-    game_places._require_padding(found.place, leaf)
+    self._require_padding(found.place, leaf)
     bits: uint256 = exact_merkle._bits(leaf, index & 63)
     found.place = game_places._element_picked(found.place, index, bits)
-    if bits == exact_merkle._bits(theirs, index):
-        errors._fail("game: nothing differs")
+    self._require_other(
+        convert(bits, bytes32), convert(exact_merkle._bits(theirs, index), bytes32)
+    )
     found.node = self._hash_of_values(found.place, values)
     found.other = empty(bytes32)
     self._bytes_shown(game, found, index, concat(leaf, values))
@@ -686,7 +657,8 @@ def pick_segment(
     @param segment From 0.
     """
     found: IDisputeGame.Position = self._answered(game, position)
-    self._require_values(found, game_places.TOTALS, values)
+    game_places._require(found.place, game_places.TOTALS, game_places.CHALLENGER)
+    self._require_values(found, values)
     found.place = staticcall EXAMINER.segment(found.place, values, segment)
     found.node = empty(bytes32)
     self._picked(game, found)
@@ -707,62 +679,14 @@ def show_values(
     place: uint256 = found.place
     level: uint256 = game_places._level(place)
     if level < game_places.TOTALS or game_places._side(place) != game_places.ASSERTER:
-        errors._fail("game: not this move")
+        game_places._fail()
     found.node = self._hash_of_values(place, values)
     found.place = place | game_places.CHALLENGER
     self._bytes_shown(game, found, game_places.NO_NODE, values)
 
 
 @external
-def judge_join(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    values: Bytes[_MAX_VALUES],
-    index: uint256,
-):
-    """
-    @notice The challenger says that a total is not what a block's sum gives, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param values As they were shown.
-    @param index Of the block, among those in doubt.
-    """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_origin(found, way, origin)
-    self._require_values(found, game_places.BLOCK, values)
-    right: bool = staticcall EXAMINER.is_join(found.place, values, index)
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_element(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    evidence: Bytes[_MAX_EVIDENCE],
-):
-    """
-    @notice The challenger has the element evaluated that was picked, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param evidence The operands, an abi-encoded Evidence.
-    """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_origin(found, way, origin)
-    # The examiner refuses another level.
-    right: bool = staticcall EXAMINER.is_element(way, origin, found.place, evidence)
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_run(
+def judge(
     game: bytes32,
     position: IDisputeGame.Position,
     way: IDisputeGame.Way,
@@ -772,49 +696,26 @@ def judge_run(
     evidence: Bytes[_MAX_EVIDENCE],
 ):
     """
-    @notice The challenger has at most 16 terms of a reduction evaluated, and ends the game.
+    @notice The challenger has the picked element evaluated, or says which value of BLOCK or
+            which tensor of STATE does not follow, and ends the game.
     @param game The game's id.
     @param position The position that this answers.
     @param way As it is hashed in the position.
     @param origin As it is hashed in the way.
-    @param values As they were shown.
-    @param index Of the run, among those of the blocks in doubt.
-    @param evidence The operands, an abi-encoded Evidence.
+    @param values In BLOCK as they were shown, else empty.
+    @param index In BLOCK of the value; the one behind the last is the total after all blocks. In
+           STATE of the tensor among the nodes shown last. Else 0.
+    @param evidence The operands, an abi-encoded Evidence, or Next in STATE; empty for a total.
     """
     found: IDisputeGame.Position = self._answered(game, position)
     self._require_origin(found, way, origin)
-    self._require_values(found, game_places.BLOCK, values)
-    right: bool = staticcall EXAMINER.is_run(
-        way, origin, found.place, values, index, evidence
-    )
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_state(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    index: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-):
-    """
-    @notice The challenger says that a tensor of the next state is not the one that its record
-            names, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param index Among the nodes shown last; 0 if there is one tensor only.
-    @param evidence The tensor's record, its commitment and that of what it names: an
-           abi-encoded Next.
-    """
-    found: IDisputeGame.Position = self._answered(game, position)
-    self._require_origin(found, way, origin)
-    # The examiner refuses another level.
-    right: bool = staticcall EXAMINER.is_next(
-        way, origin, found.node, found.place, index, evidence
+    if game_places._level(found.place) == game_places.BLOCK:
+        self._require_values(found, values)
+    else:
+        self._require_none(len(values))
+    # The examiner refuses a place of which nothing is judged.
+    right: bool = staticcall EXAMINER.is_right(
+        way, origin, found.node, found.place, values, index, evidence
     )
     self._end(game, found.provider, origin, not right)
 
@@ -1016,6 +917,18 @@ def _require_under(
 
 
 @internal
+@view
+def _require_padding(place: uint256, leaf: Bytes[exact_merkle.LEAF_BYTES]):
+    # The leaf is whole, and zero beyond the output's elements.
+    if len(leaf) != exact_merkle.LEAF_BYTES:
+        errors._fail("game: leaf is not 256 bytes")
+    held: uint256 = game_places._held(place)
+    if held != exact_merkle.LEAF_ELEMENTS:
+        if not staticcall EXAMINER.is_padded(leaf, held):
+            errors._fail("game: bytes beyond the elements")
+
+
+@internal
 @pure
 def _hash_of_values(place: uint256, values: Bytes[_MAX_VALUES]) -> bytes32:
     # Of as many as the place asks for; zero if that is none.
@@ -1029,11 +942,8 @@ def _hash_of_values(place: uint256, values: Bytes[_MAX_VALUES]) -> bytes32:
 
 @internal
 @pure
-def _require_values(
-    position: IDisputeGame.Position, level: uint256, values: Bytes[_MAX_VALUES]
-):
+def _require_values(position: IDisputeGame.Position, values: Bytes[_MAX_VALUES]):
     # What the asserter showed last.
-    game_places._require(position.place, level, game_places.CHALLENGER)
     if keccak256(values) != position.node:
         errors._fail("game: not what was shown")
 
@@ -1061,50 +971,27 @@ def _interval_begun(counts: uint256, begin: uint256) -> uint256:
 
 @internal
 @pure
-def _first_nodes(
-    level: uint256, leaves: uint256, nodes: DynArray[bytes32, game_trees.MAX_NODES]
-) -> (bytes32, uint256):
-    # The root that the first nodes of a level to STATE imply, and the place after them.
-    node: bytes32 = empty(bytes32)
-    place: uint256 = 0
-    node, place = self._below(
-        0,
-        level,
-        leaves,
-        exact_merkle._depth(leaves),
-        0,
-        game_places._shower(level),
-        nodes,
-    )
-    return node, place
-
-
-@internal
-@pure
 def _below(
-    kept: uint256,
-    level: uint256,
-    leaves: uint256,
-    height: uint256,
-    number: uint256,
-    shower: uint256,
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    place: uint256, number: uint256, nodes: DynArray[bytes32, game_trees.MAX_NODES]
 ) -> (bytes32, uint256):
-    # What nodes imply that are shown below node `number` at `height`, and the place after them.
+    """
+    @dev What nodes imply that are shown below node `number`, which is as high as what is known
+         at this place, and the place that follows.
+    """
+    level: uint256 = game_places._level(place)
+    height: uint256 = game_places._height(place)
+    leaves: uint256 = game_places._leaves(place)
     levels: uint256 = 0
     if level == game_places.OUTPUT:
-        levels = game_trees._output_levels(height, shower)
+        levels = game_trees._output_levels(height, game_places._side(place))
     else:
         levels = game_trees._levels(height)
-    low: uint256 = unsafe_sub(height, levels)
-    node: bytes32 = game_trees._joined(
-        self._kind(level),
-        low,
-        levels,
-        game_trees._held(leaves, low, levels, number),
-        nodes,
-    )
-    return node, game_places._shown(kept, level, shower, leaves, low, levels, number)
+    height = unsafe_sub(height, levels)
+    kind: uint256 = self._kind(level)
+    held: uint256 = game_trees._held(leaves, height, levels, number)
+    # No calls among the arguments: memory would be paid for another copy of the nodes.
+    node: bytes32 = game_trees._joined(kind, height, levels, held, nodes)
+    return node, game_places._shown(place, height, levels, number)
 
 
 @internal

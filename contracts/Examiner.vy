@@ -57,8 +57,7 @@ def operation(
     @param number Of the operation, from 0.
     @param record Its 128 bytes.
     @param path Siblings in the program's tree, from below.
-    @return Whether the record is valid, its output's shape and leaves, and what places of it have
-            in common.
+    @return Whether the record is valid, its output's shape, and the place that follows.
     """
     game_evidence._require_record(
         counts,
@@ -84,7 +83,7 @@ def operation(
         terms: uint256 = 0
         if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
             terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
-        picked.place, picked.leaves = game_places._operation(found.opcode, terms, elements)
+        picked.place = game_places._operation(found.opcode, terms, elements)
     return picked
 
 
@@ -116,93 +115,71 @@ def terms(run: IDisputeGame.Run, answer: uint256) -> (bytes32, uint256):
 
 @external
 @view
-def is_element(
+def is_right(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
-    place: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-) -> bool:
-    """
-    @notice Whether the element that was picked is right, by operands that are found to be its
-            own.
-    @param way What the picks have fixed.
-    @param origin What is fixed since the game opened.
-    @param place In LEAF, after the pick.
-    @param evidence An abi-encoded IDisputeGame.Evidence.
-    @return Whether it is.
-    """
-    game_places._require(place, game_places.LEAF, game_places.CHALLENGER)
-    right: uint256 = self._evaluated(
-        way,
-        origin,
-        game_places._element(place),
-        0,
-        game_places._terms(place),
-        0,
-        evidence,
-    )
-    return right == game_places._after(place)
-
-
-@external
-@view
-def is_run(
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
+    node: bytes32,
     place: uint256,
     values: Bytes[524],
     index: uint256,
     evidence: Bytes[_MAX_EVIDENCE],
 ) -> bool:
     """
-    @notice Whether the accumulator that was shown after a run of at most 16 terms is right.
+    @notice Whether what the challenger says to be wrong follows from what it shows all the same.
     @param way What the picks have fixed.
     @param origin What is fixed since the game opened.
-    @param place In BLOCK.
-    @param values As they were shown.
-    @param index Of the run, among those of the blocks in doubt.
-    @param evidence An abi-encoded IDisputeGame.Evidence.
-    @return Whether it is.
+    @param node In STATE the one over the nodes shown last.
+    @param place After the last pick of LEAF, or the last show of BLOCK or STATE.
+    @param values In BLOCK as they were shown.
+    @param index In BLOCK of the value: the runs' accumulators, then the totals. In STATE of the
+           tensor among the nodes shown last; 0 if it is the only one. In LEAF 0.
+    @param evidence An abi-encoded IDisputeGame.Evidence; in STATE IDisputeGame.Next; empty for
+           a total.
+    @return Whether it does.
     """
-    if index >= game_places._runs(place):
-        errors._fail("game: no such run")
-    # The judge takes the identity at a block's start.
+    level: uint256 = game_places._level(place)
+    if game_places._side(place) != game_places.CHALLENGER:
+        game_places._fail()
+    if level == game_places.STATE:
+        return self._is_next(way, origin, node, place, index, evidence)
+    begin: uint256 = 0
+    end: uint256 = game_places._terms(place)
     before: uint256 = 0
-    if index != 0:
-        before = game_places._value(values, index - 1)
-    begin: uint256 = (
-        game_places._from(place) * game_places.BLOCK_TERMS + index * game_places.RUN_TERMS
-    )
-    right: uint256 = self._evaluated(
-        way,
-        origin,
+    claimed: uint256 = 0
+    if level == game_places.LEAF:
+        if index != 0:
+            errors._fail("game: no such value")
+        claimed = game_places._after(place)
+    elif level == game_places.BLOCK:
+        runs: uint256 = game_places._runs(place)
+        if index >= runs:
+            if len(evidence) != 0:
+                errors._fail("game: nothing is to be shown")
+            return self._is_join(place, values, index - runs)
+        # The judge takes the identity at a block's start.
+        if index != 0:
+            before = game_places._value(values, index - 1)
+        claimed = game_places._value(values, index)
+        begin = (
+            game_places._from(place) * game_places.BLOCK_TERMS
+            + index * game_places.RUN_TERMS
+        )
+        end = min(begin + game_places.RUN_TERMS, end)
+    else:
+        game_places._fail()
+
+    shown: IDisputeGame.Evidence = abi_decode(evidence, IDisputeGame.Evidence)
+    game_evidence._check(way, origin, shown)
+    return claimed == staticcall JUDGE.evaluate(
+        shown.record,
+        way.step,
+        way.operation,
         game_places._element(place),
         begin,
-        min(begin + game_places.RUN_TERMS, game_places._terms(place)),
+        end,
         before,
-        evidence,
+        shown.operands,
     )
-    return right == game_places._value(values, index)
-
-
-@external
-@view
-def is_join(place: uint256, values: Bytes[524], index: uint256) -> bool:
-    """
-    @notice Whether the total that was shown after a block is what its sum gives.
-    @param place In BLOCK.
-    @param values As they were shown.
-    @param index Of the block, among those in doubt.
-    @return Whether it is.
-    """
-    before: uint256 = 0
-    right: uint256 = 0
-    after: uint256 = 0
-    before, right, after = game_places._joins(place, values, index)
-    # Before block 0 there is no total.
-    if game_places._from(place) + index != 0:
-        right = staticcall JUDGE.join(game_places._opcode(place), before, right)
-    return right == after
 
 
 @external
@@ -220,7 +197,78 @@ def segment(place: uint256, values: Bytes[524], segment: uint256) -> uint256:
 
 @external
 @view
-def is_next(
+def is_next_state(
+    way: IDisputeGame.Way,
+    state: bytes32,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+) -> bool:
+    """
+    @notice Whether something is the state after the step in doubt, as the asserter says.
+    @param way What the picks have fixed.
+    @param state Its commitment.
+    @param path Siblings of its leaf's hash in the interval's tree, from below; none at the
+           interval's end.
+    @return Whether it is.
+    """
+    hash: bytes32 = exact_merkle._short_leaf(
+        game_evidence._kind_after(way.counts, way.step), state
+    )
+    return game_evidence._is_after(way, hash, path)
+
+
+@external
+@view
+def is_padded(leaf: Bytes[exact_merkle.LEAF_BYTES], held: uint256) -> bool:
+    """
+    @notice Whether a leaf of elements is zero beyond them.
+    @param leaf Its 256 bytes.
+    @param held Elements that it has.
+    @return Whether it is.
+    """
+    for at: uint256 in range(exact_merkle.LEAF_BYTES // 32):
+        # Bytes of this word that belong to elements fall away.
+        own: uint256 = min(max(held * 4, 32 * at) - 32 * at, 32)
+        if convert(extract32(leaf, 32 * at), uint256) << (8 * own) != 0:
+            return False
+    return True
+
+
+@external
+@view
+def game_of(position: IDisputeGame.Position) -> IDisputeGame.Game:
+    """
+    @notice A position in words for people.
+    @param position Of a game. DisputeGame.position says whether the game is there.
+    @return Level, turn and clocks.
+    """
+    side: uint256 = game_places._side(position.place)
+    return IDisputeGame.Game(
+        level=game_places._level(position.place),
+        asserter_moves=side == game_places.ASSERTER,
+        deadline=game_clocks._deadline(position.clock, side),
+        asserter_left=game_clocks._left(position.clock, game_places.ASSERTER),
+        challenger_left=game_clocks._left(position.clock, game_places.CHALLENGER),
+        moves=game_clocks._moves(position.clock),
+    )
+
+
+@internal
+@view
+def _is_join(place: uint256, values: Bytes[524], index: uint256) -> bool:
+    # Whether the total that was shown after a block is what its sum gives.
+    before: uint256 = 0
+    right: uint256 = 0
+    after: uint256 = 0
+    before, right, after = game_places._joins(place, values, index)
+    # Before block 0 there is no total.
+    if game_places._from(place) + index != 0:
+        right = staticcall JUDGE.join(game_places._opcode(place), before, right)
+    return right == after
+
+
+@internal
+@view
+def _is_next(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
     node: bytes32,
@@ -228,18 +276,7 @@ def is_next(
     index: uint256,
     evidence: Bytes[_MAX_EVIDENCE],
 ) -> bool:
-    """
-    @notice Whether a tensor of the state after the step in doubt is the one that its record
-            names.
-    @param way What the picks have fixed.
-    @param origin What is fixed since the game opened.
-    @param node The one over the nodes shown last.
-    @param place After the last show of STATE.
-    @param index Of the tensor among the nodes shown last; 0 if it is the only one.
-    @param evidence An abi-encoded IDisputeGame.Next.
-    @return Whether it is.
-    """
-    game_places._require(place, game_places.STATE, game_places.CHALLENGER)
+    # Whether a tensor of the state after the step in doubt is the one that its record names.
     game_places._require_leaves(place)
     shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
     right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
@@ -286,47 +323,3 @@ def is_next(
         way, origin.data, shown.state, tensor, shown.source, shown.source_path
     )
     return right == shown.shown
-
-
-@external
-@view
-def game_of(position: IDisputeGame.Position) -> IDisputeGame.Game:
-    """
-    @notice A position in words for people.
-    @param position Of a game. DisputeGame.position says whether the game is there.
-    @return Level, turn and clocks.
-    """
-    side: uint256 = game_places._side(position.place)
-    return IDisputeGame.Game(
-        level=game_places._level(position.place),
-        asserter_moves=side == game_places.ASSERTER,
-        deadline=game_clocks._deadline(position.clock, side),
-        asserter_left=game_clocks._left(position.clock, game_places.ASSERTER),
-        challenger_left=game_clocks._left(position.clock, game_places.CHALLENGER),
-        moves=game_clocks._moves(position.clock),
-    )
-
-
-@internal
-@view
-def _evaluated(
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    element: uint256,
-    begin: uint256,
-    end: uint256,
-    accumulator: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-) -> uint256:
-    shown: IDisputeGame.Evidence = abi_decode(evidence, IDisputeGame.Evidence)
-    game_evidence._check(way, origin, shown)
-    return staticcall JUDGE.evaluate(
-        shown.record,
-        way.step,
-        way.operation,
-        element,
-        begin,
-        end,
-        accumulator,
-        shown.operands,
-    )

@@ -66,6 +66,12 @@ _KEPT: constant(uint256) = (2**37 - 1) << 6
 
 @internal
 @pure
+def _fail():
+    errors._fail("game: not this move")
+
+
+@internal
+@pure
 def _head(level: uint256, side: uint256) -> uint256:
     return side | (level << 1)
 
@@ -98,7 +104,7 @@ def _terms(place: uint256) -> uint256:
 @pure
 def _require(place: uint256, level: uint256, side: uint256):
     if place & 31 != self._head(level, side):
-        errors._fail("game: not this move")
+        self._fail()
 
 
 # Of trees.
@@ -149,14 +155,14 @@ def _picked_number(place: uint256) -> uint256:
 @internal
 @pure
 def _shower(level: uint256) -> uint256:
-    # Who shows nodes of a level to STATE: the challenger those of RUN and STEP.
-    return level & 1
+    # Who shows the first nodes of a level to OUTPUT; those of RUN and STEP the challenger.
+    return level & convert(level != OUTPUT, uint256)
 
 
 @internal
 @pure
 def _begun(level: uint256, leaves: uint256) -> uint256:
-    # A level to STATE of which nothing is shown yet.
+    # A level to OUTPUT of which nothing is shown yet.
     return (
         self._head(level, self._shower(level))
         | (exact_merkle._depth(leaves) << _HEIGHT_SHIFT)
@@ -174,31 +180,15 @@ def _is_begun(place: uint256) -> bool:
 
 @internal
 @pure
-def _shown(
-    kept: uint256,
-    level: uint256,
-    shower: uint256,
-    leaves: uint256,
-    height: uint256,
-    levels: uint256,
-    number: uint256,
-) -> uint256:
+def _shown(place: uint256, height: uint256, levels: uint256, number: uint256) -> uint256:
     # After a show of nodes at `height`, so many levels below node `number`.
     return (
-        kept
-        | self._head(level, shower ^ 1)
+        # In OUTPUT opcode, terms and elements in the last leaf stay.
+        (place & (31 | _KEPT | (_LOW_7 << _LAST_SHIFT) | (_LOW_64 << _LEAVES_SHIFT))) ^ 1
         | (height << _HEIGHT_SHIFT)
         | (levels << _LEVELS_SHIFT)
-        | (leaves << _LEAVES_SHIFT)
         | (number << _PLACE_SHIFT)
     )
-
-
-@internal
-@pure
-def _kept(place: uint256) -> uint256:
-    # What stays in OUTPUT from show to show: opcode, terms, elements in the last leaf.
-    return place & (_KEPT | (_LOW_7 << _LAST_SHIFT))
 
 
 @internal
@@ -222,7 +212,7 @@ def _require_first_show(place: uint256):
 def _require_leaves(place: uint256):
     # The nodes shown last are leaves.
     if self._height(place) != 0:
-        errors._fail("game: not this move")
+        self._fail()
 
 
 @internal
@@ -249,26 +239,21 @@ def _picked(place: uint256, index: uint256) -> uint256:
         or self._side(place) == self._shower(level)
         or self._height(place) == 0
     ):
-        errors._fail("game: not this move")
+        self._fail()
     self._require_shown(place, index)
     return (place ^ 1) | (index << _INDEX_SHIFT)
 
 
 @internal
 @pure
-def _operation(opcode: uint256, terms: uint256, elements: uint256) -> (uint256, uint256):
-    """
-    @dev What a picked operation whose output has elements adds to all places that follow,
-         and the leaves of its output.
-    """
+def _operation(opcode: uint256, terms: uint256, elements: uint256) -> uint256:
+    # OUTPUT of which nothing is shown yet; there are elements.
     leaves: uint256 = exact_merkle._leaves(elements)
     return (
-        (
-            (opcode << _OPCODE_SHIFT)
-            | (terms << _TERMS_SHIFT)
-            | ((elements - (leaves - 1) * exact_merkle.LEAF_ELEMENTS) << _LAST_SHIFT)
-        ),
-        leaves,
+        self._begun(OUTPUT, leaves)
+        | (opcode << _OPCODE_SHIFT)
+        | (terms << _TERMS_SHIFT)
+        | ((elements - (leaves - 1) * exact_merkle.LEAF_ELEMENTS) << _LAST_SHIFT)
     )
 
 
@@ -285,26 +270,11 @@ def _leaf(place: uint256, number: uint256) -> uint256:
 
 @internal
 @pure
-def _require_padding(place: uint256, leaf: Bytes[exact_merkle.LEAF_BYTES]):
-    # In LEAF: the leaf is whole, and zero beyond the output's elements.
-    if len(leaf) != exact_merkle.LEAF_BYTES:
-        errors._fail("game: leaf is not 256 bytes")
+def _held(place: uint256) -> uint256:
+    # In LEAF: of the 64 elements, those that there are.
     if (place >> _PLACE_SHIFT) + 1 == self._leaves(place):
-        held: uint256 = self._last(place) * 4
-        for at: uint256 in range(exact_merkle.LEAF_BYTES // 32):
-            # Bytes of this word that belong to elements fall away.
-            own: uint256 = min(max(held, 32 * at) - 32 * at, 32)
-            if convert(extract32(leaf, 32 * at), uint256) << (8 * own) != 0:
-                errors._fail("game: bytes beyond the elements")
-
-
-@internal
-@pure
-def _elements(place: uint256) -> uint256:
-    return unsafe_add(
-        unsafe_mul(unsafe_sub(self._leaves(place), 1), exact_merkle.LEAF_ELEMENTS),
-        self._last(place),
-    )
+        return self._last(place)
+    return exact_merkle.LEAF_ELEMENTS
 
 
 @internal
@@ -314,8 +284,7 @@ def _element_picked(place: uint256, index: uint256, bits: uint256) -> uint256:
     @dev After the pick of an element of the leaf, of which the asserter says these bits: of a
          reduction of more than 16 terms all blocks are in doubt, and values were shown.
     """
-    element: uint256 = ((place >> _PLACE_SHIFT) << 6) | index
-    if index >= exact_merkle.LEAF_ELEMENTS or element >= self._elements(place):
+    if index >= self._held(place):
         errors._fail("game: no such element")
     terms: uint256 = self._terms(place)
     level: uint256 = LEAF
@@ -326,7 +295,7 @@ def _element_picked(place: uint256, index: uint256, bits: uint256) -> uint256:
     return (
         (place & _KEPT)
         | self._head(level, CHALLENGER)
-        | (element << _ELEMENT_SHIFT)
+        | ((((place >> _PLACE_SHIFT) << 6) | index) << _ELEMENT_SHIFT)
         | (last << _TO_SHIFT)
         | (bits << _AFTER_SHIFT)
     )
@@ -426,10 +395,10 @@ def _segment_picked(place: uint256, values: Bytes[524], segment: uint256) -> uin
 @internal
 @pure
 def _joins(place: uint256, values: Bytes[524], index: uint256) -> (uint256, uint256, uint256):
-    # Total before a block, its sum, and the total after it.
+    # In BLOCK: total before a block, its sum, and the total after it.
     blocks: uint256 = self._blocks(place)
     if index >= blocks:
-        errors._fail("game: no such block")
+        errors._fail("game: no such value")
     runs: uint256 = self._runs(place)
     before: uint256 = self._before(place)
     if index != 0:

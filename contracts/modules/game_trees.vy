@@ -14,6 +14,9 @@ from . import exact_merkle
 MAX_NODES: constant(uint256) = 64
 MAX_LEVELS: constant(uint256) = 6
 
+# @dev What a commitment begins with, before rank and dimensions: its tag, and binary32.
+_TENSOR: constant(uint256) = (128 << 192) | (1 << 160)
+
 
 @internal
 @pure
@@ -166,7 +169,8 @@ def _holds_hash(
 @pure
 def _commitment(shape: uint256, root: bytes32) -> bytes32:
     # Of a tensor; the shape is packed: rank (from bit 128), dimensions (32 bits each).
-    return sha256(concat(b"\x80", slice(convert((1 << 160) | shape, bytes32), 8, 24), root))
+    head: uint256 = _TENSOR | shape
+    return sha256(concat(convert(convert(head, uint200), bytes25), root))
 
 
 @internal
