@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from eth_abi.abi import encode
 
 from gpubond.chain.game_words import NONE
+from gpubond.disputes import levels
 from gpubond.disputes.evaluation import is_data
 from gpubond.disputes.moves import (
     AnswerNodes,
@@ -35,7 +36,7 @@ from gpubond.disputes.moves import (
 )
 from gpubond.disputes.position import Elements, Nodes, OneTensor, Position, Reduction, known_in, reached
 from gpubond.disputes.structs import Registered, values
-from gpubond.exact import commitments, merkle, shapes
+from gpubond.exact import commitments, merkle, reference, shapes
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening
 from gpubond.exact.program import parse_state_record
 from gpubond.exact.refusal import Refused
@@ -116,18 +117,25 @@ def _pick_segment(_: Registered, position: Position, move: PickSegment) -> Argum
     return values(_reduction(position).values), move.segment
 
 
-def _judge_join(game: Registered, position: Position, move: JudgeJoin) -> Arguments:
-    doubt = _reduction(position)
-    return *_settled(game, position), values(doubt.values), move.block - doubt.first
-
-
 def _judge_element(game: Registered, position: Position, move: JudgeElement) -> Arguments:
-    return *_settled(game, position), _evidence(position, move.shown)
+    return *_settled(game, position), b"", 0, _evidence(position, move.shown)
 
 
 def _judge_run(game: Registered, position: Position, move: JudgeRun) -> Arguments:
     shown = values(_reduction(position).values)
     return *_settled(game, position), shown, move.run, _evidence(position, move.shown)
+
+
+def _judge_join(game: Registered, position: Position, move: JudgeJoin) -> Arguments:
+    doubt = _reduction(position)
+    # Totals come behind the accumulators of all blocks.
+    index = runs_in(position, doubt) + move.block - doubt.first
+    return *_settled(game, position), values(doubt.values), index, b""
+
+
+def runs_in(position: Position, doubt: Reduction) -> int:
+    """How many runs the blocks in doubt have."""
+    return levels.runs_shown(reference.terms(reached(position.operation)), doubt.first, doubt.last)
 
 
 def _judge_state(game: Registered, position: Position, move: JudgeState) -> Arguments:
@@ -151,7 +159,7 @@ def _judge_state(game: Registered, position: Position, move: JudgeState) -> Argu
         state,
         move.state_path,
     )
-    return *_settled(game, position), index, encode([NEXT], [following])
+    return *_settled(game, position), b"", index, encode([NEXT], [following])
 
 
 _CALLS: dict[type[Any], tuple[str, Callable[[Registered, Position, Any], Arguments]]] = {
@@ -166,10 +174,10 @@ _CALLS: dict[type[Any], tuple[str, Callable[[Registered, Position, Any], Argumen
     PickLeaf: ("pick_leaf", _pick_leaf),
     PickElement: ("pick_element", _pick_element),
     PickSegment: ("pick_segment", _pick_segment),
-    JudgeElement: ("judge_element", _judge_element),
-    JudgeJoin: ("judge_join", _judge_join),
-    JudgeRun: ("judge_run", _judge_run),
-    JudgeState: ("judge_state", _judge_state),
+    JudgeElement: ("judge", _judge_element),
+    JudgeJoin: ("judge", _judge_join),
+    JudgeRun: ("judge", _judge_run),
+    JudgeState: ("judge", _judge_state),
 }
 
 

@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import boa
+from eth_typing import BlockNumber
+from eth_utils.address import to_checksum_address
+from hexbytes import HexBytes
+from web3.types import LogReceipt
 
+from gpubond.chain.abi import load_abi
+from gpubond.chain.events import EventDecoder
+from gpubond.chain.game_index import MOVES, GameMove
 from gpubond.disputes import rules
 from gpubond.disputes.calldata import call
 from gpubond.disputes.levels import Side
@@ -19,7 +26,7 @@ from gpubond.disputes.structs import Origin, Registered, run_of
 from gpubond.disputes.terms import Terms
 from gpubond.exact.refusal import Refused
 from tests.disputes.play import Game, Player, play
-from tests.stateful.chain import CONTRACTS, Deployed, load
+from tests.stateful.chain import CONTRACTS, Deployed, Log, load
 from tests.stateful.model import Refused as Reverted
 from tests.unit import reference
 
@@ -148,11 +155,12 @@ class World(Laid):
         said = terms.statement
         origin = Origin(job, said.program, said.initial, said.data, bond, GWEI, 0)
         opening = (of_job, commitment, run_of(terms), terms.answer_seconds, self.salt(), bond, nodes)
-        game = self.call("game", "open", "rival", *opening)
+        game, logs = self.game.functions["open"].logged(rival, *opening)
         increment = INCREMENT + terms.answer_seconds
         clock = self.clock | self.clock << 32 | boa.env.timestamp << 64 | increment << 104 | 3 << 136
         registered = Registered(game, clock, rival, self.people["owner"], origin)
         found = ChainGame(self, registered, rules.begin(terms, run_root, nodes), of_job, commitment)
+        found.take(logs)
         found.check()
         return found
 
@@ -168,6 +176,29 @@ class ChainGame:
     commitment: dict[str, Any]
     # What makes a move of the rules one about this job, if its statement is another than theirs.
     fit: Callable[[Position, Move], Move] = lambda position, move: move
+    # As the index has them.
+    events: list[GameMove] = field(default_factory=list)
+
+    def take(self, logs: Sequence[Log]) -> None:
+        """Notes the events of a call."""
+        decoder = EventDecoder({self.world.game.address: load_abi("DisputeGame")})
+        none = HexBytes(EMPTY)
+        for address, topics, data in logs:
+            found = decoder.decode(
+                LogReceipt(
+                    address=to_checksum_address(address),
+                    topics=[HexBytes(topic.to_bytes(32, "big")) for topic in topics],
+                    data=HexBytes(data),
+                    blockHash=none,
+                    blockNumber=BlockNumber(0),
+                    logIndex=0,
+                    transactionHash=none,
+                    transactionIndex=0,
+                    removed=False,
+                )
+            )
+            if found is not None and found.name in MOVES:
+                self.events.append(GameMove(found.name, found.args, ""))
 
     def stored(self) -> bytes:
         """What the contract keeps of it."""
@@ -187,7 +218,9 @@ class ChainGame:
             self.refuses(sender, move)
             raise refused
         function, arguments = call(self.registered, self.position, self.fit(self.position, move))
-        self.world.call("game", function, sender, *arguments)
+        address = self.world.people[sender]
+        _, logs = self.world.game.functions[function].logged(address, *arguments)
+        self.take(logs)
         if isinstance(after, Verdict):
             self._check_verdict(after)
             return after

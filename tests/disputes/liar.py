@@ -11,9 +11,7 @@ import numpy as np
 from gpubond.disputes.asserter import Asserter
 from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.levels import FREE, RUN_TERMS
-from gpubond.disputes.moves import Move, PickElement, PickStep, ShowNodes, ShowValues
-from gpubond.disputes.position import Nodes, Position
+from gpubond.disputes.levels import RUN_TERMS
 from gpubond.exact import commitments, prefixes, reference, scalar, shapes
 from gpubond.exact.engine import Array, OnOutput, Prepared
 from gpubond.exact.float_environment import standard
@@ -21,7 +19,6 @@ from gpubond.exact.numpy_engine import output_of
 from gpubond.exact.program import Op, Opcode, Program
 from gpubond.exact.reference import BLOCK, Blocks
 from gpubond.exact.runner import Task
-from tests.exact_contracts.operations import drawing
 
 
 @dataclass(frozen=True)
