@@ -14,6 +14,7 @@ from typing import Any
 import boa
 import pytest
 
+from gpubond.disputes.levels import Level
 from tests.stateful.chain import Function
 
 from .runs import every_function
@@ -35,6 +36,13 @@ def transaction_gas(function: Function, sender: str, args: tuple[Any, ...]) -> i
     return max(gas, 21_000 + 10 * zeros + 40 * (len(data) - zeros))
 
 
+def judged(arguments: tuple[Any, ...]) -> str:
+    """What is judged: by the position's level, and by the evidence, which is last and which only a join has not."""
+    place, evidence = arguments[1].place, arguments[-1]
+    level = list(Level)[(place >> 1 & 15) - 1]
+    return f"judge {level.value}" if evidence else "judge join"
+
+
 def measured(table: Table, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     used: dict[str, int] = {}
     plain = Table.call
@@ -42,7 +50,8 @@ def measured(table: Table, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     def call(self: Table, contract: str, name: str, sender: str, *args: Any) -> Any:
         found = self.game.functions.get(name)
         if contract == "game" and found is not None and name not in VIEWS:
-            used[name] = max(used.get(name, 0), transaction_gas(found, self.people.get(sender, sender), args))
+            key = judged(args) if name == "judge" else name
+            used[key] = max(used.get(key, 0), transaction_gas(found, self.people.get(sender, sender), args))
         return plain(self, contract, name, sender, *args)
 
     # The first life warms everybody's balance.
