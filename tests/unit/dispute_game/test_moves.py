@@ -30,7 +30,8 @@ from gpubond.disputes.showing import Own
 from gpubond.exact import shapes
 from gpubond.exact.refusal import Refused
 from tests.disputes.liar import Lie
-from tests.disputes.tasks import deep_task, single_task, wide_task
+from tests.disputes.play import Honest
+from tests.disputes.tasks import deep_task, every_level_task, single_task, wide_task
 
 from .runs import Runs, every_function
 from .table import Game, Reverted, Table
@@ -259,3 +260,25 @@ def test_who_says_what_the_other_has_said_is_refused(table: Table) -> None:
         ("pick_leaf", 1),
         ("pick_element", 0),
     }
+
+
+def test_an_output_without_elements_ends_a_game_against_who_has_it_otherwise(table: Table) -> None:
+    """There is one value that it can have. The provider's pick ends the game, and shares the bond."""
+    honest = Honest.of(every_level_task(1, 1))
+    [op] = [at for at, record in enumerate(honest.task.program.ops) if not shapes.count(record.shape)]
+    record = Records(honest.task.program).operation(op)
+    right = Runs(honest, Runs.of(honest.task, Lie(0, 0)).wrong)
+
+    game = table.open(table.job(is_right=True, runs=right))
+    nodes = list(Own(honest.execution).step(0))
+    nodes[op] = b"\x07" * 32
+    table.move(game, ShowNodes(tuple(nodes)))
+    table.move(game, PickOperation(op, *record, ()))
+    assert game.over and not game.job.convicted
+    table.release(game.job)
+
+    # A liar cannot end its own so.
+    game = table.open(table.job(runs=right))
+    table.step(game)
+    function, arguments = call(game.registered, game.position, PickOperation(op, *record, ()))
+    table.refused("game: nothing differs", function, "operator", *arguments)
