@@ -67,7 +67,7 @@ def test_losing_on_purpose(table: Table, job: Job) -> None:
     honest = table.open(job, "rival")
     own = [table.open(job, "liar") for _ in range(3)]
     for game in own:
-        table.show(game)
+        table.step(game)
     table.at(own[-1].deadline)
     lost = 0
     for game in own:
