@@ -318,7 +318,7 @@ def agreed(evm: Evm, records: Iterator[bytes]) -> int:
         if found is None:
             count += 1
             with pytest.raises(Reverted, match="judge: record is not valid"):
-                evm.call(JUDGE, "evaluate", record, 0, 0, 0, 0, 0, 0, [])
+                evm.call(JUDGE, "evaluate", record, 0, 0, 0, 0, 0, 0, [], [])
         else:
             assert found == [int.from_bytes(record[at : at + 4], "big") for at in range(0, 128, 4)]
     return count
