@@ -67,23 +67,18 @@ def operation(
         path,
     )
     picked: IExaminer.Picked = empty(IExaminer.Picked)
-    found: IJudge.Operation = staticcall JUDGE.operation(record)
-    if found.opcode == 0:
+    what: exact_records.Record = empty(exact_records.Record)
+    picked.is_valid, what = exact_records._parse(record)
+    if not picked.is_valid:
         return picked
-    picked.is_valid = True
-    picked.shape = (
-        (found.output.rank << 128)
-        | (found.output.dimensions[0] << 96)
-        | (found.output.dimensions[1] << 64)
-        | (found.output.dimensions[2] << 32)
-        | found.output.dimensions[3]
-    )
-    elements: uint256 = game_trees._elements(picked.shape)
+    picked.shape = what.output
+    elements: uint256 = exact_records._elements(what.output)
     if elements != 0:
         terms: uint256 = 0
-        if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
-            terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
-        picked.place = game_places._operation(found.opcode, terms, elements)
+        if what.opcode >= exact_records.MATMUL_NT and what.opcode <= exact_records.ROWMAX:
+            input: uint256 = what.shapes[0]
+            terms = exact_records._dimension(input, exact_records._rank(input) - 1)
+        picked.place = game_places._operation(what.opcode, terms, elements)
     return picked
 
 
