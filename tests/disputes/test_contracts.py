@@ -60,7 +60,7 @@ def accused_by(world: World, honest: Honest, liar: Opens) -> tuple[bool, str]:
     return played.convicted, played.ending
 
 
-def tell(world: World, honest: Honest, lies: list[Lie], most: int) -> int:
+def convict(world: World, honest: Honest, lies: list[Lie], most: int) -> int:
     """Plays lies in the contracts, up to so many that have an effect; each in a run, and in an accusation. Who lies
     loses. Returns how many."""
     played = 0
@@ -77,7 +77,7 @@ def tell(world: World, honest: Honest, lies: list[Lie], most: int) -> int:
     return played
 
 
-def slander(world: World, honest: Honest, number: int) -> None:
+def acquit(world: World, honest: Honest, number: int) -> None:
     """A game of a challenger that moves at random against the honest asserter."""
     assert not accused_by(world, honest, Slanderer(honest.execution, number))[0], number
 
@@ -92,8 +92,8 @@ def of_each_kind(task: Task, chance: Random) -> list[Lie]:
     return [*kinds.values(), *lies]
 
 
-def test_who_lies_loses(world: World, honest: Honest) -> None:
-    assert tell(world, honest, of_each_kind(honest.task, drawing(SEED)), 12) == 12
+def test_lies_are_convicted(world: World, honest: Honest) -> None:
+    assert convict(world, honest, of_each_kind(honest.task, drawing(SEED)), 12) == 12
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,17 @@ def test_who_lies_loses(world: World, honest: Honest) -> None:
 def test_other_runs(world: World, task: Task) -> None:
     honest = Honest.of(task)
     chance = drawing(SEED)
-    assert tell(world, honest, of_each_kind(task, chance), 3) == 3
+    assert convict(world, honest, of_each_kind(task, chance), 3) == 3
     for number in range(3):
-        slander(world, honest, SEED + number)
+        acquit(world, honest, SEED + number)
 
 
-def test_slander_is_lost(world: World, honest: Honest) -> None:
+def test_random_picks_acquit(world: World, honest: Honest) -> None:
     for number in range(8):
-        slander(world, honest, SEED + number)
+        acquit(world, honest, SEED + number)
 
 
-def test_hashes_of_nothing_are_lost(world: World, honest: Honest) -> None:
+def test_hashes_of_nothing_are_caught(world: World, honest: Honest) -> None:
     """Of a commitment that a side keeps to itself the other one knows the hash, which is enough."""
     empty = next(at for at, op in enumerate(honest.task.program.ops) if shapes.count(op.shape) == 0)
 
@@ -211,10 +211,10 @@ def compare(game: ChainGame, asserter: Player, challenger: Player, chance: Rando
 
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
-def test_many_who_lie_lose(world: World, honest: Honest, counted: Counted) -> None:
+def test_many_lies_are_convicted(world: World, honest: Honest, counted: Counted) -> None:
     chance = drawing(SEED + 1)
     lies = [*of_each_kind(honest.task, chance), *chance.sample(places(honest.task), 1000)]
-    counted(2 * tell(world, honest, lies, 300), SEED + 1)
+    counted(2 * convict(world, honest, lies, 300), SEED + 1)
 
 
 def random_programs(world: World, examples: int) -> int:
@@ -227,8 +227,8 @@ def random_programs(world: World, examples: int) -> int:
     def games(case: Case, steps: int, interval: int, number: int) -> None:
         honest = Honest.of(Task(case.program, case.state, case.data, steps, interval))
         lies = places(honest.task)
-        played.append(2 * tell(world, honest, drawing(number).sample(lies, min(4, len(lies))), 1))
-        slander(world, honest, number)
+        played.append(2 * convict(world, honest, drawing(number).sample(lies, min(4, len(lies))), 1))
+        acquit(world, honest, number)
         played.append(1)
 
     games()
