@@ -93,7 +93,7 @@ _OVER: constant(bytes32) = 0x000000000000000000000000000000000000000000000000000
 _MAX_MOVE: constant(uint256) = 5_120
 _MAX_MOVES: constant(uint256) = 8
 
-_MAX_EVIDENCE: constant(uint256) = 12_288
+_MAX_EVIDENCE: constant(uint256) = 9_088
 
 # @dev Bytes of values that are shown at once, and with the leaf that the element is of.
 _MAX_VALUES: constant(uint256) = 524
