@@ -136,7 +136,8 @@ def is_right(
     if game_places._side(place) != game_places.CHALLENGER:
         game_places._fail()
     if level == game_places.STATE:
-        return self._is_next(way, origin, node, place, index, evidence)
+        next: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
+        return self._is_next(way, origin, node, place, index, next)
     begin: uint256 = 0
     end: uint256 = game_places._terms(place)
     before: uint256 = 0
@@ -181,11 +182,12 @@ def is_right(
             way, origin.initial, shown.state, shown.state_path
         ):
             errors._fail("game: not the state")
+    element: uint256 = game_places._element(place)
     return claimed == staticcall JUDGE.evaluate(
         shown.record,
         way.step,
         way.operation,
-        game_places._element(place),
+        element,
         begin,
         end,
         before,
@@ -286,11 +288,10 @@ def _is_next(
     node: bytes32,
     place: uint256,
     index: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
+    shown: IDisputeGame.Next,
 ) -> bool:
     # Whether a tensor of the state after the step in doubt is the one that its record names.
     game_places._require_leaves(place)
-    shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
     right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
     number: uint256 = 0
     if game_evidence._states(way.counts) == 1:
