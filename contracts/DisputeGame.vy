@@ -319,7 +319,7 @@ def pick_node(game: bytes32, position: IDisputeGame.Position, index: uint256):
     @param position The position that this answers.
     @param index Among those shown.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     found.place = game_places._picked(found.place, index)
     self._picked(game, found)
 
@@ -349,10 +349,11 @@ def pick_checkpoint(
     @param leaf_path Its siblings up to the committed run root, from below.
     @param nodes The first of INTERVAL.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.RUN_ASSERTER
+    )
     below: IDisputeGame.Way = way
     self._require_way(found, below)
-    game_places._require(found.place, game_places.RUN, game_places.ASSERTER)
     game_places._require_leaves(found.place)
     number: uint256 = self._require_under(
         found.place, index, found.node, exact_merkle.RUN, theirs, theirs_path
@@ -407,10 +408,11 @@ def pick_step(
            wrong, so that its end is.
     @param nodes The first of STEP.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.INTERVAL_CHALLENGER
+    )
     below: IDisputeGame.Way = way
     self._require_way(found, below)
-    game_places._require(found.place, game_places.INTERVAL, game_places.CHALLENGER)
     if index == game_places.NO_NODE:
         game_places._require_first_show(found.place)
         below.step = game_evidence._end(below.counts, below.step) - 1
@@ -452,12 +454,13 @@ def pick_operation(
     @param theirs_path Its siblings up to the node known, from below.
     @param record The operation's.
     @param record_path Its siblings in the program's tree, from below.
-    @param nodes The first of OUTPUT; none if the game ends.
+    @param nodes The first of OUTPUT; none if it has no elements.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.STEP_ASSERTER
+    )
     below: IDisputeGame.Way = way
     self._require_origin(found, below, origin)
-    game_places._require(found.place, game_places.STEP, game_places.ASSERTER)
     game_places._require_leaves(found.place)
     below.operation = self._require_under(
         found.place, index, found.node, exact_merkle.STEP, theirs, theirs_path
@@ -466,11 +469,11 @@ def pick_operation(
         below.counts, origin.program, below.operation, record, record_path
     )
     found.node = empty(bytes32)
-    if picked.place == 0:
-        self._require_none(len(nodes))
-    else:
-        found.node, found.place = self._below(picked.place, 0, nodes)
     if picked.is_valid:
+        if picked.place == 0:
+            self._require_none(len(nodes))
+        else:
+            found.node, found.place = self._below(picked.place, 0, nodes)
         self._require_other(
             exact_merkle._short_leaf(
                 exact_merkle.STEP, game_trees._commitment(picked.shape, found.node)
@@ -505,9 +508,10 @@ def pick_state(
            below; none at the interval's end.
     @param nodes The first of STATE.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.STEP_ASSERTER
+    )
     self._require_way(found, way)
-    game_places._require(found.place, game_places.STEP, game_places.ASSERTER)
     game_places._require_first_show(found.place)
     states: uint256 = game_evidence._states(way.counts)
     if states == 1:
@@ -545,7 +549,7 @@ def answer_nodes(
            of the challenger's, which is bound to nothing.
     @param nodes Those that hold leaves, below the picked node.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     place: uint256 = found.place
     side: uint256 = game_places._side(place)
     if game_places._level(place) != game_places.OUTPUT:
@@ -590,8 +594,9 @@ def pick_leaf(
     @param theirs_path Its siblings up to the node known, from below.
     @param leaf The challenger's own 256 bytes.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
-    game_places._require(found.place, game_places.OUTPUT, game_places.CHALLENGER)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.OUTPUT_CHALLENGER
+    )
     game_places._require_leaves(found.place)
     number: uint256 = self._require_under(
         found.place, index, found.node, exact_merkle.ELEMENTS, theirs, theirs_path
@@ -624,8 +629,9 @@ def pick_element(
     @param index Of the element among the 64.
     @param values Of 4 bytes each; empty for an element that is evaluated at once.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
-    game_places._require(found.place, game_places.LEAF, game_places.ASSERTER)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.LEAF_ASSERTER
+    )
     if (
         exact_merkle._leaf(exact_merkle.ELEMENTS, theirs) != found.other
         or exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) != found.node
@@ -656,8 +662,9 @@ def pick_segment(
     @param values The totals as they were shown.
     @param segment From 0.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
-    game_places._require(found.place, game_places.TOTALS, game_places.CHALLENGER)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.TOTALS_CHALLENGER
+    )
     self._require_values(found, values)
     found.place = staticcall EXAMINER.segment(found.place, values, segment)
     found.node = empty(bytes32)
@@ -675,7 +682,7 @@ def show_values(
     @param position The position that this answers.
     @param values Of 4 bytes each.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     place: uint256 = found.place
     level: uint256 = game_places._level(place)
     if level < game_places.TOTALS or game_places._side(place) != game_places.ASSERTER:
@@ -707,7 +714,7 @@ def judge(
            STATE of the tensor among the nodes shown last. Else 0.
     @param evidence The operands, an abi-encoded Evidence, or Next in STATE; empty for a total.
     """
-    found: IDisputeGame.Position = self._answered(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     self._require_origin(found, way, origin)
     if game_places._level(found.place) == game_places.BLOCK:
         self._require_values(found, values)
@@ -844,10 +851,14 @@ def _moved(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Posit
 
 @internal
 @view
-def _answered(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Position:
-    # The same, and the caller is that side.
+def _answered(
+    game: bytes32, position: IDisputeGame.Position, head: uint256
+) -> IDisputeGame.Position:
+    # The same; the caller is that side, and the place has this level and turn, or any if it is 0.
     found: IDisputeGame.Position = self._moved(game, position)
     self._require_mover(found)
+    if head != 0 and found.place & 31 != head:
+        game_places._fail()
     return found
 
 

@@ -127,7 +127,7 @@ def withdraw(amount: uint256, receiver: address = msg.sender):
         errors._fail("game: not enough balance")
     self._balances[msg.sender] = balance - amount
     # Shares of collateral wait in the escrow until somebody needs them.
-    if staticcall TOKEN.balanceOf(self) < amount:
+    if self._tokens() < amount:
         extcall ESCROW.withdraw(staticcall ESCROW.balance_of(self))
     if not extcall TOKEN.transfer(receiver, amount, default_return_value=True):
         errors._fail("game: transfer failed")
@@ -233,12 +233,18 @@ def _enter(job: bytes32, packed: uint256):
 
 
 @internal
+@view
+def _tokens() -> uint256:
+    return staticcall TOKEN.balanceOf(self)
+
+
+@internal
 def _take(bond: uint256):
     # From the caller's tokens, all of it.
-    before: uint256 = staticcall TOKEN.balanceOf(self)
+    before: uint256 = self._tokens()
     if not extcall TOKEN.transferFrom(msg.sender, self, bond, default_return_value=True):
         errors._fail("game: transfer failed")
-    if staticcall TOKEN.balanceOf(self) - before != bond:
+    if self._tokens() - before != bond:
         errors._fail("game: token takes a fee")
 
 

@@ -25,6 +25,14 @@ LEAF: constant(uint256) = 6
 TOTALS: constant(uint256) = 7
 BLOCK: constant(uint256) = 8
 
+# @dev Level and turn where there is one kind of move only, or two of one side.
+RUN_ASSERTER: constant(uint256) = 2 * RUN + ASSERTER
+INTERVAL_CHALLENGER: constant(uint256) = 2 * INTERVAL + CHALLENGER
+STEP_ASSERTER: constant(uint256) = 2 * STEP + ASSERTER
+OUTPUT_CHALLENGER: constant(uint256) = 2 * OUTPUT + CHALLENGER
+LEAF_ASSERTER: constant(uint256) = 2 * LEAF + ASSERTER
+TOTALS_CHALLENGER: constant(uint256) = 2 * TOTALS + CHALLENGER
+
 # @dev Picked if all nodes shown first are as one's own; also said of what is no pick.
 NO_NODE: constant(uint256) = 64
 
@@ -98,13 +106,6 @@ def _opcode(place: uint256) -> uint256:
 @pure
 def _terms(place: uint256) -> uint256:
     return (place >> _TERMS_SHIFT) & _LOW_32
-
-
-@internal
-@pure
-def _require(place: uint256, level: uint256, side: uint256):
-    if place & 31 != self._head(level, side):
-        self._fail()
 
 
 # Of trees.

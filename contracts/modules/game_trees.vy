@@ -45,12 +45,9 @@ def _output_levels(left: uint256, shower: uint256) -> uint256:
 @pure
 def _held(leaves: uint256, height: uint256, levels: uint256, place: uint256) -> uint256:
     # How many of the nodes `levels` below one hold leaves; they are at `height`, the node
-    # is number `place` at its own.
+    # is number `place` at its own and holds leaves itself.
     nodes: uint256 = unsafe_add(unsafe_sub(leaves, 1) >> height, 1)
-    first: uint256 = place << levels
-    if leaves == 0 or first >= nodes:
-        errors._fail("game: no such node")
-    return min(unsafe_sub(nodes, first), 1 << levels)
+    return min(unsafe_sub(nodes, place << levels), 1 << levels)
 
 
 @internal

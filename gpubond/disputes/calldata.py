@@ -239,7 +239,8 @@ def _evidence(position: Position, shown: Shown) -> bytes:
             state = _root(Kind.STATE, said.state_count, number, commitment, operand.path)
         slices = operand.slices if is_data(terms, number) else 0
         operands.append(_operand(shape, operand, slices, step))
-        sources.append((operand.slices, operand.path))
+        # Of what is not read nothing is looked at.
+        sources.append((operand.slices, operand.path) if operand.leaves else (0, ()))
     return encode([EVIDENCE], [(position.record, state, shown.state_path, sources, operands)])
 
 

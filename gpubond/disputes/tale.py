@@ -136,7 +136,7 @@ def tell(
 def _ending(names: Names, last: Move | None, verdict: Verdict, *, timed_out: bool) -> str:
     if timed_out:
         loser = names.provider if verdict.convicted else names.challenger
-        return f"{loser} did not answer before its clock ran out, and loses."
+        return f"{loser[:1].upper()}{loser[1:]} did not answer before its clock ran out, and loses."
     if verdict.convicted:
         return f"The contract computed another value than {names.provider} had shown: the job is convicted, for good."
     if isinstance(last, PickOperation):

@@ -152,7 +152,9 @@ def _row(names: Names, row: Row) -> str:
     if row.own:
         values += f", and {escape(other)} {_hex(row.own)}"
     values += "." if values else ""
-    return f'<p class="each">{escape(by)} shows {row.count}: {escape(each)}.{values}</p>{_cells(row)}'
+    return (
+        f'<p class="each">{escape(by[:1].upper() + by[1:])} shows {row.count}: {escape(each)}.{values}</p>{_cells(row)}'
+    )
 
 
 def _hex(value: str) -> str:

@@ -257,6 +257,7 @@ class ChainGame:
 
 
 def unwritable(error: Exception) -> bool:
-    """Whether this says of a move that no call can be made of it: it has no place, or eth_abi cannot encode it."""
-    known = (Refused, ValueError, OverflowError, IndexError, TypeError)
+    """Whether this says of a move that no call can be made of it: it has no place, is of the wrong
+    types, or eth_abi cannot encode it."""
+    known = (Refused, ValueError, OverflowError, IndexError, TypeError, AttributeError)
     return isinstance(error, known) or type(error).__module__.startswith("eth_abi")

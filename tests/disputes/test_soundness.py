@@ -53,9 +53,8 @@ def told(honest: Honest, lie: Lie) -> tuple[LyingExecution, bytes] | None:
 
 
 def play_all(honest: Honest, lies: list[Lie]) -> Counter[str]:
-    """Plays each lie, once as a provider's and once as a challenger's. How often each level was reached, each move
-    ended
-    a game, and how many lies had no effect."""
+    """Plays each lie, once as a provider's and once as a challenger's. How often each level was reached, each
+    move ended a game, and how many lies had no effect."""
     found: Counter[str] = Counter()
     for lie in lies:
         wrong = told(honest, lie)
@@ -138,7 +137,7 @@ def test_lies_in_wide_programs_and_long_intervals(number: int) -> None:
     make, several = WIDE[number]
     honest = Honest.of(make())
     shown: set[str] = set()
-    for lie in drawing(SEED).sample(edges(honest.task), 30):
+    for lie in drawing(SEED).sample(edges(honest.task), 8):
         wrong = told(honest, lie)
         if wrong is None:
             continue
@@ -149,7 +148,7 @@ def test_lies_in_wide_programs_and_long_intervals(number: int) -> None:
             for position in honest.against(Liar(execution), root).positions:
                 shown |= {position.level.value} if position.level.value in picked_nodes(position) else set()
     assert shown >= several, shown
-    assert acquitted_at_random(honest, SEED, 10) == 10
+    assert acquitted_at_random(honest, SEED, 5) == 5
 
 
 def picked_nodes(position: Position) -> set[str]:
@@ -206,11 +205,16 @@ def test_lies_in_an_output_of_two_million_elements(counted: Counted) -> None:
     counted(24, SEED)
 
 
+SUMS = (512, 513, 3 * 512, 4 * 512, 4 * 512 + 1, 5 * 512, 64 * 512, 64 * 512 + 1, 65 * 512 + 17, 130 * 512 + 5)
 BLOCKS = [
-    *((Opcode.SUM, terms) for terms in (512, 513, 3 * 512, 4 * 512, 4 * 512 + 1, 5 * 512, 64 * 512, 64 * 512 + 1)),
-    *((Opcode.SUM, terms) for terms in (65 * 512 + 17, 130 * 512 + 5, 300 * 512)),
-    *((Opcode.ROWMAX, terms) for terms in (2 * 512, 5 * 512 - 1, 64 * 512 + 1)),
-    *((Opcode.MATMUL_NT, terms) for terms in (17, 1025, 300 * 512 - 511)),
+    *((Opcode.SUM, terms) for terms in (513, 4 * 512, 5 * 512, 65 * 512 + 17)),
+    *((Opcode.ROWMAX, terms) for terms in (2 * 512, 5 * 512 - 1, 300 * 512)),
+    (Opcode.MATMUL_NT, 17),
+]
+MORE_BLOCKS = [
+    *((Opcode.SUM, terms) for terms in (*SUMS, 300 * 512)),
+    *((Opcode.ROWMAX, terms) for terms in (3 * 512, 64 * 512 + 1, 300 * 512 - 511)),
+    *((Opcode.MATMUL_NT, terms) for terms in (1025, 5 * 512 - 1)),
 ]
 
 
@@ -218,17 +222,31 @@ BLOCKS = [
 def test_lies_in_long_reductions(code: Opcode, terms: int) -> None:
     """Up to four blocks are shown at once, up to 64 in two shows, and more are cut into segments; the last one may be
     short."""
+    last = levels.blocks(terms) - 1
+    assert lies_in_reduction(code, terms, {0, 512 * last, terms - 1}, {0, last}) > 3
+
+
+@pytest.mark.extended
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("code", "terms"), MORE_BLOCKS)
+def test_more_lies_in_long_reductions(code: Opcode, terms: int, counted: Counted) -> None:
+    last = levels.blocks(terms) - 1
+    ends = {0, 15, 16, 511, 512, terms // 2, 512 * last, terms - 1}
+    counted(lies_in_reduction(code, terms, ends, {0, 1, last // 2, last - 1, last}), SEED)
+
+
+def lies_in_reduction(code: Opcode, terms: int, ends: set[int], joins: set[int]) -> int:
+    """Of both sides, about accumulators after those terms and totals after those blocks. Returns games played."""
     honest = Honest.of(summing_task(terms, code))
     op = next(at for at, op in enumerate(honest.task.program.ops) if reference.terms(op))
-    last = levels.blocks(terms) - 1
+    blocks = levels.blocks(terms)
     lies = [Lie(0, op)]
-    ends = {0, 15, 16, 511, 512, terms // 2, 512 * last, terms - 1}
     lies += [Lie(0, op, term=at) for at in ends if at < terms]
-    lies += [Lie(0, op, join=block) for block in {0, min(1, last), last // 2, last}]
+    lies += [Lie(0, op, join=block) for block in joins if 0 <= block < blocks]
     found = play_all(honest, lies)
     assert found["none"] < len(lies) / 2
-    assert (found[Level.TOTALS.value] > 0) == (last >= levels.MOST_BLOCKS)
-    trick(honest, lies[:3], SEED, 10)
+    assert (found[Level.TOTALS.value] > 0) == (blocks > levels.MOST_BLOCKS)
+    return 2 * (len(lies) - found["none"]) + trick(honest, lies[:1], SEED, 6).total()
 
 
 # At random.
