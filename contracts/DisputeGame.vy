@@ -254,7 +254,7 @@ def open(
         job=job,
         provider=terms.provider,
         position=position,
-        way=way,
+        end=way.end,
         origin=origin,
         nodes=nodes,
     )
@@ -381,8 +381,6 @@ def pick_checkpoint(
     log IDisputeGame.CheckpointPicked(
         game=game,
         clock=found.clock,
-        way=found.way,
-        node=found.node,
         place=found.place,
         picked=index,
         leaf=leaf,
@@ -1016,7 +1014,6 @@ def _picked(game: bytes32, position: IDisputeGame.Position):
     log IDisputeGame.Picked(
         game=game,
         clock=position.clock,
-        node=position.node,
         place=position.place,
     )
 
@@ -1032,9 +1029,6 @@ def _shown(
     log IDisputeGame.NodesShown(
         game=game,
         clock=position.clock,
-        way=position.way,
-        node=position.node,
-        other=position.other,
         place=position.place,
         picked=index,
         nodes=nodes,
@@ -1049,8 +1043,6 @@ def _bytes_shown(
     log IDisputeGame.BytesShown(
         game=game,
         clock=position.clock,
-        node=position.node,
-        other=position.other,
         place=position.place,
         picked=index,
         raw=raw,
