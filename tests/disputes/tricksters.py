@@ -77,13 +77,6 @@ class _Claims(Own):
     def leaf(self, position: Position, index: int) -> bytes:
         return merkle.leaf_of(content(self.array(reached(position.step), reached(position.op))), index)
 
-    def output(self, step: int, op: int) -> Hashes:
-        tree = self.output_tree_of(step, op)
-        if not tree.count:
-            return ()
-        height = merkle.depth(tree.count)
-        return tree.nodes(*levels.below(tree.count, height, 0, levels.output_levels_below(height, Side.ASSERTER)))
-
 
 class Trickster(Liar):
     """An asserter that says at random what it is not bound to."""
