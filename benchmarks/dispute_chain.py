@@ -14,7 +14,7 @@ from gpubond.disputes.calldata import call
 from gpubond.disputes.levels import Side
 from gpubond.disputes.moves import Move
 from gpubond.disputes.position import Position, Verdict
-from gpubond.disputes.structs import Origin, Registered, run_of
+from gpubond.disputes.structs import Origin, Registered, joined, run_of
 from gpubond.disputes.terms import Terms
 
 # Others than those of `gas_chain`, in the order in which they are deployed.
@@ -192,7 +192,7 @@ class Court:
         self._games += 1
         salt = self._games.to_bytes(32, "big")
         run = tuple(run_of(terms))
-        arguments = (job.terms, job.commitment, run, terms.answer_seconds, salt, 10**12, nodes)
+        arguments = (job.terms, job.commitment, run, terms.answer_seconds, salt, 10**12, joined(nodes))
         receipt = self._send(played.turns, Side.CHALLENGER, "open", "open", *arguments)
         opened = event(self.game, "GameOpened", receipt)
         position, origin = opened["position"], Origin(**opened["origin"])

@@ -293,9 +293,9 @@ def show_nodes(
     node, found.place = self._below(place, number, nodes)
     if begins:
         self._require_none(len(path))
-        if len(way) != 1:
-            errors._fail("game: way is missing")
-        below: IDisputeGame.Way = way[0]
+        below: IDisputeGame.Way = empty(IDisputeGame.Way)
+        if len(way) != 0:
+            below = way[0]
         self._require_way(found, below)
         # The root is bound to nothing.
         if level == game_places.INTERVAL:
@@ -513,8 +513,7 @@ def pick_state(
     game_places._require_first_show(found.place)
     states: uint256 = game_evidence._states(way.counts)
     if states == 1:
-        self._require_none(len(path))
-        self._require_none(len(nodes))
+        self._require_none(len(path) | len(nodes))
         found.node = empty(bytes32)
         found.place = game_places._only_state()
     else:

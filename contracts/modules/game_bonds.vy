@@ -129,8 +129,9 @@ def withdraw(amount: uint256, receiver: address = msg.sender):
     # Shares of collateral wait in the escrow until somebody needs them.
     if self._tokens() < amount:
         extcall ESCROW.withdraw(staticcall ESCROW.balance_of(self))
-    if not extcall TOKEN.transfer(receiver, amount, default_return_value=True):
-        errors._fail("game: transfer failed")
+    self._require_moved(
+        extcall TOKEN.transfer(receiver, amount, default_return_value=True)
+    )
     log IDisputeGame.Withdrawn(account=msg.sender, receiver=receiver, amount=amount)
 
 
@@ -239,11 +240,19 @@ def _tokens() -> uint256:
 
 
 @internal
+@pure
+def _require_moved(moved: bool):
+    if not moved:
+        errors._fail("game: transfer failed")
+
+
+@internal
 def _take(bond: uint256):
     # From the caller's tokens, all of it.
     before: uint256 = self._tokens()
-    if not extcall TOKEN.transferFrom(msg.sender, self, bond, default_return_value=True):
-        errors._fail("game: transfer failed")
+    self._require_moved(
+        extcall TOKEN.transferFrom(msg.sender, self, bond, default_return_value=True)
+    )
     if self._tokens() - before != bond:
         errors._fail("game: token takes a fee")
 

@@ -154,7 +154,7 @@ class DisputeGame:
         nodes: the first of the challenger's run tree; none if that has one leaf.
         """
         words = f"challenge the result 0x{commitment.result_root.hex()} with a bond"
-        args = (terms.as_tuple(), commitment.as_tuple(), run, answer_seconds, salt, max_bond, nodes)
+        args = (terms.as_tuple(), commitment.as_tuple(), run, answer_seconds, salt, max_bond, b"".join(nodes))
         return self._call("open", words, *args)
 
     def move(self, name: str, words: str, *args: Any) -> Call:

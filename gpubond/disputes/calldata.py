@@ -34,7 +34,7 @@ from gpubond.disputes.moves import (
     ShowValues,
 )
 from gpubond.disputes.position import Elements, Nodes, OneTensor, Position, Reduction, known_in, reached
-from gpubond.disputes.structs import Registered, values
+from gpubond.disputes.structs import Registered, joined, values
 from gpubond.exact import commitments, merkle, reference
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening
 from gpubond.exact.program import parse_state_record
@@ -65,8 +65,8 @@ def _show_nodes(game: Registered, position: Position, move: ShowNodes) -> Argume
     if not isinstance(doubt, Nodes):
         raise Refused("move", position.level.value, "there are no nodes to show")
     if doubt.at_root:
-        return (game.way(position),), (), move.nodes
-    return (), position.seen[-1].path(doubt.index), move.nodes
+        return (game.way(position),), (), joined(move.nodes)
+    return (), position.seen[-1].path(doubt.index), joined(move.nodes)
 
 
 def _show_values(_: Registered, __: Position, move: ShowValues) -> Arguments:
@@ -79,25 +79,31 @@ def _pick_node(_: Registered, position: Position, move: PickNode) -> Arguments:
 
 def _pick_checkpoint(game: Registered, position: Position, move: PickCheckpoint) -> Arguments:
     theirs = _shown_there(position, move.checkpoint)
-    return game.way(position), *theirs, move.leaf, _known(move.path), move.nodes
+    return game.way(position), *theirs, move.leaf, _known(move.path), joined(move.nodes)
 
 
 def _pick_step(game: Registered, position: Position, move: PickStep) -> Arguments:
     index = NONE if move.state is None else _index(position, move.state)
-    return game.way(position), index, move.nodes
+    return game.way(position), index, joined(move.nodes)
 
 
 def _pick_operation(game: Registered, position: Position, move: PickOperation) -> Arguments:
-    return *_settled(game, position), *_shown_there(position, move.op), move.record, _known(move.path), move.nodes
+    return (
+        *_settled(game, position),
+        *_shown_there(position, move.op),
+        move.record,
+        _known(move.path),
+        joined(move.nodes),
+    )
 
 
 def _pick_state(game: Registered, position: Position, move: PickState) -> Arguments:
     path = _path_of_state(position) if position.terms.statement.state_count > 1 else ()
-    return game.way(position), path, move.nodes
+    return game.way(position), path, joined(move.nodes)
 
 
 def _answer_nodes(_: Registered, position: Position, move: AnswerNodes) -> Arguments:
-    return *_shown_there(position, move.index), _known(move.path), move.nodes
+    return *_shown_there(position, move.index), _known(move.path), joined(move.nodes)
 
 
 def _pick_leaf(_: Registered, position: Position, move: PickLeaf) -> Arguments:

@@ -28,7 +28,7 @@ from gpubond.disputes.moves import (
 )
 from gpubond.disputes.position import Elements, Nodes, Output, Position, Reduction
 from gpubond.disputes.records import Records
-from gpubond.disputes.structs import Origin, Registered
+from gpubond.disputes.structs import Origin, Registered, hashes
 from gpubond.disputes.terms import Terms
 from gpubond.errors import BadSettings
 from gpubond.exact.merkle import LEAF_BYTES, LEAF_ELEMENTS
@@ -104,7 +104,7 @@ def _opened(args: dict[str, Any], terms: Terms) -> Followed:
             number=origin["number"],
         ),
     )
-    return Followed(registered, rules.begin(terms, _bytes(args["end"]), _hashes(args["nodes"])))
+    return Followed(registered, rules.begin(terms, _bytes(args["end"]), hashes(_bytes(args["nodes"]))))
 
 
 def _moved(game: Followed, event: GameMove, records: Records) -> Followed:
@@ -118,11 +118,11 @@ def _move_of(position: Position, event: GameMove, records: Records) -> Move:
     args = event.args
     match event.name:
         case "NodesShown":
-            return _nodes_shown(position, args["picked"], _hashes(args["nodes"]), records)
+            return _nodes_shown(position, args["picked"], hashes(_bytes(args["nodes"])), records)
         case "CheckpointPicked":
             # What the contract has checked is not told again: the path of the leaf.
             number = _number(position, args["picked"])
-            return PickCheckpoint(number, _bytes(args["leaf"]), None, _hashes(args["nodes"]))
+            return PickCheckpoint(number, _bytes(args["leaf"]), None, hashes(_bytes(args["nodes"])))
         case "BytesShown":
             return _bytes_shown(position, args["picked"], _bytes(args["raw"]))
         case _:
@@ -170,10 +170,6 @@ def _number(position: Position, index: int) -> int:
 
 def _values(raw: bytes) -> tuple[int, ...]:
     return tuple(int.from_bytes(raw[at : at + _WORD_BYTES], "little") for at in range(0, len(raw), _WORD_BYTES))
-
-
-def _hashes(values: Iterable[str]) -> tuple[bytes, ...]:
-    return tuple(map(_bytes, values))
 
 
 def _bytes(value: str) -> bytes:

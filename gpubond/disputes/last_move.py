@@ -26,6 +26,7 @@ from gpubond.disputes.moves import (
     Shown,
 )
 from gpubond.disputes.position import Nodes, OneTensor, Position, Reduction
+from gpubond.disputes.structs import hashes
 from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES
 
 TIME_OUT = "time_out"
@@ -56,7 +57,7 @@ def last_move(call: LastCall, position: Position) -> Judge | PickOperation:
     """The move that a call made. position: that it answered. The call is not `time_out`."""
     given = call.arguments
     if call.function == "pick_operation":
-        number, nodes = position.seen[-1].first + given["index"], tuple(given["nodes"])
+        number, nodes = position.seen[-1].first + given["index"], hashes(given["nodes"])
         return PickOperation(number, given["record"], tuple(given["record_path"]), nodes)
     if call.function != "judge":
         raise ValueError(f"{call.function} ends no game at {position.level}")

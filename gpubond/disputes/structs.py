@@ -22,7 +22,8 @@ from gpubond.disputes.position import (
 )
 from gpubond.disputes.terms import Terms
 from gpubond.exact import merkle, reference, shapes
-from gpubond.exact.merkle import LEAF_ELEMENTS, Kind
+from gpubond.exact.merkle import HASH_BYTES, LEAF_ELEMENTS, Kind
+from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import MAX_RANK, Shape
 
 _ZERO = bytes(32)
@@ -182,6 +183,19 @@ def word_of(position: Position) -> int:
             return word | reached(position.element) << _ELEMENT | blocks | totals
         case OneTensor():
             return word
+
+
+def joined(nodes: tuple[bytes, ...]) -> bytes:
+    """Nodes as they are handed over: one after another. Raises Refused unless each is 32 bytes."""
+    for at, node in enumerate(nodes):
+        if len(node) != HASH_BYTES:
+            raise Refused(f"nodes[{at}]", node.hex(), f"must be {HASH_BYTES} bytes")
+    return b"".join(nodes)
+
+
+def hashes(raw: bytes) -> tuple[bytes, ...]:
+    """The reverse of `joined`."""
+    return tuple(raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES))
 
 
 def values(bits: tuple[int, ...]) -> bytes:

@@ -22,7 +22,7 @@ from gpubond.disputes.calldata import call
 from gpubond.disputes.levels import Side
 from gpubond.disputes.moves import Move
 from gpubond.disputes.position import Position, Verdict
-from gpubond.disputes.structs import Origin, Registered, run_of
+from gpubond.disputes.structs import Origin, Registered, joined, run_of
 from gpubond.disputes.terms import Terms
 from gpubond.exact.refusal import Refused
 from tests.disputes.play import Game, Player, play
@@ -154,7 +154,7 @@ class World(Laid):
         bond = self.call("game", "bond_of", "rival", job, COLLATERAL, reference.escrowed(of_job))
         said = terms.statement
         origin = Origin(job, said.program, said.initial, said.data, bond, GWEI, 0)
-        opening = (of_job, commitment, run_of(terms), terms.answer_seconds, self.salt(), bond, nodes)
+        opening = (of_job, commitment, run_of(terms), terms.answer_seconds, self.salt(), bond, joined(nodes))
         game, logs = self.game.functions["open"].logged(rival, *opening)
         increment = INCREMENT + terms.answer_seconds
         clock = self.clock | self.clock << 32 | boa.env.timestamp << 64 | increment << 104 | 3 << 136

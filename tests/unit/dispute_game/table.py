@@ -17,7 +17,7 @@ from gpubond.disputes.execution import Execution
 from gpubond.disputes.levels import Side
 from gpubond.disputes.moves import Move
 from gpubond.disputes.position import Position, Verdict
-from gpubond.disputes.structs import Origin, Place, Registered, Way, run_of
+from gpubond.disputes.structs import Origin, Place, Registered, Way, hashes, joined, run_of
 from gpubond.disputes.terms import Terms
 from tests.disputes.contracts import (
     CHAIN_ID,
@@ -223,7 +223,8 @@ class Table(Laid):
             "max_bond": 2**255,
             "nodes": challenger(job.theirs).opening(),
         }
-        return list((known | changes).values())
+        known |= changes
+        return list((known | {"nodes": joined(tuple(known["nodes"]))}).values())
 
     def open(self, job: Job, by: str = "rival", price: int = GWEI, player: Opens | None = None, **changes: Any) -> Game:
         player = player or challenger(job.theirs)
@@ -240,7 +241,7 @@ class Table(Laid):
         increment = INCREMENT + min(job.exact.answer_seconds * (job.open + 1), MAX_ANSWER)
         clock = self.clock | self.clock << 32 | self.now << 64 | increment << 104 | OPENING << 136
         registered = Registered(game, clock, who, self.people["owner"], origin)
-        begins = rules.begin(job.exact, job.commitment["result_root"], tuple(arguments[6]))
+        begins = rules.begin(job.exact, job.commitment["result_root"], hashes(arguments[6]))
         found = Game(job, registered, begins, asserter(job.said), player)
         job.open += 1
         job.opened += 1

@@ -187,7 +187,7 @@ def test_none_is_for_the_first_nodes(table: Table) -> None:
             table.step(game)
         assert game.position.level is level
         reason = "game: none is for the first show"
-        nodes = [b"\x01" * 32]
+        nodes = b"\x01" * 32
         if level is Level.INTERVAL:
             table.refused(reason, "pick_step", "rival", game.id, game.place, game.way, 64, nodes)
         else:
