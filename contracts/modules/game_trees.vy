@@ -68,13 +68,15 @@ def _joined(
     tag: bytes1 = exact_merkle._node_tag(kind)
     row: DynArray[bytes32, MAX_NODES] = nodes
     size: uint256 = held
-    is_whole: bool = held == 1 << levels
+    # A subtree without leaves, hashed as far up as one is met.
     zero: bytes32 = empty(bytes32)
-    if not is_whole:
-        zero = exact_merkle._zero(kind, height)
+    zero_height: uint256 = 0
+    level: uint256 = height
     # Two levels at once, four nodes to one: a fifth less gas than one by one.
     for _: uint256 in range(levels >> 1, bound=MAX_LEVELS // 2):
-        if not is_whole:
+        if size & 3 != 0:
+            zero = self._raised(tag, zero, unsafe_sub(level, zero_height))
+            zero_height = level
             for i: uint256 in range(3):
                 if size & 3 == 0:
                     break
@@ -83,9 +85,8 @@ def _joined(
                 else:
                     row[size] = zero
                 size = unsafe_add(size, 1)
-            zero = sha256(concat(tag, zero, zero))
-            zero = sha256(concat(tag, zero, zero))
         size = size >> 2
+        level = unsafe_add(level, 2)
         at: uint256 = 0
         for i: uint256 in range(size, bound=MAX_NODES // 4):
             row[i] = sha256(
@@ -96,9 +97,23 @@ def _joined(
                 )
             )
             at = unsafe_add(at, 4)
-    if levels & 1 != 0:
-        return sha256(concat(tag, row[0], row[1] if size > 1 else zero))
-    return row[0]
+    if levels & 1 == 0:
+        return row[0]
+    if size == 1:
+        zero = self._raised(tag, zero, unsafe_sub(level, zero_height))
+    else:
+        zero = row[1]
+    return sha256(concat(tag, row[0], zero))
+
+
+@internal
+@pure
+def _raised(tag: bytes1, zero: bytes32, levels: uint256) -> bytes32:
+    # A subtree without leaves that is so many levels higher.
+    found: bytes32 = zero
+    for _: uint256 in range(levels, bound=exact_merkle.MAX_DEPTH):
+        found = sha256(concat(tag, found, found))
+    return found
 
 
 @internal
