@@ -59,30 +59,22 @@ def operation(
     @param path Siblings in the program's tree, from below.
     @return Whether the record is valid, its output's shape, and the place that follows.
     """
-    game_evidence._require_record(
-        counts,
-        program,
-        1 + game_evidence._states(counts) + game_evidence._datas(counts) + number,
-        record,
-        path,
+    place: uint256 = (
+        1 + game_evidence._states(counts) + game_evidence._datas(counts) + number
     )
+    game_evidence._require_record(counts, program, place, record, path)
     picked: IExaminer.Picked = empty(IExaminer.Picked)
-    found: IJudge.Operation = staticcall JUDGE.operation(record)
-    if found.opcode == 0:
+    found: exact_records.Record = empty(exact_records.Record)
+    picked.is_valid, found = exact_records._parse(record)
+    if not picked.is_valid:
         return picked
-    picked.is_valid = True
-    picked.shape = (
-        (found.output.rank << 128)
-        | (found.output.dimensions[0] << 96)
-        | (found.output.dimensions[1] << 64)
-        | (found.output.dimensions[2] << 32)
-        | found.output.dimensions[3]
-    )
-    elements: uint256 = game_trees._elements(picked.shape)
+    picked.shape = found.output
+    elements: uint256 = exact_records._elements(found.output)
     if elements != 0:
         terms: uint256 = 0
         if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
-            terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
+            rank: uint256 = exact_records._rank(found.shapes[0])
+            terms = exact_records._dimension(found.shapes[0], rank - 1)
         picked.place = game_places._operation(found.opcode, terms, elements)
     return picked
 
