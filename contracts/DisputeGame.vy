@@ -55,9 +55,9 @@ exports: (
 )
 
 
-# @dev Moves of the longest game that a statement allows, both sides' together, rounded up:
-#      RUN and INTERVAL have at most 66 levels together, so at most 15 shows, STEP 3, OUTPUT
-#      5, LEAF 1, TOTALS 4, BLOCK 1, and each is answered by one move.
+# @dev More than the moves of the longest game that a statement allows, both sides' together, which
+#      are 46: RUN and INTERVAL have at most 65 levels, so 14 shows and 26 moves together, STEP 5,
+#      OUTPUT 4, LEAF 2, TOTALS 8, and the last.
 _MOST_MOVES: constant(uint256) = 60
 
 # @dev Seconds between the longest game's end and the escrow's time-out, in which somebody
