@@ -67,23 +67,18 @@ def operation(
         path,
     )
     picked: IExaminer.Picked = empty(IExaminer.Picked)
-    found: IJudge.Operation = staticcall JUDGE.operation(record)
-    if found.opcode == 0:
+    what: exact_records.Record = empty(exact_records.Record)
+    picked.is_valid, what = exact_records._parse(record)
+    if not picked.is_valid:
         return picked
-    picked.is_valid = True
-    picked.shape = (
-        (found.output.rank << 128)
-        | (found.output.dimensions[0] << 96)
-        | (found.output.dimensions[1] << 64)
-        | (found.output.dimensions[2] << 32)
-        | found.output.dimensions[3]
-    )
-    elements: uint256 = game_trees._elements(picked.shape)
+    picked.shape = what.output
+    elements: uint256 = exact_records._elements(what.output)
     if elements != 0:
         terms: uint256 = 0
-        if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
-            terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
-        picked.place = game_places._operation(found.opcode, terms, elements)
+        if what.opcode >= exact_records.MATMUL_NT and what.opcode <= exact_records.ROWMAX:
+            input: uint256 = what.shapes[0]
+            terms = exact_records._dimension(input, exact_records._rank(input) - 1)
+        picked.place = game_places._operation(what.opcode, terms, elements)
     return picked
 
 
@@ -141,7 +136,8 @@ def is_right(
     if game_places._side(place) != game_places.CHALLENGER:
         game_places._fail()
     if level == game_places.STATE:
-        return self._is_next(way, origin, node, place, index, evidence)
+        next: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
+        return self._is_next(way, origin, node, place, index, next)
     begin: uint256 = 0
     end: uint256 = game_places._terms(place)
     before: uint256 = 0
@@ -186,11 +182,12 @@ def is_right(
             way, origin.initial, shown.state, shown.state_path
         ):
             errors._fail("game: not the state")
+    element: uint256 = game_places._element(place)
     return claimed == staticcall JUDGE.evaluate(
         shown.record,
         way.step,
         way.operation,
-        game_places._element(place),
+        element,
         begin,
         end,
         before,
@@ -291,11 +288,10 @@ def _is_next(
     node: bytes32,
     place: uint256,
     index: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
+    shown: IDisputeGame.Next,
 ) -> bool:
     # Whether a tensor of the state after the step in doubt is the one that its record names.
     game_places._require_leaves(place)
-    shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
     right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
     number: uint256 = 0
     if game_evidence._states(way.counts) == 1:

@@ -129,25 +129,21 @@ def _is_before(
     """
     if way.step == 0:
         return state == initial
+    # No call stands among the arguments of one with a path: it would be copied once more.
     interval: uint256 = self._interval(way.counts)
     number: uint256 = way.step % interval
+    kind: uint256 = exact_merkle.INTERVAL
+    leaves: uint256 = 0
+    root: bytes32 = way.interval
     if number == 0:
-        return game_trees._holds(
-            exact_merkle.RUN,
-            self._checkpoints(way.counts),
-            way.step // interval - 1,
-            state,
-            path,
-            way.run,
-        )
-    return game_trees._holds(
-        exact_merkle.INTERVAL,
-        self._between(way.counts, way.step - number),
-        number - 1,
-        state,
-        path,
-        way.interval,
-    )
+        kind = exact_merkle.RUN
+        leaves = self._checkpoints(way.counts)
+        number = way.step // interval
+        root = way.run
+    else:
+        leaves = self._between(way.counts, way.step - number)
+    hash: bytes32 = exact_merkle._short_leaf(kind, state)
+    return game_trees._holds_hash(kind, leaves, number - 1, hash, path, root)
 
 
 @internal
@@ -164,13 +160,9 @@ def _is_after(
     if self._kind_after(way.counts, way.step) == exact_merkle.RUN:
         return len(path) == 0 and hash == way.end
     number: uint256 = way.step % self._interval(way.counts)
+    leaves: uint256 = self._between(way.counts, way.step - number)
     return game_trees._holds_hash(
-        exact_merkle.INTERVAL,
-        self._between(way.counts, way.step - number),
-        number,
-        hash,
-        path,
-        way.interval,
+        exact_merkle.INTERVAL, leaves, number, hash, path, way.interval
     )
 
 
@@ -194,31 +186,27 @@ def _require_tensor(
     path: DynArray[bytes32, 16],
 ):
     """
-    @dev The commitment is that of a tensor of the step in doubt; that of the state must have
-         been shown to be the state.
+    @dev The commitment is that of a tensor of the step in doubt; `state` must be shown to be
+         the state if it is one of the state.
     """
     states: uint256 = self._states(way.counts)
     datas: uint256 = self._datas(way.counts)
-    holds: bool = False
-    if tensor < states:
-        holds = game_trees._holds(
-            exact_merkle.STATE, states, tensor, commitment, path, state
-        )
-    elif tensor < states + datas:
-        holds = game_trees._holds(
-            exact_merkle.DATA, datas, tensor - states, commitment, path, data
-        )
-    else:
-        output: uint256 = tensor - states - datas
-        holds = game_trees._holds(
-            exact_merkle.STEP,
-            self._ops(way.counts),
-            output,
-            commitment,
-            path,
-            way.outputs,
-        )
-    if not holds:
+    kind: uint256 = exact_merkle.STATE
+    leaves: uint256 = states
+    number: uint256 = tensor
+    root: bytes32 = state
+    if tensor >= states + datas:
+        kind = exact_merkle.STEP
+        leaves = self._ops(way.counts)
+        number = tensor - states - datas
+        root = way.outputs
+    elif tensor >= states:
+        kind = exact_merkle.DATA
+        leaves = datas
+        number = tensor - states
+        root = data
+    leaf: bytes32 = exact_merkle._short_leaf(kind, commitment)
+    if not game_trees._holds_hash(kind, leaves, number, leaf, path, root):
         errors._fail("game: not the tensor")
 
 

@@ -130,22 +130,6 @@ def _above(
 
 @internal
 @pure
-def _holds(
-    kind: uint256,
-    leaves: uint256,
-    index: uint256,
-    leaf: bytes32,
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-    root: bytes32,
-) -> bool:
-    # Whether a commitment is a leaf of a tree.
-    return self._holds_hash(
-        kind, leaves, index, exact_merkle._short_leaf(kind, leaf), path, root
-    )
-
-
-@internal
-@pure
 def _holds_hash(
     kind: uint256,
     leaves: uint256,
