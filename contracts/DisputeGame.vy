@@ -55,9 +55,9 @@ exports: (
 )
 
 
-# @dev Moves of the longest game that a statement allows, both sides' together, rounded up:
-#      RUN and INTERVAL have at most 66 levels together, so at most 15 shows, STEP 3, OUTPUT
-#      5, LEAF 1, TOTALS 4, BLOCK 1, and each is answered by one move.
+# @dev More than the moves of the longest game that a statement allows, both sides' together, which
+#      are 46: RUN and INTERVAL have at most 65 levels, so 14 shows and 26 moves together, STEP 5,
+#      OUTPUT 4, LEAF 2, TOTALS 8, and the last.
 _MOST_MOVES: constant(uint256) = 60
 
 # @dev Seconds between the longest game's end and the escrow's time-out, in which somebody
@@ -93,7 +93,7 @@ _OVER: constant(bytes32) = 0x000000000000000000000000000000000000000000000000000
 _MAX_MOVE: constant(uint256) = 5_120
 _MAX_MOVES: constant(uint256) = 8
 
-_MAX_EVIDENCE: constant(uint256) = 12_288
+_MAX_EVIDENCE: constant(uint256) = 9_088
 
 # @dev Bytes of values that are shown at once, and with the leaf that the element is of.
 _MAX_VALUES: constant(uint256) = 524
@@ -254,7 +254,7 @@ def open(
         job=job,
         provider=terms.provider,
         position=position,
-        way=way,
+        end=way.end,
         origin=origin,
         nodes=nodes,
     )
@@ -381,8 +381,6 @@ def pick_checkpoint(
     log IDisputeGame.CheckpointPicked(
         game=game,
         clock=found.clock,
-        way=found.way,
-        node=found.node,
         place=found.place,
         picked=index,
         leaf=leaf,
@@ -1016,7 +1014,6 @@ def _picked(game: bytes32, position: IDisputeGame.Position):
     log IDisputeGame.Picked(
         game=game,
         clock=position.clock,
-        node=position.node,
         place=position.place,
     )
 
@@ -1032,9 +1029,6 @@ def _shown(
     log IDisputeGame.NodesShown(
         game=game,
         clock=position.clock,
-        way=position.way,
-        node=position.node,
-        other=position.other,
         place=position.place,
         picked=index,
         nodes=nodes,
@@ -1049,8 +1043,6 @@ def _bytes_shown(
     log IDisputeGame.BytesShown(
         game=game,
         clock=position.clock,
-        node=position.node,
-        other=position.other,
         place=position.place,
         picked=index,
         raw=raw,

@@ -27,7 +27,7 @@ implements: IExaminer
 # @dev What evaluates.
 JUDGE: public(immutable(IJudge))
 
-_MAX_EVIDENCE: constant(uint256) = 12_288
+_MAX_EVIDENCE: constant(uint256) = 9_088
 
 
 @deploy
@@ -169,7 +169,23 @@ def is_right(
         game_places._fail()
 
     shown: IDisputeGame.Evidence = abi_decode(evidence, IDisputeGame.Evidence)
-    game_evidence._check(way, origin, shown)
+    if keccak256(shown.record) != way.record:
+        errors._fail("game: not the record")
+    operands: DynArray[IJudge.Operand, 3] = []
+    reads_state: bool = False
+    for input: uint256 in range(len(shown.sources), bound=3):
+        operand: IJudge.Operand = empty(IJudge.Operand)
+        is_state: bool = False
+        operand, is_state = game_evidence._operand(
+            way, origin.data, shown.record, input, shown.state, shown.sources[input]
+        )
+        operands.append(operand)
+        reads_state = reads_state or is_state
+    if reads_state:
+        if not game_evidence._is_before(
+            way, origin.initial, shown.state, shown.state_path
+        ):
+            errors._fail("game: not the state")
     return claimed == staticcall JUDGE.evaluate(
         shown.record,
         way.step,
@@ -178,7 +194,8 @@ def is_right(
         begin,
         end,
         before,
-        shown.operands,
+        operands,
+        shown.leaves,
     )
 
 

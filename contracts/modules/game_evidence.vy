@@ -224,59 +224,44 @@ def _require_tensor(
 
 @internal
 @pure
-def _check(
-    way: IDisputeGame.Way, origin: IDisputeGame.Origin, evidence: IDisputeGame.Evidence
-):
+def _operand(
+    way: IDisputeGame.Way,
+    data: bytes32,
+    record: Bytes[128],
+    input: uint256,
+    state: bytes32,
+    source: IDisputeGame.Source,
+) -> (IJudge.Operand, bool):
     """
-    @dev The record is that of the operation in doubt, and every operand with leaves is what
-         the record says. That its leaves stand under its root, the judge finds.
+    @dev An input of the operation in doubt as the judge takes it: what its record says.
+         That its leaves stand under its root, the judge finds. Also whether it is a tensor
+         of the state, which must have been shown to be the state then.
     """
-    if keccak256(evidence.record) != way.record:
-        errors._fail("game: not the record")
+    operand: IJudge.Operand = empty(IJudge.Operand)
+    if source.leaves == 0:
+        return operand, False
     states: uint256 = self._states(way.counts)
     datas: uint256 = self._datas(way.counts)
-    shown: bool = False
-    for at: uint256 in range(len(evidence.operands), bound=3):
-        if len(evidence.operands[at].leaves) == 0:
-            continue
-        word: uint256 = convert(
-            extract32(evidence.record, _INPUTS + _INPUT_BYTES * at), uint256
-        ) >> 64
-        tensor: uint256 = word >> 160
-        shape: uint256 = word & ((1 << 160) - 1)
-        elements: uint256 = game_trees._elements(shape)
-        offset: uint256 = 0
-        slices: uint256 = evidence.sources[at].slices
-        if tensor >= states and tensor < states + datas:
-            # The whole tensor has one dimension more, the first.
-            if shape >> 128 > 3 or slices > _LOW_32:
-                errors._fail("game: no such data")
-            offset = way.step % slices * elements
-            elements *= slices
-            shape = (
-                (((shape >> 128) + 1) << 128) | (slices << 96) | ((shape & (2**128 - 1)) >> 32)
-            )
-        elif slices != 0:
-            errors._fail("game: no data tensor")
-        elif tensor < states:
-            if not shown:
-                if not self._is_before(
-                    way, origin.initial, evidence.state, evidence.state_path
-                ):
-                    errors._fail("game: not the state")
-                shown = True
-        elif tensor >= states + datas + way.operation:
-            errors._fail("game: no such tensor")
-        if (
-            evidence.operands[at].elements != elements
-            or evidence.operands[at].offset != offset
-        ):
-            errors._fail("game: operand of another shape")
-        self._require_tensor(
-            way,
-            origin.data,
-            evidence.state,
-            tensor,
-            game_trees._commitment(shape, evidence.operands[at].root),
-            evidence.sources[at].path,
+    word: uint256 = convert(extract32(record, _INPUTS + _INPUT_BYTES * input), uint256) >> 64
+    tensor: uint256 = word >> 160
+    shape: uint256 = word & ((1 << 160) - 1)
+    slices: uint256 = source.slices
+    operand.root = source.root
+    operand.elements = game_trees._elements(shape)
+    operand.leaves = source.leaves
+    if tensor >= states and tensor < states + datas:
+        # The whole tensor has one dimension more, the first.
+        if shape >> 128 > 3 or slices > _LOW_32:
+            errors._fail("game: no such data")
+        operand.offset = way.step % slices * operand.elements
+        operand.elements *= slices
+        shape = (
+            (((shape >> 128) + 1) << 128) | (slices << 96) | ((shape & (2**128 - 1)) >> 32)
         )
+    elif slices != 0:
+        errors._fail("game: no data tensor")
+    elif tensor >= states + datas + way.operation:
+        errors._fail("game: no such tensor")
+    commitment: bytes32 = game_trees._commitment(shape, source.root)
+    self._require_tensor(way, data, state, tensor, commitment, source.path)
+    return operand, tensor < states

@@ -13,7 +13,6 @@ from eth_abi.abi import encode
 
 from gpubond.chain.game_words import NONE
 from gpubond.disputes import levels
-from gpubond.disputes.evaluation import is_data
 from gpubond.disputes.moves import (
     AnswerNodes,
     JudgeElement,
@@ -36,15 +35,14 @@ from gpubond.disputes.moves import (
 )
 from gpubond.disputes.position import Elements, Nodes, OneTensor, Position, Reduction, known_in, reached
 from gpubond.disputes.structs import Registered, values
-from gpubond.exact import commitments, merkle, reference, shapes
+from gpubond.exact import commitments, merkle, reference
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening
 from gpubond.exact.program import parse_state_record
 from gpubond.exact.refusal import Refused
-from gpubond.exact.shapes import Shape
 
 _ZERO = bytes(32)
 # As the structs stand in IDisputeGame.vyi, which are handed over encoded.
-EVIDENCE = "(bytes,bytes32,bytes32[],(uint256,bytes32[])[],(bytes32,uint256,uint256,(bytes,bytes32[])[])[])"
+EVIDENCE = "(bytes,bytes32,bytes32[],(bytes32,uint256,uint256,bytes32[])[],bytes[])"
 NEXT = "(bytes,bytes32[],bytes32,bytes32[],bytes32,bytes32[],bytes32,bytes32[])"
 Arguments = tuple[Any, ...]
 
@@ -226,32 +224,24 @@ def _path_of_state(position: Position) -> tuple[bytes, ...]:
 
 def _evidence(position: Position, shown: Shown) -> bytes:
     """The struct `Evidence`, encoded."""
-    terms = position.terms
-    said = terms.statement
+    said = position.terms.statement
     operation = reached(position.operation)
-    step = reached(position.step)
     state = _ZERO
-    operands, sources = [], []
     inputs = zip(operation.inputs, operation.input_shapes, shown.operands, strict=True)
     for number, shape, operand in inputs:
         if operand.leaves and number < said.state_count:
             commitment = commitments.tensor_of_root(shape, operand.root)
             state = _root(Kind.STATE, said.state_count, number, commitment, operand.path)
-        slices = operand.slices if is_data(terms, number) else 0
-        operands.append(_operand(shape, operand, slices, step))
-        # Of what is not read nothing is looked at.
-        sources.append((operand.slices, operand.path) if operand.leaves else (0, ()))
-    return encode([EVIDENCE], [(position.record, state, shown.state_path, sources, operands)])
+    sources = [_source(operand) for operand in shown.operands]
+    leaves = [leaf.raw + b"".join(leaf.path) for operand in reversed(shown.operands) for leaf in operand.leaves]
+    return encode([EVIDENCE], [(position.record, state, shown.state_path, sources, leaves)])
 
 
-def _operand(shape: Shape, operand: Operand, slices: int, step: int) -> Arguments:
-    """The struct `Operand` of the judge."""
+def _source(operand: Operand) -> Arguments:
+    """The struct `Source`."""
     if not operand.leaves:
         return _ZERO, 0, 0, ()
-    elements = shapes.count(shape)
-    offset = step % slices * elements if slices else 0
-    leaves = tuple((leaf.raw, leaf.path) for leaf in operand.leaves)
-    return operand.root, elements * max(slices, 1), offset, leaves
+    return operand.root, operand.slices, len(operand.leaves), operand.path
 
 
 def _root(kind: Kind, count: int, index: int, leaf: bytes, path: tuple[bytes, ...]) -> bytes:

@@ -104,7 +104,7 @@ def _opened(args: dict[str, Any], terms: Terms) -> Followed:
             number=origin["number"],
         ),
     )
-    return Followed(registered, rules.begin(terms, _bytes(args["way"]["end"]), _hashes(args["nodes"])))
+    return Followed(registered, rules.begin(terms, _bytes(args["end"]), _hashes(args["nodes"])))
 
 
 def _moved(game: Followed, event: GameMove, records: Records) -> Followed:

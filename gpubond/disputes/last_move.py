@@ -26,6 +26,7 @@ from gpubond.disputes.moves import (
     Shown,
 )
 from gpubond.disputes.position import Nodes, OneTensor, Position, Reduction
+from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES
 
 TIME_OUT = "time_out"
 # Functions that can end a game.
@@ -90,11 +91,17 @@ def _calls(contract: Contract, data: bytes) -> Iterator[LastCall]:
 
 def _shown(evidence: bytes) -> Shown:
     """What the struct `Evidence` holds."""
-    [(_, _, state_path, sources, operands)] = decode([EVIDENCE], evidence)
-    return Shown(
-        tuple(
-            Operand(root, slices, path, tuple(Leaf(raw, beside) for raw, beside in leaves))
-            for (slices, path), (root, _, _, leaves) in zip(sources, operands, strict=True)
-        ),
-        state_path,
-    )
+    [(_, _, state_path, sources, leaves)] = decode([EVIDENCE], evidence)
+    # Those of the last operand stand first.
+    left = [_leaf(leaf) for leaf in leaves]
+    operands = []
+    for root, slices, count, path in reversed(sources):
+        operands.append(Operand(root, slices, path, tuple(left[:count])))
+        left = left[count:]
+    return Shown(tuple(reversed(operands)), state_path)
+
+
+def _leaf(shown: bytes) -> Leaf:
+    """A leaf with the path behind it."""
+    path = shown[LEAF_BYTES:]
+    return Leaf(shown[:LEAF_BYTES], tuple(path[at : at + HASH_BYTES] for at in range(0, len(path), HASH_BYTES)))

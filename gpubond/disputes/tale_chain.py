@@ -15,9 +15,9 @@ from gpubond.chain.game_index import GameMove, GameRecord
 from gpubond.chain.games import dispute_game
 from gpubond.disputes.followed import follow
 from gpubond.disputes.last_move import TIME_OUT, last_call, last_move
-from gpubond.disputes.levels import Side
+from gpubond.disputes.levels import Level, Side
 from gpubond.disputes.moves import PickOperation
-from gpubond.disputes.position import Element, Elements, OneTensor, Position, Verdict
+from gpubond.disputes.position import Elements, OneTensor, Position, Reduction, Verdict
 from gpubond.disputes.tale import Cost, Gain, Names, Tale, tell, work_of
 from gpubond.disputes.tale_rows import is_shown
 from gpubond.disputes.tale_words import SHOWN
@@ -109,11 +109,16 @@ def tale_on_chain(
 
 def _words(before: Position | None, after: Position) -> str:
     """What a move was, in words. before: None for the opening."""
-    parts = [] if before is None or not is_shown(before) else [f"picks among {SHOWN[before.level]}"]
+    parts = []
     if before is None:
         parts.append("opens the game, with a bond")
-    if isinstance(after.doubt, Element) or (before is not None and isinstance(before.doubt, Elements)):
+    elif before.level is Level.STEP and after.level is Level.STATE:
+        parts.append("has no operation otherwise")
+    elif is_shown(before):
+        parts.append(f"picks among {SHOWN[before.level]}")
+    if before is not None and isinstance(before.doubt, Elements):
         parts.append("shows its own")
     if is_shown(after) and not isinstance(after.doubt, OneTensor):
-        parts.append(f"shows its own {SHOWN[after.level]}")
+        own = "" if isinstance(after.doubt, Reduction) else "its own "
+        parts.append(f"shows {own}{SHOWN[after.level]}")
     return ", ".join(parts)
