@@ -403,6 +403,10 @@ def test_a_leaf_of_elements_has_256_bytes_and_zeros_beyond(subjects: list[Honest
             others += [move.raw[:-1] + b"\1"] if 64 * index + 64 > size else []
             for raw in others:
                 assert asked(position, replace(move, raw=raw)) is None
+            if isinstance(move, PickElement):
+                # In another leaf, or in none.
+                for element in (move.element - 64, move.element + 64, 64 * index + 64, size, -1):
+                    assert asked(position, replace(move, element=element)) is None
     assert seen == set(Side)
 
 
