@@ -42,7 +42,7 @@ __all__ = ["CLOCK", "COLLATERAL", "MOST_COLLATERAL", "Reverted"]
 
 ETHER = 10**18
 TIMEOUT = 90 * DAY
-GAME_GAS, MOVE_GAS = 1_200_000, 180_000
+GAME_GAS, MOVE_GAS = 1_200_000, 190_000
 OPENING = 3  # moves that an opening counts as
 SETTLED, COMMITTED, DISPUTED, CONVICTED = (
     reference.SETTLED,
