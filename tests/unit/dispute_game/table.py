@@ -79,7 +79,7 @@ def lost_shares(of: int, price: int) -> tuple[int, int]:
 
 @dataclass
 class Job:
-    """A committed job and what is known of its games. said, theirs: executions of its provider and of who challenges."""
+    """A committed job and what is known of its games. said, theirs: what provider and challenger have computed."""
 
     id: bytes
     terms: dict[str, Any]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gas of each function, where it is dearest in some small games, beside `gas.json`, with the 21,000 and the calldata, at EIP-7623's floor at least.
+"""Gas of each function, where it is dearest in some small games, as a transaction of its own, beside `gas.json`.
 
 After a change that is meant: `UPDATE_GAS=1 python -m pytest -p no:ape_test tests/unit/dispute_game/test_gas.py`.
 """

@@ -51,7 +51,7 @@ def rows_to_last(kind: Kind, count: int, leaf: bytes) -> tuple[bytes, list[tuple
             break
     node = leaf
     rows = []
-    for number, (height, index, below) in enumerate(reversed(geometry)):
+    for number, (height, _, below) in enumerate(reversed(geometry)):
         others = [hashlib.sha256(bytes([number, at])).digest() for at in range(below.nodes - 1)]
         rows.append((*others, node))
         node = levels.check_nodes(kind, height, below, rows[-1])
