@@ -158,7 +158,7 @@ def open(
     answer: uint256,
     salt: bytes32,
     max_bond: uint256,
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ) -> bytes32:
     """
     @notice Opens a game on a committed job, strictly before its challenge window ends. The
@@ -268,7 +268,7 @@ def show_nodes(
     position: IDisputeGame.Position,
     way: DynArray[IDisputeGame.Way, 1],
     path: DynArray[bytes32, game_trees.MAX_LEVELS],
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
     """
     @notice Nodes of a level to STATE by who shows it, if they do not come with a pick. The
@@ -334,7 +334,7 @@ def pick_checkpoint(
     theirs_path: DynArray[bytes32, game_trees.MAX_LEVELS],
     leaf: bytes32,
     leaf_path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
     """
     @notice The asserter picks the first checkpoint that its own run has otherwise, and shows
@@ -394,7 +394,7 @@ def pick_step(
     position: IDisputeGame.Position,
     way: IDisputeGame.Way,
     index: uint256,
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
     """
     @notice The challenger picks the first state of the interval that its own run has
@@ -437,7 +437,7 @@ def pick_operation(
     theirs_path: DynArray[bytes32, game_trees.MAX_LEVELS],
     record: Bytes[128],
     record_path: DynArray[bytes32, 18],
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
     """
     @notice The asserter picks the first operation of the step whose output its own run has
@@ -494,7 +494,7 @@ def pick_state(
     position: IDisputeGame.Position,
     way: IDisputeGame.Way,
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
     """
     @notice The asserter says that none of the step's outputs is wrong, and shows STATE, unless
@@ -533,7 +533,7 @@ def answer_nodes(
     theirs: bytes32,
     theirs_path: DynArray[bytes32, game_trees.MAX_LEVELS],
     path: DynArray[bytes32, game_trees.MAX_LEVELS],
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
     """
     @notice In OUTPUT both sides pick the first node that their own tensor has otherwise, and
@@ -630,11 +630,8 @@ def pick_element(
     found: IDisputeGame.Position = self._answered(
         game, position, game_places.LEAF_ASSERTER
     )
-    if (
-        exact_merkle._leaf(exact_merkle.ELEMENTS, theirs) != found.other
-        or exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) != found.node
-    ):
-        errors._fail("game: not what was shown")
+    self._require_known(exact_merkle._leaf(exact_merkle.ELEMENTS, theirs), found.other)
+    self._require_known(exact_merkle._leaf(exact_merkle.ELEMENTS, leaf), found.node)
     self._require_padding(found.place, leaf)
     bits: uint256 = exact_merkle._bits(leaf, index & 63)
     found.place = game_places._element_picked(found.place, index, bits)
@@ -663,7 +660,7 @@ def pick_segment(
     found: IDisputeGame.Position = self._answered(
         game, position, game_places.TOTALS_CHALLENGER
     )
-    self._require_values(found, values)
+    self._require_known(keccak256(values), found.node)
     found.place = staticcall EXAMINER.segment(found.place, values, segment)
     found.node = empty(bytes32)
     self._picked(game, found)
@@ -715,7 +712,7 @@ def judge(
     found: IDisputeGame.Position = self._answered(game, position, 0)
     self._require_origin(found, way, origin)
     if game_places._level(found.place) == game_places.BLOCK:
-        self._require_values(found, values)
+        self._require_known(keccak256(values), found.node)
     else:
         self._require_none(len(values))
     # The examiner refuses a place of which nothing is judged.
@@ -918,8 +915,7 @@ def _require_under(
     # The node stands below the known one, at this place among those that were shown last.
     # Returns its number among all of its height.
     game_places._require_shown(place, index)
-    if len(path) != game_places._levels(place):
-        errors._fail("game: path has another length")
+    game_trees._require_length(len(path), game_places._levels(place))
     if game_trees._above(kind, node, index, path) != known:
         errors._fail("game: not under the node")
     return game_places._number(place, index)
@@ -951,9 +947,8 @@ def _hash_of_values(place: uint256, values: Bytes[_MAX_VALUES]) -> bytes32:
 
 @internal
 @pure
-def _require_values(position: IDisputeGame.Position, values: Bytes[_MAX_VALUES]):
-    # What the asserter showed last.
-    if keccak256(values) != position.node:
+def _require_known(hash: bytes32, known: bytes32):
+    if hash != known:
         errors._fail("game: not what was shown")
 
 
@@ -981,7 +976,7 @@ def _interval_begun(counts: uint256, begin: uint256) -> uint256:
 @internal
 @pure
 def _below(
-    place: uint256, number: uint256, nodes: DynArray[bytes32, game_trees.MAX_NODES]
+    place: uint256, number: uint256, nodes: Bytes[game_trees.NODES_BYTES]
 ) -> (bytes32, uint256):
     """
     @dev What nodes imply that are shown below node `number`, which is as high as what is known
@@ -1023,7 +1018,7 @@ def _shown(
     game: bytes32,
     position: IDisputeGame.Position,
     index: uint256,
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
     self._advance(game, position)
     log IDisputeGame.NodesShown(

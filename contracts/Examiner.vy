@@ -306,8 +306,7 @@ def _is_next(
     else:
         game_places._require_shown(place, index)
         number = game_places._number(place, index)
-        if len(shown.shown_path) != game_places._levels(place):
-            errors._fail("game: path has another length")
+        game_trees._require_length(len(shown.shown_path), game_places._levels(place))
         if (
             game_trees._above(exact_merkle.STATE, shown.shown, index, shown.shown_path)
             != node

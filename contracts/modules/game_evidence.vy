@@ -108,8 +108,7 @@ def _require_record(
 ):
     # The record with this number, counted from the header, is that of the program.
     records: uint256 = 1 + self._states(counts) + self._datas(counts) + self._ops(counts)
-    if len(path) != exact_merkle._depth(records):
-        errors._fail("game: path has another length")
+    game_trees._require_length(len(path), exact_merkle._depth(records))
     leaf: bytes32 = exact_merkle._leaf(exact_merkle.PROGRAM, record)
     if game_trees._above(exact_merkle.PROGRAM, leaf, number, path) != program:
         errors._fail("game: not the record")
