@@ -30,6 +30,7 @@ from gpubond.disputes.followed import Followed, follow
 from gpubond.disputes.levels import Side
 from gpubond.disputes.showing import NothingWrong
 from gpubond.disputes.terms import Terms
+from gpubond.errors import Refused
 from gpubond.store.boundaries import boundary
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Player:
             seen: the block up to which the index knows the chain.
 
         Raises:
-            Refused: the contract refuses the move; with its reason.
+            Refused: the contract refuses the move, with its reason; or there is none.
             NotEnough, Unreachable: try again.
         """
         game = self.stand(record, known)
@@ -180,7 +181,13 @@ class Player:
             del self._thinking[record.game]
             raise
         if call is None:
-            return "finds nothing wrong in what was shown: the game is lost"
+            # The rules leave an honest player something to pick, always.
+            raise Refused(
+                "all that the other side has shown is what this machine computes as well, so that it has no move",
+                field="game",
+                value=record.game,
+                remedy="the run that this side stands for was another: look after this machine's memory and its store",
+            )
         boundary("game:computed")
         self._send(name, call)
         del self._thinking[record.game]

@@ -7,22 +7,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import boa
 
 from tests.disputes.contracts import GWEI
 from tests.disputes.liar import Lie
 from tests.disputes.test_soundness import told
+from tests.unit.dispute_game.metering import HONEST, Metered, transaction_gas
 from tests.unit.dispute_game.runs import USUAL, Runs, challenger
-from tests.unit.dispute_game.table import MOVE_GAS, Game, Job, Table, cost
-from tests.unit.dispute_game.test_gas import transaction_gas
+from tests.unit.dispute_game.table import MOVE_GAS, Game, Job, cost
 
-HONEST, STRAW = "rival", "liar"
+STRAW = "liar"
 DEAR = 50 * GWEI
-VIEWS = ("position", "bond_of", "games_of", "balance_of", "burned")
 
 
 class Fate(Enum):
@@ -63,20 +61,6 @@ def plans(games: int, collateral: int, prices: tuple[int, int] = (GWEI, GWEI)) -
 def after_the_first_checkpoint() -> Runs:
     """A provider that is right up to the first checkpoint."""
     return Runs.of(USUAL, Lie(2, 0))
-
-
-@dataclass
-class Metered(Table):
-    """Counts the gas of the honest challenger's transactions."""
-
-    runs: Runs = field(default_factory=after_the_first_checkpoint)
-    gas: int = field(default=0, kw_only=True)
-
-    def call(self, contract: str, name: str, sender: str, *args: Any) -> Any:
-        who = self.people.get(sender, sender)
-        if contract == "game" and who == self.people[HONEST] and name not in VIEWS:
-            self.gas += transaction_gas(self.game.functions[name], who, args)
-        return super().call(contract, name, sender, *args)
 
 
 @contextmanager

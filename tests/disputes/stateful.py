@@ -51,15 +51,15 @@ class Subject:
 
 def subjects(tasks: list[Task], lies: int, chance: Random) -> list[Subject]:
     """Of each task so many lies at its edges, each of which its provider tells or who challenges it."""
-    found = []
+    made: list[Subject] = []
     for task in tasks:
         honest = Honest.of(task)
         places = edges(task)
-        wrong = (execution for lie in chance.sample(places, len(places)) if (execution := told(honest, lie)))
+        wrong = (found for lie in chance.sample(places, len(places)) if (found := told(honest, lie)))
         for execution, _ in itertools.islice(wrong, lies):
             runs = Runs(honest, execution)
-            found += [Subject(runs, True), Subject(runs, False)]
-    return found
+            made += [Subject(runs, True), Subject(runs, False)]
+    return made
 
 
 class Walk(Episode):
@@ -208,8 +208,9 @@ class Walk(Episode):
         if game.side == 1:
             return who == game.registered.challenger
         doubt = game.position.doubt
-        of_provider = isinstance(doubt, Nodes) and doubt.level in (Level.INTERVAL, Level.STATE)
-        is_free = isinstance(move, ShowNodes) and of_provider and not doubt.at_root
+        is_free = False
+        if isinstance(move, ShowNodes) and isinstance(doubt, Nodes):
+            is_free = doubt.level in (Level.INTERVAL, Level.STATE) and not doubt.at_root
         return is_free or who in (self.table.people["owner"], self.table.people["operator"])
 
     def illegal(self) -> None:

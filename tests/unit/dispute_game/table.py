@@ -42,7 +42,7 @@ __all__ = ["CLOCK", "COLLATERAL", "MOST_COLLATERAL", "Reverted"]
 
 ETHER = 10**18
 TIMEOUT = 90 * DAY
-GAME_GAS, MOVE_GAS = 1_200_000, 180_000
+GAME_GAS, MOVE_GAS = 1_200_000, 190_000
 OPENING = 3  # moves that an opening counts as
 SETTLED, COMMITTED, DISPUTED, CONVICTED = (
     reference.SETTLED,
@@ -79,7 +79,7 @@ def lost_shares(of: int, price: int) -> tuple[int, int]:
 
 @dataclass
 class Job:
-    """A committed job and what is known of its games. said, theirs: executions of its provider and of who challenges."""
+    """A committed job and what is known of its games. said, theirs: what provider and challenger have computed."""
 
     id: bytes
     terms: dict[str, Any]

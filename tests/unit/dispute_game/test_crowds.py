@@ -19,10 +19,11 @@ from gpubond.exact.runner import Task
 from tests.disputes.liar import Lie, edges
 from tests.disputes.play import Honest, Opens
 from tests.disputes.tasks import every_level_task
+from tests.disputes.test_soundness import told
 from tests.exact_contracts.operations import drawing
 
 from .crowd import Clocks, Crowd
-from .runs import Runs, challenger, lying
+from .runs import Runs, challenger
 from .table import (
     COLLATERAL,
     COMMITTED,
@@ -55,9 +56,9 @@ def longest(task: Task) -> Lie:
 def accuser(honest: Honest, chance: random.Random) -> Opens:
     """That says of the right run whatever follows from some lie."""
     while True:
-        wrong = lying(honest, chance.choice(edges(honest.task)))
+        wrong = told(honest, chance.choice(edges(honest.task)))
         if wrong is not None:
-            return challenger(wrong)
+            return challenger(wrong[0])
 
 
 @pytest.fixture

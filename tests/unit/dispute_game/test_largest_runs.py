@@ -51,7 +51,7 @@ def rows_to_last(kind: Kind, count: int, leaf: bytes) -> tuple[bytes, list[tuple
             break
     node = leaf
     rows = []
-    for number, (height, index, below) in enumerate(reversed(geometry)):
+    for number, (height, _, below) in enumerate(reversed(geometry)):
         others = [hashlib.sha256(bytes([number, at])).digest() for at in range(below.nodes - 1)]
         rows.append((*others, node))
         node = levels.check_nodes(kind, height, below, rows[-1])
@@ -72,9 +72,7 @@ def last_leaf(kind: Kind, count: int, leaf: bytes) -> tuple[tuple[bytes, ...], b
     """The path of a tree's last leaf beside which all else is junk, and the root."""
     places = [(height, count - 1 >> height ^ 1) for height in range((count - 1).bit_length())]
     junk = [hashlib.sha256(bytes([height])).digest() for height, _ in places]
-    path = tuple(
-        merkle.zero(kind, height) if place << height >= count else junk[height] for height, place in places
-    )
+    path = tuple(merkle.zero(kind, height) if place << height >= count else junk[height] for height, place in places)
     return path, Opening(kind, count, count - 1, leaf, path).root()
 
 

@@ -28,9 +28,9 @@ def test_the_first_holds_the_job(table: Table, job: Job) -> None:
 
 
 def test_anyone_opens_as_often_as_it_pays(table: Table, job: Job) -> None:
-    for number, challenger in enumerate(("rival", "friend", "rival", "owner", "buyer")):
+    for number, by in enumerate(("rival", "friend", "rival", "owner", "buyer")):
         asked = table.call("game", "bond_of", "keeper", job.id, COLLATERAL, job.highest)
-        game = table.open(job, challenger)
+        game = table.open(job, by)
         assert game.bond == asked == bond(COLLATERAL, job.highest, GWEI, number)
 
 
