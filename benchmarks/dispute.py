@@ -111,9 +111,10 @@ def run(*, quick: bool) -> dict[str, Any]:
             _synthetic(court, WARM_UP)
             progress("the digits MLP")
             steps = digits.QUICK_STEPS if quick else digits.STEPS
-            sides = digits.players(folder / "digits", digits.task(steps))
+            runs = digits.Runs(folder / "digits", digits.task(steps))
+            sides = runs.convicted()
             of_digits = _convicted(court.play(sides.terms, sides.run_root, sides.asserter, sides.challenger))
-            answers = sides.asserter.figures(digits.INTERVAL)
+            answers = digits.answers(runs, digits.INTERVAL)
             progress("the synthetic run")
             of_synthetic = _synthetic(court, Size())
             together = _synthetic(court, Size(), together=True)
@@ -132,6 +133,8 @@ def run(*, quick: bool) -> dict[str, Any]:
     }
     return {
         "unit": "gas that the sender of each transaction pays for: 21,000 and calldata included, refunds taken off",
+        "rounds": "how often the turn goes over to the other side and back: pairs of moves, one of each side, "
+        "rounded up; the opening is a move, the conviction, for which nobody waits, is not",
         "environment": {
             "node": node,
             "hardfork": HARDFORK,
@@ -164,7 +167,7 @@ def _convicted(played: Played) -> Played:
 
 def _synthetic(court: Court, size: Size, *, together: bool = False) -> Played:
     both = Synthetic(size)
-    return _convicted(court.play(both.terms, both.run_root, both, both, together=together))
+    return _convicted(court.play(both.terms, both.run_root, both.asserter, both.challenger, together=together))
 
 
 def _growth(court: Court, *, quick: bool) -> dict[str, list[dict[str, int]]]:

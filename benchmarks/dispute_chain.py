@@ -11,9 +11,10 @@ from benchmarks.gas_chain import SOURCES, Artifact, CallFailed, Chain, Contract,
 from benchmarks.gas_market import EXACT, USD, Job, Market, Provider
 from gpubond.disputes import rules
 from gpubond.disputes.calldata import call
+from gpubond.disputes.levels import Side
 from gpubond.disputes.moves import Move
-from gpubond.disputes.position import Position, Side, Verdict
-from gpubond.disputes.structs import Origin, Registered, run_of
+from gpubond.disputes.position import Position, Verdict
+from gpubond.disputes.structs import Origin, Registered, joined, run_of
 from gpubond.disputes.terms import Terms
 
 # Others than those of `gas_chain`, in the order in which they are deployed.
@@ -32,23 +33,24 @@ MAX_COLLATERAL = 100_000 * USD
 COLLATERAL = 500 * USD
 WINDOW = 7 * DAY
 MOST_MOVES = 80
+END = "end"  # the level of what follows the verdict
 
 
-class Shows(Protocol):
-    """The side that asserts."""
+class Plays(Protocol):
+    """Either side."""
 
-    def show(self, position: Position) -> Move: ...
+    def move(self, position: Position) -> Move: ...
 
 
-class Picks(Protocol):
+class Opens(Plays, Protocol):
     """The side that challenges."""
 
-    def pick(self, position: Position) -> Move: ...
+    def opening(self) -> tuple[bytes, ...]: ...
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One transaction. level: where the game was; `open` and `end` before the first and after the last."""
+    """One transaction. level: where the game was that it answers; `open` before the first, `end` after the last."""
 
     side: str
     level: str
@@ -77,8 +79,8 @@ class Played:
 
     @property
     def rounds(self) -> int:
-        """Shows of the asserter, each of which the challenger answers."""
-        return sum(turn.side == Side.ASSERTER.value for turn in self.turns)
+        """Pairs of moves, one of each side, rounded up. The opening is a move, what follows the verdict is not."""
+        return -(-sum(turn.level != END for turn in self.turns) // 2)
 
     def figures(self) -> dict[str, Any]:
         """What the results file holds of it."""
@@ -155,15 +157,15 @@ class Court:
         return job
 
     def play(
-        self, terms: Terms, run_root: bytes, asserter: Shows, challenger: Picks, *, together: bool = False
+        self, terms: Terms, run_root: bytes, asserter: Plays, challenger: Opens, *, together: bool = False
     ) -> Played:
         """A game by real transactions, each of which must lead where the rules say.
 
         Args:
             terms: what the job states.
             run_root: what its provider commits to.
-            asserter: shows.
-            challenger: picks.
+            asserter: plays for the provider.
+            challenger: plays against it.
             together: the conviction and the claim are one transaction, by `move_many`.
 
         Raises:
@@ -171,12 +173,12 @@ class Court:
         """
         job = self.committed(terms, run_root)
         played = Played()
-        game = self._open(job, terms, played)
-        position: Position | Verdict = rules.begin(terms, run_root)
+        nodes = challenger.opening()
+        game = self._open(job, terms, nodes, played)
+        position: Position | Verdict = rules.begin(terms, run_root, nodes)
         for _ in range(MOST_MOVES):
             assert isinstance(position, Position)  # noqa: S101 - the loop ends at a verdict
-            shows = position.turn is Side.ASSERTER
-            move = asserter.show(position) if shows else challenger.pick(position)
+            move = (asserter if position.turn is Side.ASSERTER else challenger).move(position)
             after = rules.apply(position, move)
             if isinstance(after, Verdict):
                 self._end(played, game, job, position, move, after, together)
@@ -186,11 +188,11 @@ class Court:
             position = after
         raise CallFailed(f"the game has no end after {MOST_MOVES} moves")
 
-    def _open(self, job: Job, terms: Terms, played: Played) -> Registered:
+    def _open(self, job: Job, terms: Terms, nodes: tuple[bytes, ...], played: Played) -> Registered:
         self._games += 1
         salt = self._games.to_bytes(32, "big")
         run = tuple(run_of(terms))
-        arguments = (job.terms, job.commitment, run, terms.answer_seconds, salt, 10**12)
+        arguments = (job.terms, job.commitment, run, terms.answer_seconds, salt, 10**12, joined(nodes))
         receipt = self._send(played.turns, Side.CHALLENGER, "open", "open", *arguments)
         opened = event(self.game, "GameOpened", receipt)
         position, origin = opened["position"], Origin(**opened["origin"])
@@ -222,12 +224,12 @@ class Court:
             return
         if together:
             data = [call_data(self.game.artifact, name, *arguments) for name, arguments in (convict, claim)]
-            self._send(played.turns, side, "end", "move_many", data)
+            self._send(played.turns, side, END, "move_many", data)
         else:
-            self._send(played.turns, side, "end", convict[0], *convict[1])
-            self._send(played.extra, side, "end", claim[0], *claim[1])
+            self._send(played.turns, side, END, convict[0], *convict[1])
+            self._send(played.extra, side, END, claim[0], *claim[1])
         balance = self._balance(self._challenger)
-        self._send(played.extra, side, "end", "withdraw", balance, self._challenger)
+        self._send(played.extra, side, END, "withdraw", balance, self._challenger)
 
     def _send(self, kept: list[Turn], side: Side, level: str, function: str, *arguments: Any) -> Receipt:
         sender = self._provider.operator if side is Side.ASSERTER else self._challenger
@@ -246,7 +248,7 @@ class Court:
 
     def _clock(self, receipt: Receipt) -> int:
         """What the last move's event says of the clocks."""
-        for name in ("NodesShown", "BytesShown", "Picked", "OperationPicked"):
+        for name in ("NodesShown", "CheckpointPicked", "BytesShown", "Picked"):
             try:
                 return int(event(self.game, name, receipt)["clock"])
             except CallFailed:

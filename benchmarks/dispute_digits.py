@@ -17,8 +17,9 @@ from gpubond.disputes import rules
 from gpubond.disputes.asserter import Asserter
 from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.moves import Move, Show
-from gpubond.disputes.position import Position, Side, Verdict
+from gpubond.disputes.levels import Side
+from gpubond.disputes.moves import Move
+from gpubond.disputes.position import Position, Verdict
 from gpubond.disputes.terms import Terms
 from gpubond.exact.build import build, data_tensors, initial_state
 from gpubond.exact.engine import Prepared
@@ -27,7 +28,7 @@ from gpubond.exact.models import perceptron_step
 from gpubond.exact.optimizers import SGD
 from gpubond.exact.program import Opcode
 from gpubond.exact.runner import Task, run
-from tests.disputes.liar import Liar, Lie, LyingExecution, LyingPrepared
+from tests.disputes.liar import FalseAccuser, Liar, Lie, LyingExecution, LyingPrepared
 
 SEED = 7
 SIZES, BATCH, SLICES = (784, 512, 10), 128, 8
@@ -71,20 +72,16 @@ class Kept(LyingExecution):
 
 @dataclass
 class Timed:
-    """A liar, beside it an honest provider that is asked the same: its seconds from seeing a position to its answer.
+    """A player, and its seconds from seeing a position to its move."""
 
-    A liar of a test computes its step in NumPy, which no provider would.
-    """
-
-    liar: Liar
-    honest: Asserter
+    player: Asserter | Challenger
     answers: list[tuple[str, float]] = field(default_factory=list)
 
-    def show(self, position: Position) -> Show:
+    def move(self, position: Position) -> Move:
         begun = time.perf_counter()
-        self.honest.show(position)
+        found = self.player.move(position)
         self.answers.append((position.level.value, time.perf_counter() - begun))
-        return self.liar.show(position)
+        return found
 
     def figures(self, interval: int) -> dict[str, Any]:
         """The longest answer, and the longest of each level, in seconds."""
@@ -95,46 +92,60 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Players:
-    """Both sides of a game about a run with a lie."""
+class Game:
+    """Both sides, one of which computed the run with a lie, and what the provider committed to."""
 
-    asserter: Timed
+    asserter: Asserter
     challenger: Challenger
     terms: Terms
     run_root: bytes
 
 
-def players(folder: Path, of: Task) -> Players:
-    """Runs the task twice, once with the lie, into folders, which each side keeps."""
-    prepared = best(kind="c").prepare(of.program)
-    run(prepared, of, folder / "right")
-    honest = Execution(prepared, of, folder / "right")
-    what = lie(of, honest)
-    wrong = run(LyingPrepared(of.program, prepared, what), of, folder / "wrong")
-    assert wrong.run is not None  # noqa: S101 - it has ended
-    terms = Terms(honest.statement, ANSWER_SECONDS)
-    asked = Asserter(Execution(prepared, of, folder / "right"), terms)
-    liar = Liar(Kept(prepared, of, what, folder / "wrong"))
-    # What it remembers of the search for the lie would make it faster than it is.
-    challenger = Challenger(Execution(prepared, of, folder / "right"), terms)
-    return Players(Timed(liar, asked), challenger, terms, wrong.run)
+class Runs:
+    """The task computed twice, once with a lie, into folders, which each side keeps."""
+
+    def __init__(self, folder: Path, of: Task) -> None:
+        self._folder, self._of = folder, of
+        self._prepared = best(kind="c").prepare(of.program)
+        run(self._prepared, of, folder / "right")
+        right = self._right()
+        self._lie = lie(of, right)
+        self.terms = Terms(right.statement, ANSWER_SECONDS)
+        run(LyingPrepared(of.program, self._prepared, self._lie), of, folder / "wrong")
+
+    def _right(self) -> Execution:
+        return Execution(self._prepared, self._of, self._folder / "right")
+
+    def _wrong(self) -> Execution:
+        return Kept(self._prepared, self._of, self._lie, self._folder / "wrong")
+
+    def convicted(self) -> Game:
+        """A provider that lies."""
+        wrong = self._wrong()
+        return Game(Liar(wrong), Challenger(self._right(), self.terms), self.terms, wrong.run_root)
+
+    def accused(self) -> Game:
+        """An honest provider whose challenger lies.
+
+        It is the one to measure: a liar of a test computes its step in NumPy, which no provider would.
+        """
+        right = self._right()
+        return Game(Asserter(right, self.terms), FalseAccuser(self._wrong()), self.terms, right.run_root)
 
 
-def by_rules(of: Players) -> Verdict:
-    """The game without a chain."""
-    position: Position | Verdict = rules.begin(of.terms, of.run_root)
+def answers(runs: Runs, interval: int) -> dict[str, Any]:
+    """How soon an honest provider answers, in a game by the rules alone. Raises CallFailed if it loses."""
+    game = runs.accused()
+    timed = Timed(game.asserter)
+    position: Position | Verdict = rules.begin(game.terms, game.run_root, game.challenger.opening())
     while isinstance(position, Position):
-        move: Move = of.asserter.show(position) if position.turn is Side.ASSERTER else of.challenger.pick(position)
-        position = rules.apply(position, move)
-    return position
+        player = timed if position.turn is Side.ASSERTER else game.challenger
+        position = rules.apply(position, player.move(position))
+    if position.convicted:
+        raise CallFailed(f"the rules convict an honest provider at interval {interval}")
+    return timed.figures(interval)
 
 
 def growth(folder: Path, intervals: Sequence[int], steps: int) -> list[dict[str, Any]]:
     """How long the longest answer takes at checkpoint intervals."""
-    found = []
-    for interval in intervals:
-        sides = players(folder / str(interval), task(steps, interval))
-        if not by_rules(sides).convicted:
-            raise CallFailed(f"the rules acquit the liar at interval {interval}")
-        found.append(sides.asserter.figures(interval))
-    return found
+    return [answers(Runs(folder / str(each), task(steps, each)), each) for each in intervals]

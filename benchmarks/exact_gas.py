@@ -236,7 +236,7 @@ def evaluated(evm: Evm, op: Op, element: int, begin: int) -> int:
     asked = question(op, held, micros, (3, 5, element), begin=begin, accumulator=before)
     if (found := asked.ask(evm)) != micros[-1].result:
         raise Wrong(f"{op.code.name} gives {found:#010x}")
-    return evm.gas(JUDGE, "evaluate", *vars(asked).values())
+    return evm.gas(JUDGE, "evaluate", *asked.arguments())
 
 
 def verdicts(evm: Evm) -> dict[str, int]:

@@ -55,9 +55,9 @@ exports: (
 )
 
 
-# @dev Moves of the longest game that a statement allows, both sides' together, rounded up:
-#      RUN and INTERVAL have at most 66 levels together, so at most 15 shows, STEP 3, OUTPUT
-#      5, LEAF 1, TOTALS 4, BLOCK 1, and each is answered by one move.
+# @dev More than the moves of the longest game that a statement allows, both sides' together, which
+#      are 46: RUN and INTERVAL have at most 65 levels, so 14 shows and 26 moves together, STEP 5,
+#      OUTPUT 4, LEAF 2, TOTALS 8, and the last.
 _MOST_MOVES: constant(uint256) = 60
 
 # @dev Seconds between the longest game's end and the escrow's time-out, in which somebody
@@ -93,7 +93,11 @@ _OVER: constant(bytes32) = 0x000000000000000000000000000000000000000000000000000
 _MAX_MOVE: constant(uint256) = 5_120
 _MAX_MOVES: constant(uint256) = 8
 
-_MAX_EVIDENCE: constant(uint256) = 12_288
+_MAX_EVIDENCE: constant(uint256) = 9_088
+
+# @dev Bytes of values that are shown at once, and with the leaf that the element is of.
+_MAX_VALUES: constant(uint256) = 524
+_MAX_SHOWN: constant(uint256) = 780
 
 
 # @dev game -> keccak256 of its Position.
@@ -154,6 +158,7 @@ def open(
     answer: uint256,
     salt: bytes32,
     max_bond: uint256,
+    nodes: Bytes[game_trees.NODES_BYTES],
 ) -> bytes32:
     """
     @notice Opens a game on a committed job, strictly before its challenge window ends. The
@@ -164,6 +169,8 @@ def open(
     @param answer The answer seconds in the terms.
     @param salt Any value that makes the game's id unique.
     @param max_bond Base units that the bond may be at most.
+    @param nodes The first of RUN in the caller's own run, which must be another than the
+           committed one; none if there is one checkpoint.
     @return The game's id.
     """
     if terms.tier != IJobEscrow.Tier.EXACT:
@@ -214,8 +221,17 @@ def open(
         errors._fail("game: bond above limit")
     way: IDisputeGame.Way = empty(IDisputeGame.Way)
     way.origin = keccak256(abi_encode(origin))
-    way.run = commitment.result_root
+    way.end = commitment.result_root
     way.counts = counts
+    place: uint256 = 0
+    checkpoints: uint256 = game_evidence._checkpoints(counts)
+    if checkpoints > 1:
+        place = game_places._begun(game_places.RUN, checkpoints)
+        way.run, place = self._below(place, 0, nodes)
+        self._require_other(way.run, commitment.result_root)
+    else:
+        place = self._interval_begun(counts, 0)
+        self._require_none(len(nodes))
     position: IDisputeGame.Position = IDisputeGame.Position(
         # Whoever answers in all open games of the job does one thing after the other.
         clock=game_clocks._started(
@@ -225,8 +241,9 @@ def open(
         challenger=msg.sender,
         provider=terms.provider,
         way=keccak256(abi_encode(way)),
-        node=commitment.result_root,
-        place=game_places._at_root(game_places.RUN, game_evidence._checkpoints(counts)),
+        node=way.run,
+        other=empty(bytes32),
+        place=place,
     )
     game: bytes32 = keccak256(abi_encode(_CHAIN_ID, self, job, msg.sender, salt))
     if self._games[game] != empty(bytes32):
@@ -237,8 +254,9 @@ def open(
         job=job,
         provider=terms.provider,
         position=position,
-        way=way,
+        end=way.end,
         origin=origin,
+        nodes=nodes,
     )
     game_bonds._take(origin.bond)
     return game
@@ -249,151 +267,163 @@ def show_nodes(
     game: bytes32,
     position: IDisputeGame.Position,
     way: DynArray[IDisputeGame.Way, 1],
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-    nodes: DynArray[bytes32, game_trees.MAX_NODES],
+    path: DynArray[bytes32, game_trees.MAX_LEVELS],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
     """
-    @notice The asserter shows nodes of a tree. By anyone where there is one choice only,
-            that which hashes up to what is known; by the provider's owner or operator in
-            the first show of INTERVAL and STEP.
+    @notice Nodes of a level to STATE by who shows it, if they do not come with a pick. The
+            asserter's, where hashes leave no choice, anyone may show.
     @param game The game's id.
     @param position The position that this answers.
-    @param way For the first show of a level below RUN, else empty.
+    @param way If nothing was picked before that the level begins with; else it is not looked at.
     @param path Siblings from the picked node up to the one known, from below.
     @param nodes Those that hold leaves.
     """
-    found: IDisputeGame.Position = self._answered(game, position, game_places.ASSERTER)
+    found: IDisputeGame.Position = self._moved(game, position)
     place: uint256 = found.place
     level: uint256 = game_places._level(place)
-    if game_places._side(place) != game_places.ASSERTER or level > game_places.OUTPUT:
-        errors._fail("game: not this move")
-    leaves: uint256 = game_places._leaves(place)
-    left: uint256 = game_places._height(place)
+    shower: uint256 = game_places._shower(level)
+    if level > game_places.STATE or game_places._side(place) != shower:
+        game_places._fail()
+    begins: bool = game_places._is_begun(place)
+    if begins or shower == game_places.CHALLENGER:
+        self._require_mover(found)
     number: uint256 = game_places._picked_number(place)
-    # A fresh level's height is 0 too, and so is that of a leaf.
-    begins: bool = left == 0 or game_places._index(place) == game_places.NO_NODE
-    below: IDisputeGame.Way = empty(IDisputeGame.Way)
+    node: bytes32 = empty(bytes32)
+    node, found.place = self._below(place, number, nodes)
     if begins:
-        below = self._shown_way(found, way)
-        level, leaves = self._below(place, below)
-        left = exact_merkle._depth(leaves)
-        number = 0
-    levels: uint256 = game_trees._levels(left)
-    left = unsafe_sub(left, levels)
-    kind: uint256 = self._kind(level)
-    node: bytes32 = game_trees._joined(
-        kind, left, levels, game_trees._held(leaves, left, levels, number), nodes
-    )
-    found.place = game_places._shown(place, level, leaves, left, levels, number)
-    if not begins:
-        self._require_under(place, found.node, kind, node, path)
-    elif level == game_places.OUTPUT:
-        self._require_output(place, found.node, below.shape, node, path)
-    elif level == game_places.STATE:
-        if not staticcall EXAMINER.is_state(
-            below, empty(bytes32), below.step + 1, node, path
-        ):
-            errors._fail("game: not the state")
-    else:
+        self._require_none(len(path))
+        below: IDisputeGame.Way = empty(IDisputeGame.Way)
+        if len(way) != 0:
+            below = way[0]
+        self._require_way(found, below)
         # The root is bound to nothing.
-        self._require_asserter(found.provider)
-        below.step = self._step_below(place, below)
         if level == game_places.INTERVAL:
             below.interval = node
         else:
             below.outputs = node
-            if game_evidence._states(below.counts) == 1:
-                found.place = game_places._with_single_state(found.place)
         found.way = keccak256(abi_encode(below))
-    found.node = node
-    self._advance(game, found)
-    log IDisputeGame.NodesShown(
-        game=game,
-        clock=found.clock,
-        way=found.way,
-        node=node,
-        place=found.place,
-        nodes=nodes,
-    )
-
-
-@external
-def show_leaf(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: DynArray[IDisputeGame.Way, 1],
-    path: DynArray[bytes32, game_trees.MAX_LEVELS],
-    leaf: Bytes[exact_merkle.LEAF_BYTES],
-):
-    """
-    @notice The asserter shows 64 elements of the output. By anyone, since there is one
-            choice only.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way If the output has one leaf only, else empty.
-    @param path Siblings from the leaf's hash up to the node known, from below; of an
-           output with one leaf, from its commitment.
-    @param leaf The 256 bytes.
-    """
-    found: IDisputeGame.Position = self._answered(game, position, game_places.ASSERTER)
-    place: uint256 = found.place
-    game_places._require(place, game_places.OUTPUT, game_places.ASSERTER)
-    hash: bytes32 = exact_merkle._leaf(exact_merkle.ELEMENTS, leaf)
-    number: uint256 = 0
-    if game_places._is_fresh(place):
-        if game_places._leaves(place) != 1:
-            errors._fail("game: not this move")
-        shape: uint256 = self._shown_way(found, way).shape
-        self._require_output(place, found.node, shape, hash, path)
     else:
-        game_places._require_leaves(place)
-        number = game_places._picked_number(place)
-        self._require_under(place, found.node, exact_merkle.ELEMENTS, hash, path)
-    game_places._require_padding(place, number, leaf)
-    found.node = hash
-    found.place = game_places._leaf(place, number)
-    self._advance(game, found)
-    self._log_bytes(game, found, leaf)
-
-
-@external
-def show_totals(game: bytes32, position: IDisputeGame.Position, totals: Bytes[508]):
-    """
-    @notice The asserter shows totals of a reduction; of at most 64 blocks also their
-            sums, first. By the provider's owner or operator.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param totals Values of 4 bytes.
-    """
-    self._show_values(game, position, game_places.TOTALS, totals)
-
-
-@external
-def show_accumulators(
-    game: bytes32, position: IDisputeGame.Position, accumulators: Bytes[124]
-):
-    """
-    @notice The asserter shows the accumulators of a block after 16, 32, … terms. By the
-            provider's owner or operator.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param accumulators Values of 4 bytes.
-    """
-    self._show_values(game, position, game_places.BLOCK, accumulators)
+        self._require_under(
+            place, game_places._index(place), found.node, self._kind(level), node, path
+        )
+    found.node = node
+    self._shown(game, found, game_places.NO_NODE, nodes)
 
 
 @external
 def pick_node(game: bytes32, position: IDisputeGame.Position, index: uint256):
     """
-    @notice The challenger picks the first wrong one of the nodes shown last, or none in
-            the first show of INTERVAL and STEP.
+    @notice The first of the nodes shown last that one's own run has otherwise, above leaves.
     @param game The game's id.
     @param position The position that this answers.
-    @param index Among those shown; 64 is none.
+    @param index Among those shown.
     """
-    found: IDisputeGame.Position = self._challenged(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     found.place = game_places._picked(found.place, index)
     self._picked(game, found)
+
+
+@external
+def pick_checkpoint(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    index: uint256,
+    theirs: bytes32,
+    theirs_path: DynArray[bytes32, game_trees.MAX_LEVELS],
+    leaf: bytes32,
+    leaf_path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+    nodes: Bytes[game_trees.NODES_BYTES],
+):
+    """
+    @notice The asserter picks the first checkpoint that its own run has otherwise, and shows
+            INTERVAL, unless the interval has one step only.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way As it is hashed in the position.
+    @param index Of the leaf among the nodes shown last.
+    @param theirs The leaf's hash as the challenger showed it.
+    @param theirs_path Its siblings up to the node known, from below.
+    @param leaf The hash of the asserter's own leaf.
+    @param leaf_path Its siblings up to the committed run root, from below.
+    @param nodes The first of INTERVAL.
+    """
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.RUN_ASSERTER
+    )
+    below: IDisputeGame.Way = way
+    self._require_way(found, below)
+    game_places._require_leaves(found.place)
+    number: uint256 = self._require_under(
+        found.place, index, found.node, exact_merkle.RUN, theirs, theirs_path
+    )
+    self._require_other(leaf, theirs)
+    if not game_trees._holds_hash(
+        exact_merkle.RUN,
+        game_evidence._checkpoints(below.counts),
+        number,
+        leaf,
+        leaf_path,
+        below.end,
+    ):
+        errors._fail("game: not the checkpoint")
+    below.end = leaf
+    below.step = number * game_evidence._interval(below.counts)
+    found.place = self._interval_begun(below.counts, below.step)
+    if game_places._level(found.place) == game_places.INTERVAL:
+        below.interval, found.place = self._below(found.place, 0, nodes)
+    else:
+        self._require_none(len(nodes))
+    found.node = below.interval
+    found.way = keccak256(abi_encode(below))
+    self._advance(game, found)
+    log IDisputeGame.CheckpointPicked(
+        game=game,
+        clock=found.clock,
+        place=found.place,
+        picked=index,
+        leaf=leaf,
+        nodes=nodes,
+    )
+
+
+@external
+def pick_step(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    index: uint256,
+    nodes: Bytes[game_trees.NODES_BYTES],
+):
+    """
+    @notice The challenger picks the first state of the interval that its own run has
+            otherwise, and shows the outputs of the step that leads to it.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way As it is hashed in the position.
+    @param index Of the state's leaf among the nodes shown last; 64 if none of the interval is
+           wrong, so that its end is.
+    @param nodes The first of STEP.
+    """
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.INTERVAL_CHALLENGER
+    )
+    below: IDisputeGame.Way = way
+    self._require_way(found, below)
+    if index == game_places.NO_NODE:
+        game_places._require_first_show(found.place)
+        below.step = game_evidence._end(below.counts, below.step) - 1
+    else:
+        game_places._require_leaves(found.place)
+        game_places._require_shown(found.place, index)
+        below.step += game_places._number(found.place, index)
+    # The root is bound to nothing.
+    found.place = game_places._begun(game_places.STEP, game_evidence._ops(below.counts))
+    below.outputs, found.place = self._below(found.place, 0, nodes)
+    found.node = below.outputs
+    found.way = keccak256(abi_encode(below))
+    self._shown(game, found, index, nodes)
 
 
 @external
@@ -403,226 +433,290 @@ def pick_operation(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
     index: uint256,
+    theirs: bytes32,
+    theirs_path: DynArray[bytes32, game_trees.MAX_LEVELS],
     record: Bytes[128],
     record_path: DynArray[bytes32, 18],
-    output: bytes32,
-    output_path: DynArray[bytes32, game_trees.MAX_LEVELS],
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
     """
-    @notice The challenger picks the first operation of the step whose output is wrong. If
-            its output has no elements, that ends the game.
+    @notice The asserter picks the first operation of the step whose output its own run has
+            otherwise, and shows its own. If its record is not valid there is no run of the
+            program, and if it has no elements there is one output only: both end the game.
     @param game The game's id.
     @param position The position that this answers.
     @param way As it is hashed in the position.
     @param origin As it is hashed in the way.
-    @param index Among the outputs shown last.
+    @param index Of the output among the nodes shown last.
+    @param theirs The hash of the output's leaf as the challenger showed it.
+    @param theirs_path Its siblings up to the node known, from below.
     @param record The operation's.
     @param record_path Its siblings in the program's tree, from below.
-    @param output The hash of the output's leaf, as it was shown, if it has no elements.
-    @param output_path Its siblings up to the node known, from below.
+    @param nodes The first of OUTPUT; none if it has no elements.
     """
-    found: IDisputeGame.Position = self._challenged(game, position)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.STEP_ASSERTER
+    )
     below: IDisputeGame.Way = way
     self._require_origin(found, below, origin)
-    # Refuses a record that is not valid.
-    picked: IExaminer.Picked = staticcall EXAMINER.operation(
-        below.counts, origin.program, found.place, index, record, record_path
+    game_places._require_leaves(found.place)
+    below.operation = self._require_under(
+        found.place, index, found.node, exact_merkle.STEP, theirs, theirs_path
     )
-    below.operation = picked.operation
-    below.record = keccak256(record)
-    below.shape = picked.shape
-    if picked.elements == 0:
-        self._require_under(
-            game_places._with_index(found.place, index),
-            found.node,
-            exact_merkle.STEP,
-            output,
-            output_path,
+    picked: IExaminer.Picked = staticcall EXAMINER.operation(
+        below.counts, origin.program, below.operation, record, record_path
+    )
+    found.node = empty(bytes32)
+    if picked.is_valid:
+        if picked.place == 0:
+            self._require_none(len(nodes))
+        else:
+            found.node, found.place = self._below(picked.place, 0, nodes)
+        self._require_other(
+            exact_merkle._short_leaf(
+                exact_merkle.STEP, game_trees._commitment(picked.shape, found.node)
+            ),
+            theirs,
         )
-        right: bytes32 = exact_merkle._short_leaf(
-            exact_merkle.STEP, game_trees._commitment(picked.shape, empty(bytes32))
-        )
-        self._end(game, found.provider, origin, output != right)
+    if picked.place == 0:
+        self._end(game, found.provider, origin, False)
         return
 
+    below.record = keccak256(record)
+    below.shape = picked.shape
     found.way = keccak256(abi_encode(below))
-    found.place = picked.place
-    self._advance(game, found)
-    log IDisputeGame.OperationPicked(
-        game=game, clock=found.clock, place=found.place, way=below, record=record
+    self._shown(game, found, index, nodes)
+
+
+@external
+def pick_state(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    way: IDisputeGame.Way,
+    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
+    nodes: Bytes[game_trees.NODES_BYTES],
+):
+    """
+    @notice The asserter says that none of the step's outputs is wrong, and shows STATE, unless
+            the state is one tensor only.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param way As it is hashed in the position.
+    @param path Siblings of the hash of the state after the step, up to the interval's root, from
+           below; none at the interval's end.
+    @param nodes The first of STATE.
+    """
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.STEP_ASSERTER
     )
+    self._require_way(found, way)
+    game_places._require_first_show(found.place)
+    states: uint256 = game_evidence._states(way.counts)
+    if states == 1:
+        self._require_none(len(path) | len(nodes))
+        found.node = empty(bytes32)
+        found.place = game_places._only_state()
+    else:
+        found.place = game_places._begun(game_places.STATE, states)
+        found.node, found.place = self._below(found.place, 0, nodes)
+        if not staticcall EXAMINER.is_next_state(way, found.node, path):
+            errors._fail("game: not the state")
+    self._shown(game, found, game_places.NO_NODE, nodes)
+
+
+@external
+def answer_nodes(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    index: uint256,
+    theirs: bytes32,
+    theirs_path: DynArray[bytes32, game_trees.MAX_LEVELS],
+    path: DynArray[bytes32, game_trees.MAX_LEVELS],
+    nodes: Bytes[game_trees.NODES_BYTES],
+):
+    """
+    @notice In OUTPUT both sides pick the first node that their own tensor has otherwise, and
+            show theirs below it.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param index Among the nodes shown last.
+    @param theirs The node picked, as it was shown.
+    @param theirs_path Its siblings up to the node that was shown, from below.
+    @param path Siblings of the asserter's node, up to that of its last show, from below; none
+           of the challenger's, which is bound to nothing.
+    @param nodes Those that hold leaves, below the picked node.
+    """
+    found: IDisputeGame.Position = self._answered(game, position, 0)
+    place: uint256 = found.place
+    side: uint256 = game_places._side(place)
+    if game_places._level(place) != game_places.OUTPUT:
+        game_places._fail()
+    # The challenger picks a leaf with its bytes.
+    if side != 0 and game_places._height(place) == 0:
+        game_places._fail()
+    above: bytes32 = found.node if side != 0 else found.other
+    number: uint256 = self._require_under(
+        place, index, above, exact_merkle.ELEMENTS, theirs, theirs_path
+    )
+    node: bytes32 = empty(bytes32)
+    node, found.place = self._below(place, number, nodes)
+    self._require_other(node, theirs)
+    if side != 0:
+        self._require_none(len(path))
+        found.node = theirs
+        found.other = node
+    else:
+        self._require_under(place, index, found.node, exact_merkle.ELEMENTS, node, path)
+        found.node = node
+        found.other = empty(bytes32)
+    self._shown(game, found, index, nodes)
+
+
+@external
+def pick_leaf(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    index: uint256,
+    theirs: bytes32,
+    theirs_path: DynArray[bytes32, game_trees.MAX_LEVELS],
+    leaf: Bytes[exact_merkle.LEAF_BYTES],
+):
+    """
+    @notice The challenger picks the first leaf of the output that its own run has otherwise,
+            and shows its own.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param index Among the nodes shown last.
+    @param theirs The leaf's hash as it was shown.
+    @param theirs_path Its siblings up to the node known, from below.
+    @param leaf The challenger's own 256 bytes.
+    """
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.OUTPUT_CHALLENGER
+    )
+    game_places._require_leaves(found.place)
+    number: uint256 = self._require_under(
+        found.place, index, found.node, exact_merkle.ELEMENTS, theirs, theirs_path
+    )
+    found.place = game_places._leaf(found.place, number)
+    self._require_padding(found.place, leaf)
+    found.node = theirs
+    found.other = exact_merkle._leaf(exact_merkle.ELEMENTS, leaf)
+    self._require_other(found.other, theirs)
+    self._bytes_shown(game, found, index, leaf)
 
 
 @external
 def pick_element(
     game: bytes32,
     position: IDisputeGame.Position,
+    theirs: Bytes[exact_merkle.LEAF_BYTES],
     leaf: Bytes[exact_merkle.LEAF_BYTES],
     index: uint256,
+    values: Bytes[_MAX_VALUES],
 ):
     """
-    @notice The challenger picks a wrong element of a reduction of more than 16 terms.
+    @notice The asserter picks an element that its own run has otherwise, and shows its own; of
+            a reduction of more than 16 terms also totals, or what accumulators and totals
+            there are of its blocks.
     @param game The game's id.
     @param position The position that this answers.
-    @param leaf As it was shown.
-    @param index Among its 64 elements.
+    @param theirs The leaf as the challenger showed it.
+    @param leaf The asserter's own 256 bytes.
+    @param index Of the element among the 64.
+    @param values Of 4 bytes each; empty for an element that is evaluated at once.
     """
-    found: IDisputeGame.Position = self._challenged(game, position)
-    element: uint256 = self._element_of(found, leaf, index)
-    if game_places._terms(found.place) <= game_places.RUN_TERMS:
-        errors._fail("game: evaluate the element")
-    found.place = game_places._reduction(
-        found.place, element, exact_merkle._bits(leaf, index)
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.LEAF_ASSERTER
     )
-    found.node = empty(bytes32)
-    self._picked(game, found)
+    self._require_known(exact_merkle._leaf(exact_merkle.ELEMENTS, theirs), found.other)
+    self._require_known(exact_merkle._leaf(exact_merkle.ELEMENTS, leaf), found.node)
+    self._require_padding(found.place, leaf)
+    bits: uint256 = exact_merkle._bits(leaf, index & 63)
+    found.place = game_places._element_picked(found.place, index, bits)
+    self._require_other(
+        convert(bits, bytes32), convert(exact_merkle._bits(theirs, index), bytes32)
+    )
+    found.node = self._hash_of_values(found.place, values)
+    found.other = empty(bytes32)
+    self._bytes_shown(game, found, index, concat(leaf, values))
 
 
 @external
 def pick_segment(
-    game: bytes32, position: IDisputeGame.Position, totals: Bytes[508], segment: uint256
+    game: bytes32,
+    position: IDisputeGame.Position,
+    values: Bytes[_MAX_VALUES],
+    segment: uint256,
 ):
     """
     @notice The challenger picks the segment of blocks in which the first wrong total is.
     @param game The game's id.
     @param position The position that this answers.
-    @param totals As they were shown.
+    @param values The totals as they were shown.
     @param segment From 0.
     """
-    found: IDisputeGame.Position = self._challenged(game, position)
-    self._require_values(found, game_places.TOTALS, totals)
-    found.place = staticcall EXAMINER.segment(found.place, totals, segment)
-    found.node = empty(bytes32)
-    self._picked(game, found)
-
-
-@external
-def pick_block(
-    game: bytes32, position: IDisputeGame.Position, totals: Bytes[508], index: uint256
-):
-    """
-    @notice The challenger picks a block whose sum is wrong.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param totals As they were shown, sums first.
-    @param index Among the blocks in doubt.
-    """
-    found: IDisputeGame.Position = self._challenged(game, position)
-    self._require_values(found, game_places.TOTALS, totals)
-    found.place = game_places._block_picked(found.place, totals, index)
-    found.node = empty(bytes32)
-    self._picked(game, found)
-
-
-@external
-def judge_join(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    totals: Bytes[508],
-    index: uint256,
-):
-    """
-    @notice The challenger says that a total is not what a block's sum gives, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param totals As they were shown, sums first.
-    @param index Of the block, among those in doubt.
-    """
-    found: IDisputeGame.Position = self._challenged(game, position)
-    self._require_origin(found, way, origin)
-    self._require_values(found, game_places.TOTALS, totals)
-    right: bool = staticcall EXAMINER.is_join(found.place, totals, index)
-    self._end(game, found.provider, origin, not right)
-
-
-@external
-def judge_element(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    leaf: Bytes[exact_merkle.LEAF_BYTES],
-    index: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-):
-    """
-    @notice The challenger has an element evaluated, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param leaf As it was shown.
-    @param index Among its 64 elements.
-    @param evidence The operands, an abi-encoded Evidence.
-    """
-    found: IDisputeGame.Position = self._challenged(game, position)
-    self._require_origin(found, way, origin)
-    element: uint256 = self._element_of(found, leaf, index)
-    terms: uint256 = game_places._terms(found.place)
-    right: uint256 = staticcall EXAMINER.element(way, origin, element, terms, evidence)
-    self._end(game, found.provider, origin, right != exact_merkle._bits(leaf, index))
-
-
-@external
-def judge_run(
-    game: bytes32,
-    position: IDisputeGame.Position,
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    accumulators: Bytes[124],
-    index: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-):
-    """
-    @notice The challenger has at most 16 terms of a block evaluated, and ends the game.
-    @param game The game's id.
-    @param position The position that this answers.
-    @param way As it is hashed in the position.
-    @param origin As it is hashed in the way.
-    @param accumulators As they were shown; empty if none were.
-    @param index Of the run in its block.
-    @param evidence The operands, an abi-encoded Evidence.
-    """
-    found: IDisputeGame.Position = self._challenged(game, position)
-    self._require_origin(found, way, origin)
-    # The examiner refuses another level.
-    if game_places._runs(found.place) > 1:
-        self._require_values(found, game_places.BLOCK, accumulators)
-    right: bool = staticcall EXAMINER.is_run(
-        way, origin, found.place, accumulators, index, evidence
+    found: IDisputeGame.Position = self._answered(
+        game, position, game_places.TOTALS_CHALLENGER
     )
-    self._end(game, found.provider, origin, not right)
+    self._require_known(keccak256(values), found.node)
+    found.place = staticcall EXAMINER.segment(found.place, values, segment)
+    found.node = empty(bytes32)
+    self._picked(game, found)
 
 
 @external
-def judge_state(
+def show_values(
+    game: bytes32, position: IDisputeGame.Position, values: Bytes[_MAX_VALUES]
+):
+    """
+    @notice The asserter shows totals, or of at most four blocks all accumulators and then the
+            totals, after a segment was picked.
+    @param game The game's id.
+    @param position The position that this answers.
+    @param values Of 4 bytes each.
+    """
+    found: IDisputeGame.Position = self._answered(game, position, 0)
+    place: uint256 = found.place
+    level: uint256 = game_places._level(place)
+    if level < game_places.TOTALS or game_places._side(place) != game_places.ASSERTER:
+        game_places._fail()
+    found.node = self._hash_of_values(place, values)
+    found.place = place | game_places.CHALLENGER
+    self._bytes_shown(game, found, game_places.NO_NODE, values)
+
+
+@external
+def judge(
     game: bytes32,
     position: IDisputeGame.Position,
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
+    values: Bytes[_MAX_VALUES],
     index: uint256,
     evidence: Bytes[_MAX_EVIDENCE],
 ):
     """
-    @notice The challenger says that a tensor of the next state is not the one that its record
-            names, and ends the game. A state of one tensor is judged after the first show of
-            STEP, in the place of picking none.
+    @notice The challenger has the picked element evaluated, or says which value of BLOCK or
+            which tensor of STATE does not follow, and ends the game.
     @param game The game's id.
     @param position The position that this answers.
     @param way As it is hashed in the position.
     @param origin As it is hashed in the way.
-    @param index Among the nodes shown last; 0 if there is one tensor only.
-    @param evidence The tensor's record, its commitment and that of what it names: an
-           abi-encoded Next.
+    @param values In BLOCK as they were shown, else empty.
+    @param index In BLOCK of the value; the one behind the last is the total after all blocks. In
+           STATE of the tensor among the nodes shown last. Else 0.
+    @param evidence The operands, an abi-encoded Evidence, or Next in STATE; empty for a total.
     """
-    found: IDisputeGame.Position = self._challenged(game, position)
+    found: IDisputeGame.Position = self._answered(game, position, 0)
     self._require_origin(found, way, origin)
-    right: bool = staticcall EXAMINER.is_next(
-        way, origin, found.node, found.place, index, evidence
+    if game_places._level(found.place) == game_places.BLOCK:
+        self._require_known(keccak256(values), found.node)
+    else:
+        self._require_none(len(values))
+    # The examiner refuses a place of which nothing is judged.
+    right: bool = staticcall EXAMINER.is_right(
+        way, origin, found.node, found.place, values, index, evidence
     )
     self._end(game, found.provider, origin, not right)
 
@@ -742,44 +836,42 @@ def _shown_position(
 
 @internal
 @view
-def _answered(
-    game: bytes32, position: IDisputeGame.Position, side: uint256
-) -> IDisputeGame.Position:
-    # The position, with the clock as it is after a move of this side.
+def _moved(game: bytes32, position: IDisputeGame.Position) -> IDisputeGame.Position:
+    # The position, with the clock as it is after a move of the side whose turn it is.
     found: IDisputeGame.Position = self._shown_position(game, position)
-    found.clock = game_clocks._moved(found.clock, side)
+    found.clock = game_clocks._moved(found.clock, game_places._side(found.place))
     return found
 
 
 @internal
 @view
-def _challenged(
-    game: bytes32, position: IDisputeGame.Position
+def _answered(
+    game: bytes32, position: IDisputeGame.Position, head: uint256
 ) -> IDisputeGame.Position:
-    found: IDisputeGame.Position = self._answered(game, position, game_places.CHALLENGER)
-    if msg.sender != found.challenger:
-        errors._fail("game: not the challenger")
+    # The same; the caller is that side, and the place has this level and turn, or any if it is 0.
+    found: IDisputeGame.Position = self._moved(game, position)
+    self._require_mover(found)
+    if head != 0 and found.place & 31 != head:
+        game_places._fail()
     return found
 
 
 @internal
 @view
-def _require_asserter(provider: address):
-    if not (msg.sender == provider or staticcall STAKING.is_operator(provider, msg.sender)):
-        errors._fail("game: not the provider")
+def _require_mover(position: IDisputeGame.Position):
+    if game_places._side(position.place) != game_places.ASSERTER:
+        if msg.sender != position.challenger:
+            errors._fail("game: not the challenger")
+    elif msg.sender != position.provider:
+        if not staticcall STAKING.is_operator(position.provider, msg.sender):
+            errors._fail("game: not the provider")
 
 
 @internal
 @pure
-def _shown_way(
-    position: IDisputeGame.Position, way: DynArray[IDisputeGame.Way, 1]
-) -> IDisputeGame.Way:
-    if len(way) != 1:
-        errors._fail("game: way is missing")
-    found: IDisputeGame.Way = way[0]
-    if keccak256(abi_encode(found)) != position.way:
+def _require_way(position: IDisputeGame.Position, way: IDisputeGame.Way):
+    if keccak256(abi_encode(way)) != position.way:
         errors._fail("game: not this way")
-    return found
 
 
 @internal
@@ -789,62 +881,74 @@ def _require_origin(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
 ):
-    if keccak256(abi_encode(way)) != position.way:
-        errors._fail("game: not this way")
+    self._require_way(position, way)
     if keccak256(abi_encode(origin)) != way.origin:
         errors._fail("game: not this origin")
 
 
 @internal
 @pure
+def _require_other(own: bytes32, theirs: bytes32):
+    # Who answers with the same would leave the other side nothing to pick.
+    if own == theirs:
+        errors._fail("game: nothing differs")
+
+
+@internal
+@pure
+def _require_none(count: uint256):
+    if count != 0:
+        errors._fail("game: nothing is to be shown")
+
+
+@internal
+@pure
 def _require_under(
     place: uint256,
+    index: uint256,
     known: bytes32,
     kind: uint256,
     node: bytes32,
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-):
-    # The node is the one that was picked.
-    if len(path) != game_places._levels(place):
-        errors._fail("game: path has another length")
-    if game_trees._above(kind, node, game_places._index(place), path) != known:
-        errors._fail("game: not under the node")
-
-
-@internal
-@pure
-def _require_output(
-    place: uint256,
-    known: bytes32,
-    shape: uint256,
-    root: bytes32,
-    path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
-):
-    # These are the elements of the output that was picked.
-    commitment: bytes32 = game_trees._commitment(shape, root)
-    leaf: bytes32 = exact_merkle._short_leaf(exact_merkle.STEP, commitment)
-    self._require_under(place, known, exact_merkle.STEP, leaf, path)
-
-
-@internal
-@pure
-def _require_values(position: IDisputeGame.Position, level: uint256, raw: Bytes[508]):
-    # What the asserter showed last.
-    game_places._require(position.place, level, game_places.CHALLENGER)
-    if keccak256(raw) != position.node:
-        errors._fail("game: not what was shown")
-
-
-@internal
-@pure
-def _element_of(
-    position: IDisputeGame.Position, leaf: Bytes[exact_merkle.LEAF_BYTES], index: uint256
+    path: DynArray[bytes32, game_trees.MAX_LEVELS],
 ) -> uint256:
-    # The number of an element of the leaf that was shown.
-    game_places._require(position.place, game_places.LEAF, game_places.CHALLENGER)
-    if exact_merkle._leaf(exact_merkle.ELEMENTS, leaf) != position.node:
+    # The node stands below the known one, at this place among those that were shown last.
+    # Returns its number among all of its height.
+    game_places._require_shown(place, index)
+    game_trees._require_length(len(path), game_places._levels(place))
+    if game_trees._above(kind, node, index, path) != known:
+        errors._fail("game: not under the node")
+    return game_places._number(place, index)
+
+
+@internal
+@view
+def _require_padding(place: uint256, leaf: Bytes[exact_merkle.LEAF_BYTES]):
+    # The leaf is whole, and zero beyond the output's elements.
+    if len(leaf) != exact_merkle.LEAF_BYTES:
+        errors._fail("game: leaf is not 256 bytes")
+    held: uint256 = game_places._held(place)
+    if held != exact_merkle.LEAF_ELEMENTS:
+        if not staticcall EXAMINER.is_padded(leaf, held):
+            errors._fail("game: bytes beyond the elements")
+
+
+@internal
+@pure
+def _hash_of_values(place: uint256, values: Bytes[_MAX_VALUES]) -> bytes32:
+    # Of as many as the place asks for; zero if that is none.
+    size: uint256 = game_places._values_size(place)
+    if len(values) != size:
+        errors._fail("game: another number of values")
+    if size == 0:
+        return empty(bytes32)
+    return keccak256(values)
+
+
+@internal
+@pure
+def _require_known(hash: bytes32, known: bytes32):
+    if hash != known:
         errors._fail("game: not what was shown")
-    return game_places._element_picked(position.place, index)
 
 
 @internal
@@ -860,36 +964,37 @@ def _kind(level: uint256) -> uint256:
 
 @internal
 @pure
-def _below(place: uint256, way: IDisputeGame.Way) -> (uint256, uint256):
-    # The level that begins, and its leaves.
-    level: uint256 = game_places._level(place)
-    if level == game_places.RUN:
-        begin: uint256 = self._step_below(place, way)
-        size: uint256 = game_evidence._end(way.counts, begin) - begin
-        if size > 1:
-            return game_places.INTERVAL, size - 1
-    if level <= game_places.INTERVAL:
-        return game_places.STEP, game_evidence._ops(way.counts)
-    # What is below a leaf are no nodes, and an output of one leaf has none.
-    if not game_places._is_fresh(place):
-        errors._fail("game: not this move")
-    if level == game_places.STATE:
-        return level, game_evidence._states(way.counts)
-    if game_places._leaves(place) <= 1:
-        errors._fail("game: not this move")
-    return level, game_places._leaves(place)
+def _interval_begun(counts: uint256, begin: uint256) -> uint256:
+    # The place at the begin of an interval: its states, or its only step.
+    between: uint256 = game_evidence._between(counts, begin)
+    if between != 0:
+        return game_places._begun(game_places.INTERVAL, between)
+    return game_places._begun(game_places.STEP, game_evidence._ops(counts))
 
 
 @internal
 @pure
-def _step_below(place: uint256, way: IDisputeGame.Way) -> uint256:
-    # The first step of the checkpoint's interval that was picked, or the step whose next
-    # state was.
-    if game_places._level(place) == game_places.RUN:
-        return game_places._picked_number(place) * game_evidence._interval(way.counts)
-    if game_places._index(place) == game_places.NO_NODE:
-        return game_evidence._end(way.counts, way.step) - 1
-    return way.step + game_places._picked_number(place)
+def _below(
+    place: uint256, number: uint256, nodes: Bytes[game_trees.NODES_BYTES]
+) -> (bytes32, uint256):
+    """
+    @dev What nodes imply that are shown below node `number`, which is as high as what is known
+         at this place, and the place that follows.
+    """
+    level: uint256 = game_places._level(place)
+    height: uint256 = game_places._height(place)
+    leaves: uint256 = game_places._leaves(place)
+    levels: uint256 = 0
+    if level == game_places.OUTPUT:
+        levels = game_trees._output_levels(height, game_places._side(place))
+    else:
+        levels = game_trees._levels(height)
+    height = unsafe_sub(height, levels)
+    kind: uint256 = self._kind(level)
+    held: uint256 = game_trees._held(leaves, height, levels, number)
+    # No calls among the arguments: memory would be paid for another copy of the nodes.
+    node: bytes32 = game_trees._joined(kind, height, levels, held, nodes)
+    return node, game_places._shown(place, height, levels, number)
 
 
 @internal
@@ -903,37 +1008,37 @@ def _picked(game: bytes32, position: IDisputeGame.Position):
     log IDisputeGame.Picked(
         game=game,
         clock=position.clock,
-        node=position.node,
         place=position.place,
     )
 
 
 @internal
-def _show_values(
-    game: bytes32, position: IDisputeGame.Position, level: uint256, raw: Bytes[508]
+def _shown(
+    game: bytes32,
+    position: IDisputeGame.Position,
+    index: uint256,
+    nodes: Bytes[game_trees.NODES_BYTES],
 ):
-    found: IDisputeGame.Position = self._answered(game, position, game_places.ASSERTER)
-    game_places._require(found.place, level, game_places.ASSERTER)
-    # They are bound to nothing.
-    self._require_asserter(found.provider)
-    size: uint256 = 4 * (game_places._runs(found.place) - 1)
-    if level == game_places.TOTALS:
-        size = game_places._totals_size(found.place)
-    if len(raw) != size:
-        errors._fail("game: another number of values")
-    found.node = keccak256(raw)
-    found.place = found.place | game_places.CHALLENGER
-    self._advance(game, found)
-    self._log_bytes(game, found, raw)
+    self._advance(game, position)
+    log IDisputeGame.NodesShown(
+        game=game,
+        clock=position.clock,
+        place=position.place,
+        picked=index,
+        nodes=nodes,
+    )
 
 
 @internal
-def _log_bytes(game: bytes32, position: IDisputeGame.Position, raw: Bytes[508]):
+def _bytes_shown(
+    game: bytes32, position: IDisputeGame.Position, index: uint256, raw: Bytes[_MAX_SHOWN]
+):
+    self._advance(game, position)
     log IDisputeGame.BytesShown(
         game=game,
         clock=position.clock,
-        node=position.node,
         place=position.place,
+        picked=index,
         raw=raw,
     )
 

@@ -27,7 +27,7 @@ implements: IExaminer
 # @dev What evaluates.
 JUDGE: public(immutable(IJudge))
 
-_MAX_EVIDENCE: constant(uint256) = 12_288
+_MAX_EVIDENCE: constant(uint256) = 9_088
 
 
 @deploy
@@ -45,26 +45,20 @@ def __init__(judge: address):
 def operation(
     counts: uint256,
     program: bytes32,
-    place: uint256,
-    index: uint256,
+    number: uint256,
     record: Bytes[128],
     path: DynArray[bytes32, 18],
 ) -> IExaminer.Picked:
     """
-    @notice What follows from the pick of an operation. Refuses a record that is not valid,
-            or is not the program's.
+    @notice What follows from the pick of an operation. Refuses a record that is not the
+            program's.
     @param counts As in IDisputeGame.Way.
     @param program The root of the program's tree.
-    @param place After the last show of STEP.
-    @param index Of the operation's output among the nodes shown last.
-    @param record The operation's 128 bytes.
+    @param number Of the operation, from 0.
+    @param record Its 128 bytes.
     @param path Siblings in the program's tree, from below.
-    @return Its number, its output's shape and elements, and the place that follows.
+    @return Whether the record is valid, its output's shape, and the place that follows.
     """
-    game_places._require(place, game_places.STEP, game_places.CHALLENGER)
-    game_places._require_leaves(place)
-    game_places._require_shown(place, index)
-    number: uint256 = game_places._number(place, index)
     game_evidence._require_record(
         counts,
         program,
@@ -72,24 +66,20 @@ def operation(
         record,
         path,
     )
-    found: IJudge.Operation = staticcall JUDGE.operation(record)
-    shape: uint256 = (
-        (found.output.rank << 128)
-        | (found.output.dimensions[0] << 96)
-        | (found.output.dimensions[1] << 64)
-        | (found.output.dimensions[2] << 32)
-        | found.output.dimensions[3]
-    )
-    terms: uint256 = 0
-    if found.opcode >= exact_records.MATMUL_NT and found.opcode <= exact_records.ROWMAX:
-        terms = found.shapes[0].dimensions[found.shapes[0].rank - 1]
-    elements: uint256 = game_trees._elements(shape)
-    below: uint256 = 0
+    picked: IExaminer.Picked = empty(IExaminer.Picked)
+    what: exact_records.Record = empty(exact_records.Record)
+    picked.is_valid, what = exact_records._parse(record)
+    if not picked.is_valid:
+        return picked
+    picked.shape = what.output
+    elements: uint256 = exact_records._elements(what.output)
     if elements != 0:
-        below = game_places._operation(place, index, found.opcode, terms, elements)
-    return IExaminer.Picked(
-        operation=number, shape=shape, elements=elements, place=below
-    )
+        terms: uint256 = 0
+        if what.opcode >= exact_records.MATMUL_NT and what.opcode <= exact_records.ROWMAX:
+            input: uint256 = what.shapes[0]
+            terms = exact_records._dimension(input, exact_records._rank(input) - 1)
+        picked.place = game_places._operation(what.opcode, terms, elements)
+    return picked
 
 
 @external
@@ -120,202 +110,141 @@ def terms(run: IDisputeGame.Run, answer: uint256) -> (bytes32, uint256):
 
 @external
 @view
-def element(
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    element: uint256,
-    terms: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-) -> uint256:
-    """
-    @notice One element of the operation in doubt, by operands that are found to be its own.
-    @param way What the picks have fixed.
-    @param origin What is fixed since the game opened.
-    @param element Its number in the output.
-    @param terms Of a reduction, at most 16; else 0.
-    @param evidence An abi-encoded IDisputeGame.Evidence.
-    @return The bits.
-    """
-    if terms > game_places.RUN_TERMS:
-        errors._fail("game: pick the element")
-    return self._evaluated(way, origin, element, 0, terms, 0, evidence)
-
-
-@external
-@view
-def is_run(
-    way: IDisputeGame.Way,
-    origin: IDisputeGame.Origin,
-    place: uint256,
-    accumulators: Bytes[124],
-    index: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-) -> bool:
-    """
-    @notice Whether the accumulator that was shown after a run of at most 16 terms is right.
-    @param way What the picks have fixed.
-    @param origin What is fixed since the game opened.
-    @param place In BLOCK.
-    @param accumulators As they were shown.
-    @param index Of the run in its block.
-    @param evidence An abi-encoded IDisputeGame.Evidence.
-    @return Whether it is.
-    """
-    game_places._require(place, game_places.BLOCK, game_places.CHALLENGER)
-    runs: uint256 = game_places._runs(place)
-    if index >= runs:
-        errors._fail("game: no such run")
-    # The judge takes the identity at a block's start.
-    before: uint256 = 0
-    if index != 0:
-        before = game_places._value(accumulators, index - 1)
-    after: uint256 = game_places._after(place)
-    if index != runs - 1:
-        after = game_places._value(accumulators, index)
-    begin: uint256 = game_places._from(place) * game_places.BLOCK_TERMS
-    end: uint256 = begin + game_places._block_terms(place)
-    begin += index * game_places.RUN_TERMS
-    right: uint256 = self._evaluated(
-        way,
-        origin,
-        game_places._element(place),
-        begin,
-        min(begin + game_places.RUN_TERMS, end),
-        before,
-        evidence,
-    )
-    return right == after
-
-
-@external
-@view
-def is_join(place: uint256, totals: Bytes[508], index: uint256) -> bool:
-    """
-    @notice Whether the total that was shown after a block is what its sum gives.
-    @param place In TOTALS.
-    @param totals As they were shown, sums first.
-    @param index Of the block, among those in doubt.
-    @return Whether it is.
-    """
-    before: uint256 = 0
-    right: uint256 = 0
-    after: uint256 = 0
-    before, right, after = game_places._joins(place, totals, index)
-    # Before block 0 there is no total.
-    if game_places._from(place) + index != 0:
-        right = staticcall JUDGE.join(game_places._opcode(place), before, right)
-    return right == after
-
-
-@external
-@view
-def segment(place: uint256, totals: Bytes[508], segment: uint256) -> uint256:
-    """
-    @notice Where the pick of a segment of blocks leads.
-    @param place In TOTALS.
-    @param totals As they were shown.
-    @param segment From 0.
-    @return The place.
-    """
-    return game_places._segment_picked(place, totals, segment)
-
-
-@external
-@view
-def is_next(
+def is_right(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
     node: bytes32,
     place: uint256,
+    values: Bytes[524],
     index: uint256,
     evidence: Bytes[_MAX_EVIDENCE],
 ) -> bool:
     """
-    @notice Whether a tensor of the state after the step in doubt is the one that its record
-            names.
+    @notice Whether what the challenger says to be wrong follows from what it shows all the same.
     @param way What the picks have fixed.
     @param origin What is fixed since the game opened.
-    @param node The one over the nodes shown last.
-    @param place After the last show of STATE; after the first of STEP, if the state is one
-           tensor.
-    @param index Of the tensor among the nodes shown last.
-    @param evidence An abi-encoded IDisputeGame.Next.
-    @return Whether it is.
+    @param node In STATE the one over the nodes shown last.
+    @param place After the last pick of LEAF, or the last show of BLOCK or STATE.
+    @param values In BLOCK as they were shown.
+    @param index In BLOCK of the value: the runs' accumulators, then the totals. In STATE of the
+           tensor among the nodes shown last; 0 if it is the only one. In LEAF 0.
+    @param evidence An abi-encoded IDisputeGame.Evidence; in STATE IDisputeGame.Next; empty for
+           a total.
+    @return Whether it does.
     """
-    shown: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
-    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
-    number: uint256 = 0
-    if game_places._level(place) == game_places.STEP:
-        game_places._require(place, game_places.STEP, game_places.CHALLENGER)
-        if not game_places._has_single_state(place):
-            errors._fail("game: not this move")
-        game_places._require_first_show(place)
+    level: uint256 = game_places._level(place)
+    if game_places._side(place) != game_places.CHALLENGER:
+        game_places._fail()
+    if level == game_places.STATE:
+        next: IDisputeGame.Next = abi_decode(evidence, IDisputeGame.Next)
+        return self._is_next(way, origin, node, place, index, next)
+    begin: uint256 = 0
+    end: uint256 = game_places._terms(place)
+    before: uint256 = 0
+    claimed: uint256 = 0
+    if level == game_places.LEAF:
         if index != 0:
-            errors._fail("game: no such node")
-        # The leaf is the state.
-        if not game_evidence._is_state_hash(
-            way, way.step + 1, shown.shown, shown.shown_path
-        ):
-            errors._fail("game: not the state")
-        right = exact_merkle._short_leaf(
-            game_evidence._state_kind(way.counts, way.step + 1), right
+            errors._fail("game: no such value")
+        claimed = game_places._after(place)
+    elif level == game_places.BLOCK:
+        runs: uint256 = game_places._runs(place)
+        if index >= runs:
+            if len(evidence) != 0:
+                errors._fail("game: nothing is to be shown")
+            return self._is_join(place, values, index - runs)
+        # The judge takes the identity at a block's start.
+        if index != 0:
+            before = game_places._value(values, index - 1)
+        claimed = game_places._value(values, index)
+        begin = (
+            game_places._from(place) * game_places.BLOCK_TERMS
+            + index * game_places.RUN_TERMS
         )
+        end = min(begin + game_places.RUN_TERMS, end)
     else:
-        game_places._require(place, game_places.STATE, game_places.CHALLENGER)
-        game_places._require_leaves(place)
-        game_places._require_shown(place, index)
-        number = game_places._number(place, index)
-        if len(shown.shown_path) != game_places._levels(place):
-            errors._fail("game: path has another length")
-        if (
-            game_trees._above(exact_merkle.STATE, shown.shown, index, shown.shown_path)
-            != node
-        ):
-            errors._fail("game: not under the node")
+        game_places._fail()
 
-    game_evidence._require_record(
-        way.counts, origin.program, 1 + number, shown.record, shown.record_path
-    )
-    valid: bool = False
-    shape: uint256 = 0
-    tensor: uint256 = 0
-    valid, shape, tensor = exact_records._parse_state(shown.record)
-    if not valid:
-        errors._fail("game: record is not valid")
-    states: uint256 = game_evidence._states(way.counts)
-    if tensor < states:
-        if not game_evidence._is_state(
-            way, origin.initial, way.step, shown.state, shown.state_path
+    shown: IDisputeGame.Evidence = abi_decode(evidence, IDisputeGame.Evidence)
+    if keccak256(shown.record) != way.record:
+        errors._fail("game: not the record")
+    operands: DynArray[IJudge.Operand, 3] = []
+    reads_state: bool = False
+    for input: uint256 in range(len(shown.sources), bound=3):
+        operand: IJudge.Operand = empty(IJudge.Operand)
+        is_state: bool = False
+        operand, is_state = game_evidence._operand(
+            way, origin.data, shown.record, input, shown.state, shown.sources[input]
+        )
+        operands.append(operand)
+        reads_state = reads_state or is_state
+    if reads_state:
+        if not game_evidence._is_before(
+            way, origin.initial, shown.state, shown.state_path
         ):
             errors._fail("game: not the state")
-    elif tensor < states + game_evidence._datas(way.counts):
-        # A slice of the data has no commitment.
-        errors._fail("game: record is not valid")
-    game_evidence._require_tensor(
-        way, origin.data, shown.state, tensor, shown.source, shown.source_path
+    element: uint256 = game_places._element(place)
+    return claimed == staticcall JUDGE.evaluate(
+        shown.record,
+        way.step,
+        way.operation,
+        element,
+        begin,
+        end,
+        before,
+        operands,
+        shown.leaves,
     )
-    return right == shown.shown
 
 
 @external
 @view
-def is_state(
+def segment(place: uint256, values: Bytes[524], segment: uint256) -> uint256:
+    """
+    @notice Where the pick of a segment of blocks leads.
+    @param place In TOTALS.
+    @param values As they were shown.
+    @param segment From 0.
+    @return The place.
+    """
+    return game_places._segment_picked(place, values, segment)
+
+
+@external
+@view
+def is_next_state(
     way: IDisputeGame.Way,
-    initial: bytes32,
-    step: uint256,
     state: bytes32,
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
 ) -> bool:
     """
-    @notice Whether something is the state before the step in doubt, or after it.
+    @notice Whether something is the state after the step in doubt, as the asserter says.
     @param way What the picks have fixed.
-    @param initial The initial state.
-    @param step How many steps lead to the state.
     @param state Its commitment.
-    @param path Siblings in tree 5 or 6, from below.
+    @param path Siblings of its leaf's hash in the interval's tree, from below; none at the
+           interval's end.
     @return Whether it is.
     """
-    return game_evidence._is_state(way, initial, step, state, path)
+    hash: bytes32 = exact_merkle._short_leaf(
+        game_evidence._kind_after(way.counts, way.step), state
+    )
+    return game_evidence._is_after(way, hash, path)
+
+
+@external
+@view
+def is_padded(leaf: Bytes[exact_merkle.LEAF_BYTES], held: uint256) -> bool:
+    """
+    @notice Whether a leaf of elements is zero beyond them.
+    @param leaf Its 256 bytes.
+    @param held Elements that it has.
+    @return Whether it is.
+    """
+    for at: uint256 in range(exact_merkle.LEAF_BYTES // 32):
+        # Bytes of this word that belong to elements fall away.
+        own: uint256 = min(max(held * 4, 32 * at) - 32 * at, 32)
+        if convert(extract32(leaf, 32 * at), uint256) << (8 * own) != 0:
+            return False
+    return True
 
 
 @external
@@ -339,24 +268,70 @@ def game_of(position: IDisputeGame.Position) -> IDisputeGame.Game:
 
 @internal
 @view
-def _evaluated(
+def _is_join(place: uint256, values: Bytes[524], index: uint256) -> bool:
+    # Whether the total that was shown after a block is what its sum gives.
+    before: uint256 = 0
+    right: uint256 = 0
+    after: uint256 = 0
+    before, right, after = game_places._joins(place, values, index)
+    # Before block 0 there is no total.
+    if game_places._from(place) + index != 0:
+        right = staticcall JUDGE.join(game_places._opcode(place), before, right)
+    return right == after
+
+
+@internal
+@view
+def _is_next(
     way: IDisputeGame.Way,
     origin: IDisputeGame.Origin,
-    element: uint256,
-    begin: uint256,
-    end: uint256,
-    accumulator: uint256,
-    evidence: Bytes[_MAX_EVIDENCE],
-) -> uint256:
-    shown: IDisputeGame.Evidence = abi_decode(evidence, IDisputeGame.Evidence)
-    game_evidence._check(way, origin, shown)
-    return staticcall JUDGE.evaluate(
-        shown.record,
-        way.step,
-        way.operation,
-        element,
-        begin,
-        end,
-        accumulator,
-        shown.operands,
+    node: bytes32,
+    place: uint256,
+    index: uint256,
+    shown: IDisputeGame.Next,
+) -> bool:
+    # Whether a tensor of the state after the step in doubt is the one that its record names.
+    game_places._require_leaves(place)
+    right: bytes32 = exact_merkle._short_leaf(exact_merkle.STATE, shown.source)
+    number: uint256 = 0
+    if game_evidence._states(way.counts) == 1:
+        if index != 0:
+            errors._fail("game: no such node")
+        # The leaf is the state.
+        if not game_evidence._is_after(way, shown.shown, shown.shown_path):
+            errors._fail("game: not the state")
+        right = exact_merkle._short_leaf(
+            game_evidence._kind_after(way.counts, way.step), right
+        )
+    else:
+        game_places._require_shown(place, index)
+        number = game_places._number(place, index)
+        game_trees._require_length(len(shown.shown_path), game_places._levels(place))
+        if (
+            game_trees._above(exact_merkle.STATE, shown.shown, index, shown.shown_path)
+            != node
+        ):
+            errors._fail("game: not under the node")
+
+    game_evidence._require_record(
+        way.counts, origin.program, 1 + number, shown.record, shown.record_path
     )
+    valid: bool = False
+    shape: uint256 = 0
+    tensor: uint256 = 0
+    valid, shape, tensor = exact_records._parse_state(shown.record)
+    if not valid:
+        errors._fail("game: record is not valid")
+    states: uint256 = game_evidence._states(way.counts)
+    if tensor < states:
+        if not game_evidence._is_before(
+            way, origin.initial, shown.state, shown.state_path
+        ):
+            errors._fail("game: not the state")
+    elif tensor < states + game_evidence._datas(way.counts):
+        # A slice of the data has no commitment.
+        errors._fail("game: record is not valid")
+    game_evidence._require_tensor(
+        way, origin.data, shown.state, tensor, shown.source, shown.source_path
+    )
+    return right == shown.shown

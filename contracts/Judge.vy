@@ -28,6 +28,13 @@ MAX_TERMS: public(constant(uint256)) = float32.MAX_TERMS
 
 _RECORD_BYTES: constant(uint256) = exact_records.RECORD_BYTES
 _LEAF_ELEMENTS: constant(uint256) = exact_merkle.LEAF_ELEMENTS
+_SHOWN_BYTES: constant(uint256) = exact_merkle.SHOWN_BYTES
+
+# @dev Two of each input of a product.
+_MAX_LEAVES: constant(uint256) = 4
+
+# @dev The place of an element that is not read.
+_NOWHERE: constant(uint256) = max_value(uint256)
 
 # @dev Steps of a run, and operations of a program.
 _MOST_STEPS: constant(uint256) = 2**64 - 1
@@ -41,11 +48,15 @@ _FRACTION: constant(uint256) = 2**23 - 1
 @pure
 def operation(record: Bytes[_RECORD_BYTES]) -> IJudge.Operation:
     """
-    @notice What a record of an operation says. Refuses one that is not valid by itself.
+    @notice What a record of an operation says.
     @param record Its 128 bytes.
-    @return Opcode, inputs, shapes and parameters.
+    @return Opcode, inputs, shapes and parameters; all zero if it is not valid by itself.
     """
-    what: exact_records.Record = self._parsed(record)
+    valid: bool = False
+    what: exact_records.Record = empty(exact_records.Record)
+    valid, what = exact_records._parse(record)
+    if not valid:
+        return empty(IJudge.Operation)
     parameters: uint256[5] = empty(uint256[5])
     for at: uint256 in range(5):
         parameters[at] = exact_records._parameter(what, at)
@@ -72,6 +83,7 @@ def evaluate(
     end: uint256,
     accumulator: uint256,
     operands: DynArray[IJudge.Operand, 3],
+    leaves: DynArray[Bytes[_SHOWN_BYTES], _MAX_LEAVES],
 ) -> uint256:
     """
     @notice One element of an output; of a reduction, the accumulator after some terms
@@ -86,28 +98,73 @@ def evaluate(
            reduction has no terms, and only then.
     @param accumulator Before the first term. At the start of a block it is not looked
            at: the accumulator is the identity there.
-    @param operands As many as the record has inputs, each with the leaves that are read:
-           none of in0 of a GATHER whose row does not exist, none of the input that a
-           CONCAT does not take the element from.
+    @param operands As many as the record has inputs, each with the number of its leaves
+           that are read: none of in0 of a GATHER whose row does not exist, none of the
+           input that a CONCAT does not take the element from.
+    @param leaves Those of the last input first, of one input in their order: each its
+           256 bytes and its path from below.
     @return The bits.
     """
     what: exact_records.Record = self._parsed(record)
+    code: uint256 = what.opcode
     assert len(operands) == what.inputs, "judge: inputs are missing"
     assert element < exact_records._elements(what.output), "judge: no such element"
     assert step <= _MOST_STEPS, "judge: no such step"
     assert op < _MOST_OPS, "judge: no such operation"
 
-    if what.opcode >= exact_records.ADD:
-        return self._scalar(what, element, operands)
-    if what.opcode >= exact_records.MATMUL_NT:
-        return self._reduced(what, element, begin, end, accumulator, operands)
-    if what.opcode == exact_records.GATHER:
-        return self._gathered(what, element, operands)
-    if what.opcode == exact_records.CONCAT:
-        return self._concatenated(what, element, operands)
-    if what.opcode == exact_records.VIEW:
-        return self._one(operands[0], what.shapes[0], self._viewed(what, element))
-    if what.opcode == exact_records.UNIFORM:
+    # Where each input is read, and how many elements from there on.
+    places: uint256[3] = [element, element, element]
+    terms: uint256 = 1
+    before: uint256 = accumulator
+    if code >= exact_records.ADD:
+        pass
+    elif code >= exact_records.MATMUL_NT:
+        places, terms, before = self._reduced(what, element, begin, end, accumulator)
+    elif code == exact_records.GATHER:
+        places[1] = element // exact_records._dimension(what.shapes[0], 1)
+    elif code == exact_records.CONCAT:
+        places = self._concatenated(what, element)
+    elif code == exact_records.VIEW:
+        places[0] = self._viewed(what, element)
+
+    # The last one first: which row a GATHER reads its in1 says. What is not read is 0.
+    found: uint256[2][3] = empty(uint256[2][3])
+    used: uint256 = 0
+    for back: uint256 in range(what.inputs, bound=3):
+        at: uint256 = unsafe_sub(unsafe_sub(what.inputs, 1), back)
+        operand: IJudge.Operand = operands[at]
+        place: uint256 = places[at]
+        if at == 0 and code == exact_records.GATHER:
+            place = self._gathered(what, element, found[1][0] >> 224)
+        if place == _NOWHERE or terms == 0:
+            assert operand.leaves == 0, "judge: leaves that are not read"
+            continue
+        first: uint256 = self._first(operand, what.shapes[at], place)
+        leaf: uint256 = first // _LEAF_ELEMENTS
+        count: uint256 = (first + terms - 1) // _LEAF_ELEMENTS - leaf + 1
+        assert operand.leaves == count, "judge: other leaves are read"
+        for _: uint256 in range(count, bound=2):
+            assert (
+                exact_merkle._opened(operand.elements, leaf, leaves[used]) == operand.root
+            ), "judge: leaf is not of the tensor"
+            leaf += 1
+            used += 1
+        raw: Bytes[2 * exact_merkle.LEAF_BYTES] = slice(
+            leaves[used - 1], 0, exact_merkle.LEAF_BYTES
+        )
+        if count == 2:
+            raw = concat(
+                slice(leaves[used - 2], 0, exact_merkle.LEAF_BYTES),
+                slice(leaves[used - 1], 0, exact_merkle.LEAF_BYTES),
+            )
+        found[at][0], found[at][1] = exact_merkle._sixteen(raw, first % _LEAF_ELEMENTS)
+    assert len(leaves) == used, "judge: leaves that are not read"
+
+    if code >= exact_records.ADD:
+        return self._scalar(code, found[0][0] >> 224, found[1][0] >> 224, found[2][0] >> 224)
+    if code >= exact_records.MATMUL_NT:
+        return float32._chain(code, before, terms, found[0], found[1])
+    if code == exact_records.UNIFORM:
         return float32._uniform(
             exact_records._parameter(what, 0),
             exact_records._parameter(what, 1),
@@ -115,8 +172,12 @@ def evaluate(
             op,
             element,
         )
-    # CONST.
-    return exact_records._parameter(what, 0)
+    if code == exact_records.CONST:
+        return exact_records._parameter(what, 0)
+    # Of two inputs one is read at most.
+    if code == exact_records.CONCAT:
+        return (found[0][0] | found[1][0]) >> 224
+    return found[0][0] >> 224
 
 
 @external
@@ -157,12 +218,8 @@ def _shape(shape: uint256) -> IJudge.Shape:
 
 @internal
 @pure
-def _scalar(
-    what: exact_records.Record, element: uint256, operands: DynArray[IJudge.Operand, 3]
-) -> uint256:
+def _scalar(code: uint256, a: uint256, b: uint256, c: uint256) -> uint256:
     # An operation on the elements with one number of all inputs.
-    a: uint256 = self._one(operands[0], what.shapes[0], element)
-    code: uint256 = what.opcode
     if code == exact_records.SQRT:
         return float32._sqrt(a)
     if code == exact_records.NEG:
@@ -173,8 +230,6 @@ def _scalar(
         return float32._log(a)
     if code == exact_records.BF16:
         return float32._bf16(a)
-
-    b: uint256 = self._one(operands[1], what.shapes[1], element)
     if code == exact_records.ADD:
         return float32._add(a, b)
     if code == exact_records.SUB:
@@ -187,8 +242,6 @@ def _scalar(
         return float32._max(a, b)
     if code == exact_records.GT:
         return float32._gt(a, b)
-
-    c: uint256 = self._one(operands[2], what.shapes[2], element)
     if code == exact_records.FMA:
         return float32._fma(a, b, c)
     return float32._select(a, b, c)
@@ -202,9 +255,9 @@ def _reduced(
     begin: uint256,
     end: uint256,
     accumulator: uint256,
-    operands: DynArray[IJudge.Operand, 3],
-) -> uint256:
-    # Terms `begin` to `end` of a reduction.
+) -> (uint256[3], uint256, uint256):
+    # Where terms `begin` to `end` of a reduction are read, how many they are, and the
+    # accumulator before them.
     input: uint256 = what.shapes[0]
     count: uint256 = exact_records._dimension(input, exact_records._rank(input) - 1)
     assert end <= count and (begin < end or count == 0), "judge: no such terms"
@@ -219,39 +272,31 @@ def _reduced(
 
     # The rows that the element is made of: of a product, one of each input.
     row: uint256 = element
-    left: uint256[2] = empty(uint256[2])
-    right: uint256[2] = empty(uint256[2])
+    other: uint256 = 0
     if what.opcode == exact_records.MATMUL_NT:
         rank: uint256 = exact_records._rank(what.output)
         columns: uint256 = exact_records._dimension(what.output, rank - 1)
         rows: uint256 = exact_records._dimension(what.output, rank - 2)
         row = element // columns
-        other: uint256 = row // rows * columns + element % columns
-        right = self._read(operands[1], what.shapes[1], other * count + begin, terms)
-    left = self._read(operands[0], input, row * count + begin, terms)
-    return float32._chain(what.opcode, before, terms, left, right)
+        other = row // rows * columns + element % columns
+    return [row * count + begin, other * count + begin, 0], terms, before
 
 
 @internal
 @pure
-def _gathered(
-    what: exact_records.Record, element: uint256, operands: DynArray[IJudge.Operand, 3]
-) -> uint256:
-    # An element of the row that in1 names; +0 if there is no such row.
+def _gathered(what: exact_records.Record, element: uint256, index: uint256) -> uint256:
+    # Where the element stands in the row with this index.
     height: uint256 = exact_records._dimension(what.shapes[0], 0)
     width: uint256 = exact_records._dimension(what.shapes[0], 1)
-    row: uint256 = self._whole(self._one(operands[1], what.shapes[1], element // width))
+    row: uint256 = self._whole(index)
     if row >= height:
-        assert len(operands[0].leaves) == 0, "judge: leaves that are not read"
-        return 0
-    return self._one(operands[0], what.shapes[0], row * width + element % width)
+        return _NOWHERE
+    return row * width + element % width
 
 
 @internal
 @pure
-def _concatenated(
-    what: exact_records.Record, element: uint256, operands: DynArray[IJudge.Operand, 3]
-) -> uint256:
+def _concatenated(what: exact_records.Record, element: uint256) -> uint256[3]:
     # The inputs' elements alternate: so many of the first, so many of the second.
     axis: uint256 = exact_records._parameter(what, 0)
     rank: uint256 = exact_records._rank(what.output)
@@ -263,10 +308,8 @@ def _concatenated(
     outer: uint256 = element // (left + right)
     within: uint256 = element % (left + right)
     if within < left:
-        assert len(operands[1].leaves) == 0, "judge: leaves that are not read"
-        return self._one(operands[0], what.shapes[0], outer * left + within)
-    assert len(operands[0].leaves) == 0, "judge: leaves that are not read"
-    return self._one(operands[1], what.shapes[1], outer * right + (within - left))
+        return [outer * left + within, _NOWHERE, _NOWHERE]
+    return [_NOWHERE, outer * right + (within - left), _NOWHERE]
 
 
 @internal
@@ -308,26 +351,9 @@ def _whole(bits: uint256) -> uint256:
 
 @internal
 @pure
-def _one(operand: IJudge.Operand, shape: uint256, place: uint256) -> uint256:
-    # One element.
-    return self._read(operand, shape, place, 1)[0] >> 224
-
-
-@internal
-@pure
-def _read(
-    operand: IJudge.Operand, shape: uint256, place: uint256, terms: uint256
-) -> uint256[2]:
-    """
-    @dev So many elements from the `place`-th on, at most sixteen and all of them within the
-         shape: eight a word, the first one in its highest bits. What stands behind
-         them is not meant.
-    """
-    found: uint256[2] = empty(uint256[2])
-    if terms == 0:
-        assert len(operand.leaves) == 0, "judge: leaves that are not read"
-        return found
-    # Of a slice, which the whole tensor is made of.
+def _first(operand: IJudge.Operand, shape: uint256, place: uint256) -> uint256:
+    # The number of the `place`-th element in the whole tensor, which slices of the
+    # shape make up.
     elements: uint256 = exact_records._elements(shape)
     assert operand.elements <= exact_records.MOST, "judge: too many elements"
     assert (
@@ -335,26 +361,4 @@ def _read(
         and operand.offset % elements == 0
         and operand.offset < operand.elements
     ), "judge: not a tensor of this shape"
-
-    first: uint256 = operand.offset + place
-    leaf: uint256 = first // _LEAF_ELEMENTS
-    last: uint256 = (first + terms - 1) // _LEAF_ELEMENTS
-    assert len(operand.leaves) == last - leaf + 1, "judge: other leaves are read"
-    raw: Bytes[2 * exact_merkle.LEAF_BYTES] = b""
-    for shown: IJudge.Leaf in operand.leaves:
-        exact_merkle._check_padding(operand.elements, leaf, shown.raw)
-        root: bytes32 = exact_merkle._root(
-            exact_merkle.ELEMENTS,
-            exact_merkle._leaves(operand.elements),
-            leaf,
-            exact_merkle._leaf(exact_merkle.ELEMENTS, shown.raw),
-            shown.path,
-        )
-        assert root == operand.root, "judge: leaf is not of the tensor"
-        leaf += 1
-    if len(operand.leaves) == 1:
-        raw = operand.leaves[0].raw
-    else:
-        raw = concat(operand.leaves[0].raw, operand.leaves[1].raw)
-    found[0], found[1] = exact_merkle._sixteen(raw, first % _LEAF_ELEMENTS)
-    return found
+    return operand.offset + place

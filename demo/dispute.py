@@ -33,6 +33,12 @@ ROOT = Path(__file__).resolve().parent.parent
 EXACT_OFFER = ("--exact-collateral", "100", "--exact-window", "4500", "--longest-run", "600")
 MAX_BOND = "50"
 SECONDS = 180  # that the game may take at most; it takes a tenth of that
+# The first move of each kind tells how far the game is.
+FOUND = {
+    "GameOpened": "a game is opened",
+    "CheckpointPicked": "the interval of steps is found",
+    "BytesShown": "64 numbers are left, one of which is wrong",
+}
 
 
 def made_ready(folder: Path) -> Path:
@@ -71,28 +77,26 @@ def faulty_worker(stack: contextlib.ExitStack, home: Path, package: Path) -> Non
 
 def convicted(buyer: Buyer, job: str) -> None:
     """Waits until the job is convicted and the challenger has its share; tells each move on the way."""
-    told = 0
+    told: list[str] = []
     contract = dispute_game(buyer.session.contracts)
     assert contract is not None
 
     def over() -> bool:
-        nonlocal told
         buyer.session.sync()
         games = buyer.session.index.games
         for game in games.of_job(job):
             moves = games.moves(game.game)
-            for move in moves[told:]:
-                told += 1
-                if move.name == "OperationPicked" or told == 1:
-                    what = "a game is opened" if told == 1 else "the operation is found"
-                    print(f"      move {told}: {what}", flush=True)
+            for move in moves[len(told) :]:
+                if move.name in FOUND and move.name not in told:
+                    print(f"      move {len(told) + 1}: {FOUND[move.name]}", flush=True)
+                told.append(move.name)
             # The share is in the game until it is taken out.
             taken = game.state is GameState.CLAIMED and contract.balance_of(game.challenger) == 0
             return taken and buyer.record(job).status is Status.CONVICTED
         return False
 
     _until(over, "the game has no end")
-    print(f"      {told} moves and one evaluation later the contract has convicted the job", flush=True)
+    print(f"      {len(told)} moves and one evaluation later the contract has convicted the job", flush=True)
 
 
 def bill(buyer: Buyer, ledger: Ledger, job: str, folder: Path, output: Path) -> tuple[Path, int]:

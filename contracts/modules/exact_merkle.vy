@@ -28,6 +28,9 @@ MAX_CHILDREN: constant(uint256) = 32
 LEAF_BYTES: constant(uint256) = 256
 LEAF_ELEMENTS: constant(uint256) = 64
 
+# @dev A leaf of a tensor with its path: fewer than 2**31 elements are 2**25 leaves.
+SHOWN_BYTES: constant(uint256) = LEAF_BYTES + 32 * 25
+
 _VERSION: constant(uint256) = 1
 _WORD: constant(uint256) = (1 << 32) - 1
 
@@ -78,42 +81,61 @@ def _depth(count: uint256) -> uint256:
 
 @internal
 @pure
+def _opened(elements: uint256, index: uint256, shown: Bytes[SHOWN_BYTES]) -> bytes32:
+    """
+    @dev The root of a tensor's elements, which are fewer than 2**31, over a leaf and what
+         stands beside its way up, from below. Reverts where the page leaves no choice and
+         something else is shown.
+    """
+    size: uint256 = len(shown)
+    assert size >= LEAF_BYTES and size & 31 == 0, "exact: leaf is not 256 bytes"
+    raw: Bytes[LEAF_BYTES] = slice(shown, 0, LEAF_BYTES)
+    self._check_padding(elements, index, raw)
+    return self._root(
+        ELEMENTS,
+        self._leaves(elements),
+        index,
+        self._leaf(ELEMENTS, raw),
+        slice(shown, LEAF_BYTES, unsafe_sub(size, LEAF_BYTES)),
+    )
+
+
+@internal
+@pure
 def _root(
     kind: uint256,
     count: uint256,
     index: uint256,
     leaf: bytes32,
-    path: DynArray[bytes32, MAX_DEPTH],
+    path: Bytes[32 * MAX_DEPTH],
 ) -> bytes32:
     """
     @dev The root over a leaf's hash and what stands beside its way up, from below.
          Reverts where the page leaves no choice and the path says something else.
     """
     assert index < count, "exact: no such leaf"
-    assert len(path) == self._depth(count), "exact: path has another length"
+    depth: uint256 = self._depth(count)
+    assert len(path) == depth << 5, "exact: path has another length"
     tag: bytes1 = self._node_tag(kind)
     node: bytes32 = leaf
-    position: uint256 = index
-    # The last position with a leaf, at the height of `node`; zero subtrees are hashed
-    # when one is met.
-    last: uint256 = unsafe_sub(count, 1)
+    # From this height on the way is that of the last leaf, so that to its right there are
+    # none; zero subtrees are hashed when one is met.
+    last: uint256 = 0
+    if index != unsafe_sub(count, 1):
+        last = float32._length(index ^ unsafe_sub(count, 1))
     zero: bytes32 = empty(bytes32)
     zero_height: uint256 = 0
-    height: uint256 = 0
-    for beside: bytes32 in path:
+    for height: uint256 in range(depth, bound=MAX_DEPTH):
         # A call of `_above` would cost a fifth more.
-        if position & 1 != 0:
-            node = sha256(concat(tag, beside, node))
+        if (index >> height) & 1 != 0:
+            node = sha256(concat(tag, extract32(path, height << 5), node))
         else:
-            if position == last:
+            if height >= last:
                 for _: uint256 in range(unsafe_sub(height, zero_height), bound=MAX_DEPTH):
                     zero = self._above(tag, zero, zero)
                 zero_height = height
-                assert beside == zero, "exact: a subtree beyond the count"
-            node = sha256(concat(tag, node, beside))
-        position = position >> 1
-        last = last >> 1
-        height = unsafe_add(height, 1)
+                assert extract32(path, height << 5) == zero, "exact: a subtree beyond the count"
+            node = sha256(concat(tag, node, extract32(path, height << 5)))
     return node
 
 

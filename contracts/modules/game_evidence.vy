@@ -92,6 +92,13 @@ def _end(counts: uint256, begin: uint256) -> uint256:
 
 @internal
 @pure
+def _between(counts: uint256, begin: uint256) -> uint256:
+    # States strictly between the two ends of the interval that begins so.
+    return self._end(counts, begin) - begin - 1
+
+
+@internal
+@pure
 def _require_record(
     counts: uint256,
     program: bytes32,
@@ -101,8 +108,7 @@ def _require_record(
 ):
     # The record with this number, counted from the header, is that of the program.
     records: uint256 = 1 + self._states(counts) + self._datas(counts) + self._ops(counts)
-    if len(path) != exact_merkle._depth(records):
-        errors._fail("game: path has another length")
+    game_trees._require_length(len(path), exact_merkle._depth(records))
     leaf: bytes32 = exact_merkle._leaf(exact_merkle.PROGRAM, record)
     if game_trees._above(exact_merkle.PROGRAM, leaf, number, path) != program:
         errors._fail("game: not the record")
@@ -110,59 +116,62 @@ def _require_record(
 
 @internal
 @pure
-def _is_state(
+def _is_before(
     way: IDisputeGame.Way,
     initial: bytes32,
-    step: uint256,
     state: bytes32,
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
 ) -> bool:
-    # Whether it is s_step, of the step in doubt or the one after it.
-    if step == 0:
+    """
+    @dev Whether it is s_t, the state before the step in doubt. At the begin of an interval
+         that is the challenger's word, to which the asserter agreed; else the asserter's.
+    """
+    if way.step == 0:
         return state == initial
-    hash: bytes32 = exact_merkle._short_leaf(self._state_kind(way.counts, step), state)
-    return self._is_state_hash(way, step, hash, path)
+    # No call stands among the arguments of one with a path: it would be copied once more.
+    interval: uint256 = self._interval(way.counts)
+    number: uint256 = way.step % interval
+    kind: uint256 = exact_merkle.INTERVAL
+    leaves: uint256 = 0
+    root: bytes32 = way.interval
+    if number == 0:
+        kind = exact_merkle.RUN
+        leaves = self._checkpoints(way.counts)
+        number = way.step // interval
+        root = way.run
+    else:
+        leaves = self._between(way.counts, way.step - number)
+    hash: bytes32 = exact_merkle._short_leaf(kind, state)
+    return game_trees._holds_hash(kind, leaves, number - 1, hash, path, root)
 
 
 @internal
 @pure
-def _state_kind(counts: uint256, step: uint256) -> uint256:
-    # Of the tree that s_step, which is not the initial state, is a leaf of.
-    if step % self._interval(counts) == 0 or step == self._steps(counts):
-        return exact_merkle.RUN
-    return exact_merkle.INTERVAL
-
-
-@internal
-@pure
-def _is_state_hash(
+def _is_after(
     way: IDisputeGame.Way,
-    step: uint256,
     hash: bytes32,
     path: DynArray[bytes32, exact_merkle.MAX_DEPTH],
 ) -> bool:
-    # Whether it is the hash of the leaf s_step. What the leaf is nobody may know but the
-    # asserter.
-    kind: uint256 = self._state_kind(way.counts, step)
-    interval: uint256 = self._interval(way.counts)
-    if kind == exact_merkle.RUN:
-        return game_trees._holds_hash(
-            kind,
-            self._checkpoints(way.counts),
-            (step + interval - 1) // interval - 1,
-            hash,
-            path,
-            way.run,
-        )
-    begin: uint256 = step - step % interval
+    """
+    @dev Whether it is the hash of the leaf s_{t+1}, the state after the step in doubt, as the
+         asserter says. What the leaf is nobody else may know.
+    """
+    if self._kind_after(way.counts, way.step) == exact_merkle.RUN:
+        return len(path) == 0 and hash == way.end
+    number: uint256 = way.step % self._interval(way.counts)
+    leaves: uint256 = self._between(way.counts, way.step - number)
     return game_trees._holds_hash(
-        kind,
-        self._end(way.counts, begin) - begin - 1,
-        step - begin - 1,
-        hash,
-        path,
-        way.interval,
+        exact_merkle.INTERVAL, leaves, number, hash, path, way.interval
     )
+
+
+@internal
+@pure
+def _kind_after(counts: uint256, step: uint256) -> uint256:
+    # Of the tree that the state after a step is a leaf of.
+    if (step + 1) % self._interval(counts) == 0 or step + 1 == self._steps(counts):
+        return exact_merkle.RUN
+    return exact_merkle.INTERVAL
 
 
 @internal
@@ -176,89 +185,70 @@ def _require_tensor(
     path: DynArray[bytes32, 16],
 ):
     """
-    @dev The commitment is that of a tensor of the step in doubt; that of the state must have
-         been shown to be the state.
+    @dev The commitment is that of a tensor of the step in doubt; `state` must be shown to be
+         the state if it is one of the state.
     """
     states: uint256 = self._states(way.counts)
     datas: uint256 = self._datas(way.counts)
-    holds: bool = False
-    if tensor < states:
-        holds = game_trees._holds(
-            exact_merkle.STATE, states, tensor, commitment, path, state
-        )
-    elif tensor < states + datas:
-        holds = game_trees._holds(
-            exact_merkle.DATA, datas, tensor - states, commitment, path, data
-        )
-    else:
-        output: uint256 = tensor - states - datas
-        holds = game_trees._holds(
-            exact_merkle.STEP,
-            self._ops(way.counts),
-            output,
-            commitment,
-            path,
-            way.outputs,
-        )
-    if not holds:
+    kind: uint256 = exact_merkle.STATE
+    leaves: uint256 = states
+    number: uint256 = tensor
+    root: bytes32 = state
+    if tensor >= states + datas:
+        kind = exact_merkle.STEP
+        leaves = self._ops(way.counts)
+        number = tensor - states - datas
+        root = way.outputs
+    elif tensor >= states:
+        kind = exact_merkle.DATA
+        leaves = datas
+        number = tensor - states
+        root = data
+    leaf: bytes32 = exact_merkle._short_leaf(kind, commitment)
+    if not game_trees._holds_hash(kind, leaves, number, leaf, path, root):
         errors._fail("game: not the tensor")
 
 
 @internal
 @pure
-def _check(
-    way: IDisputeGame.Way, origin: IDisputeGame.Origin, evidence: IDisputeGame.Evidence
-):
+def _operand(
+    way: IDisputeGame.Way,
+    data: bytes32,
+    record: Bytes[128],
+    input: uint256,
+    state: bytes32,
+    source: IDisputeGame.Source,
+) -> (IJudge.Operand, bool):
     """
-    @dev The record is that of the operation in doubt, and every operand with leaves is what
-         the record says. That its leaves stand under its root, the judge finds.
+    @dev An input of the operation in doubt as the judge takes it: what its record says.
+         That its leaves stand under its root, the judge finds. Also whether it is a tensor
+         of the state, which must have been shown to be the state then.
     """
-    if keccak256(evidence.record) != way.record:
-        errors._fail("game: not the record")
+    operand: IJudge.Operand = empty(IJudge.Operand)
+    if source.leaves == 0:
+        return operand, False
     states: uint256 = self._states(way.counts)
     datas: uint256 = self._datas(way.counts)
-    shown: bool = False
-    for at: uint256 in range(len(evidence.operands), bound=3):
-        if len(evidence.operands[at].leaves) == 0:
-            continue
-        word: uint256 = convert(
-            extract32(evidence.record, _INPUTS + _INPUT_BYTES * at), uint256
-        ) >> 64
-        tensor: uint256 = word >> 160
-        shape: uint256 = word & ((1 << 160) - 1)
-        elements: uint256 = game_trees._elements(shape)
-        offset: uint256 = 0
-        slices: uint256 = evidence.sources[at].slices
-        if tensor >= states and tensor < states + datas:
-            # The whole tensor has one dimension more, the first.
-            if shape >> 128 > 3 or slices > _LOW_32:
-                errors._fail("game: no such data")
-            offset = way.step % slices * elements
-            elements *= slices
-            shape = (
-                (((shape >> 128) + 1) << 128) | (slices << 96) | ((shape & (2**128 - 1)) >> 32)
-            )
-        elif slices != 0:
-            errors._fail("game: no data tensor")
-        elif tensor < states:
-            if not shown:
-                if not self._is_state(
-                    way, origin.initial, way.step, evidence.state, evidence.state_path
-                ):
-                    errors._fail("game: not the state")
-                shown = True
-        elif tensor >= states + datas + way.operation:
-            errors._fail("game: no such tensor")
-        if (
-            evidence.operands[at].elements != elements
-            or evidence.operands[at].offset != offset
-        ):
-            errors._fail("game: operand of another shape")
-        self._require_tensor(
-            way,
-            origin.data,
-            evidence.state,
-            tensor,
-            game_trees._commitment(shape, evidence.operands[at].root),
-            evidence.sources[at].path,
+    word: uint256 = convert(extract32(record, _INPUTS + _INPUT_BYTES * input), uint256) >> 64
+    tensor: uint256 = word >> 160
+    shape: uint256 = word & ((1 << 160) - 1)
+    slices: uint256 = source.slices
+    operand.root = source.root
+    operand.elements = game_trees._elements(shape)
+    operand.leaves = source.leaves
+    if tensor >= states and tensor < states + datas:
+        # The whole tensor has one dimension more, the first.
+        if shape >> 128 > 3 or slices > _LOW_32:
+            errors._fail("game: no such data")
+        operand.offset = way.step % slices * operand.elements
+        operand.elements *= slices
+        shape = (
+            (((shape >> 128) + 1) << 128) | (slices << 96) | ((shape & (2**128 - 1)) >> 32)
         )
+    elif slices != 0:
+        errors._fail("game: no data tensor")
+    elif tensor >= states + datas + way.operation:
+        errors._fail("game: no such tensor")
+    commitment: bytes32 = game_trees._commitment(shape, source.root)
+    self._require_tensor(way, data, state, tensor, commitment, source.path)
+    return operand, tensor < states

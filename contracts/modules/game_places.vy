@@ -25,17 +25,29 @@ LEAF: constant(uint256) = 6
 TOTALS: constant(uint256) = 7
 BLOCK: constant(uint256) = 8
 
-# @dev Picked if all nodes shown first are right.
+# @dev Level and turn where there is one kind of move only, or two of one side.
+RUN_ASSERTER: constant(uint256) = 2 * RUN + ASSERTER
+INTERVAL_CHALLENGER: constant(uint256) = 2 * INTERVAL + CHALLENGER
+STEP_ASSERTER: constant(uint256) = 2 * STEP + ASSERTER
+OUTPUT_CHALLENGER: constant(uint256) = 2 * OUTPUT + CHALLENGER
+LEAF_ASSERTER: constant(uint256) = 2 * LEAF + ASSERTER
+TOTALS_CHALLENGER: constant(uint256) = 2 * TOTALS + CHALLENGER
+
+# @dev Picked if all nodes shown first are as one's own; also said of what is no pick.
 NO_NODE: constant(uint256) = 64
 
 # @dev Terms of a block, and of a run that the judge evaluates.
 BLOCK_TERMS: constant(uint256) = 512
 RUN_TERMS: constant(uint256) = 16
 
-# @dev Values that are shown at once at most: blocks' sums.
-_MOST_BLOCKS: constant(uint256) = 64
+_BLOCK_RUNS: constant(uint256) = 32
 
-_FRESH: constant(uint256) = 1 << 5
+# @dev Segments of blocks, one of which is picked, at most.
+_MOST_SEGMENTS: constant(uint256) = 64
+
+# @dev Blocks of which all is shown at once, at most.
+_WHOLE_BLOCKS: constant(uint256) = 4
+
 _OPCODE_SHIFT: constant(uint256) = 6
 _TERMS_SHIFT: constant(uint256) = 11
 _HEIGHT_SHIFT: constant(uint256) = 43
@@ -62,6 +74,12 @@ _KEPT: constant(uint256) = (2**37 - 1) << 6
 
 @internal
 @pure
+def _fail():
+    errors._fail("game: not this move")
+
+
+@internal
+@pure
 def _head(level: uint256, side: uint256) -> uint256:
     return side | (level << 1)
 
@@ -80,12 +98,6 @@ def _level(place: uint256) -> uint256:
 
 @internal
 @pure
-def _is_fresh(place: uint256) -> bool:
-    return place & _FRESH != 0
-
-
-@internal
-@pure
 def _opcode(place: uint256) -> uint256:
     return (place >> _OPCODE_SHIFT) & 31
 
@@ -94,13 +106,6 @@ def _opcode(place: uint256) -> uint256:
 @pure
 def _terms(place: uint256) -> uint256:
     return (place >> _TERMS_SHIFT) & _LOW_32
-
-
-@internal
-@pure
-def _require(place: uint256, level: uint256, side: uint256):
-    if place & 31 != self._head(level, side):
-        errors._fail("game: not this move")
 
 
 # Of trees.
@@ -150,10 +155,17 @@ def _picked_number(place: uint256) -> uint256:
 
 @internal
 @pure
-def _at_root(level: uint256, leaves: uint256) -> uint256:
-    # A tree whose root is known and nothing of it shown; the asserter moves.
+def _shower(level: uint256) -> uint256:
+    # Who shows the first nodes of a level to OUTPUT; those of RUN and STEP the challenger.
+    return level & convert(level != OUTPUT, uint256)
+
+
+@internal
+@pure
+def _begun(level: uint256, leaves: uint256) -> uint256:
+    # A level to OUTPUT of which nothing is shown yet.
     return (
-        self._head(level, ASSERTER)
+        self._head(level, self._shower(level))
         | (exact_merkle._depth(leaves) << _HEIGHT_SHIFT)
         | (leaves << _LEAVES_SHIFT)
     )
@@ -161,29 +173,30 @@ def _at_root(level: uint256, leaves: uint256) -> uint256:
 
 @internal
 @pure
-def _shown(place: uint256, level: uint256, leaves: uint256, height: uint256, levels: uint256, number: uint256) -> uint256:
+def _is_begun(place: uint256) -> bool:
+    # Nothing is shown of the level yet, if it is the turn of who shows: else a node was picked,
+    # which stands at least one level above those that were shown.
+    return self._levels(place) == 0
+
+
+@internal
+@pure
+def _shown(place: uint256, height: uint256, levels: uint256, number: uint256) -> uint256:
     # After a show of nodes at `height`, so many levels below node `number`.
     return (
-        (place & (_KEPT | (_LOW_7 << _LAST_SHIFT)))
-        | self._head(level, CHALLENGER)
+        # In OUTPUT opcode, terms and elements in the last leaf stay.
+        (place & (31 | _KEPT | (_LOW_7 << _LAST_SHIFT) | (_LOW_64 << _LEAVES_SHIFT))) ^ 1
         | (height << _HEIGHT_SHIFT)
         | (levels << _LEVELS_SHIFT)
-        | (leaves << _LEAVES_SHIFT)
         | (number << _PLACE_SHIFT)
     )
 
 
 @internal
 @pure
-def _with_single_state(place: uint256) -> uint256:
-    # In STEP, if there is no state tensor to pick.
-    return place | (1 << _LAST_SHIFT)
-
-
-@internal
-@pure
-def _has_single_state(place: uint256) -> bool:
-    return self._last(place) != 0
+def _only_state() -> uint256:
+    # STATE of one tensor: there are no nodes, and the challenger has it judged.
+    return self._head(STATE, CHALLENGER)
 
 
 @internal
@@ -200,7 +213,7 @@ def _require_first_show(place: uint256):
 def _require_leaves(place: uint256):
     # The nodes shown last are leaves.
     if self._height(place) != 0:
-        errors._fail("game: not this move")
+        self._fail()
 
 
 @internal
@@ -218,115 +231,84 @@ def _require_shown(place: uint256, index: uint256):
 @pure
 def _picked(place: uint256, index: uint256) -> uint256:
     """
-    @dev After the pick of a node. Where a leaf leads to another kind of move, that move
-         is the pick.
+    @dev After the pick of a node above leaves, by who does not show the level. Where a leaf
+         is picked, another kind of move is the pick, and so it is in OUTPUT.
     """
     level: uint256 = self._level(place)
-    if self._side(place) != CHALLENGER or level > OUTPUT:
-        errors._fail("game: not this move")
-    height: uint256 = self._height(place)
-    if index == NO_NODE:
-        if level != INTERVAL and level != STEP:
-            errors._fail("game: none is no answer here")
-        self._require_first_show(place)
-        if level == STEP:
-            if self._has_single_state(place):
-                errors._fail("game: state of one tensor")
-            return self._head(STATE, ASSERTER) | _FRESH
-    else:
-        self._require_shown(place, index)
-        if height == 0 and (level == STEP or level == STATE):
-            errors._fail("game: not this move")
+    if (
+        level > STATE
+        or self._side(place) == self._shower(level)
+        or self._height(place) == 0
+    ):
+        self._fail()
+    self._require_shown(place, index)
     return (place ^ 1) | (index << _INDEX_SHIFT)
 
 
 @internal
 @pure
-def _with_index(place: uint256, index: uint256) -> uint256:
-    return place | (index << _INDEX_SHIFT)
-
-
-@internal
-@pure
-def _operation(
-    place: uint256, index: uint256, opcode: uint256, terms: uint256, elements: uint256
-) -> uint256:
-    """
-    @dev After the pick of an operation whose output has elements: nothing of them is shown.
-         Levels and index stay those of its commitment in STEP.
-    """
+def _operation(opcode: uint256, terms: uint256, elements: uint256) -> uint256:
+    # OUTPUT of which nothing is shown yet; there are elements.
     leaves: uint256 = exact_merkle._leaves(elements)
     return (
-        self._head(OUTPUT, ASSERTER)
-        | _FRESH
+        self._begun(OUTPUT, leaves)
         | (opcode << _OPCODE_SHIFT)
         | (terms << _TERMS_SHIFT)
-        | (place & (7 << _LEVELS_SHIFT))
-        | (index << _INDEX_SHIFT)
         | ((elements - (leaves - 1) * exact_merkle.LEAF_ELEMENTS) << _LAST_SHIFT)
-        | (leaves << _LEAVES_SHIFT)
     )
 
 
 @internal
 @pure
 def _leaf(place: uint256, number: uint256) -> uint256:
-    # After the show of a leaf of elements.
+    # After the pick of a leaf of elements, with which the challenger shows its own.
     return (
         (place & (_KEPT | (_LOW_7 << _LAST_SHIFT) | (_LOW_64 << _LEAVES_SHIFT)))
-        | self._head(LEAF, CHALLENGER)
+        | self._head(LEAF, ASSERTER)
         | (number << _PLACE_SHIFT)
     )
 
 
 @internal
 @pure
-def _require_padding(place: uint256, number: uint256, leaf: Bytes[exact_merkle.LEAF_BYTES]):
-    # The leaf is whole, and zero beyond the output's elements.
-    if len(leaf) != exact_merkle.LEAF_BYTES:
-        errors._fail("game: leaf is not 256 bytes")
-    if number + 1 == self._leaves(place):
-        held: uint256 = self._last(place) * 4
-        for at: uint256 in range(exact_merkle.LEAF_BYTES // 32):
-            # Bytes of this word that belong to elements fall away.
-            own: uint256 = min(max(held, 32 * at) - 32 * at, 32)
-            if convert(extract32(leaf, 32 * at), uint256) << (8 * own) != 0:
-                errors._fail("game: bytes beyond the elements")
+def _held(place: uint256) -> uint256:
+    # In LEAF: of the 64 elements, those that there are.
+    if (place >> _PLACE_SHIFT) + 1 == self._leaves(place):
+        return self._last(place)
+    return exact_merkle.LEAF_ELEMENTS
 
 
 @internal
 @pure
-def _elements(place: uint256) -> uint256:
-    return unsafe_add(
-        unsafe_mul(unsafe_sub(self._leaves(place), 1), exact_merkle.LEAF_ELEMENTS),
-        self._last(place),
-    )
-
-
-@internal
-@pure
-def _element_picked(place: uint256, index: uint256) -> uint256:
-    element: uint256 = ((place >> _PLACE_SHIFT) << 6) | index
-    if index >= exact_merkle.LEAF_ELEMENTS or element >= self._elements(place):
+def _element_picked(place: uint256, index: uint256, bits: uint256) -> uint256:
+    """
+    @dev After the pick of an element of the leaf, of which the asserter says these bits: of a
+         reduction of more than 16 terms all blocks are in doubt, and values were shown.
+    """
+    if index >= self._held(place):
         errors._fail("game: no such element")
-    return element
-
-
-# Of reductions.
-
-@internal
-@pure
-def _reduction(place: uint256, element: uint256, bits: uint256) -> uint256:
-    # After the pick of an element of a reduction of more than 16 terms.
-    blocks: uint256 = (self._terms(place) + BLOCK_TERMS - 1) // BLOCK_TERMS
-    level: uint256 = BLOCK if blocks == 1 else TOTALS
+    terms: uint256 = self._terms(place)
+    level: uint256 = LEAF
+    last: uint256 = 0
+    if terms > RUN_TERMS:
+        last = unsafe_sub(terms, 1) // BLOCK_TERMS
+        level = self._level_of(unsafe_add(last, 1))
     return (
         (place & _KEPT)
-        | self._head(level, ASSERTER)
-        | (element << _ELEMENT_SHIFT)
-        | ((blocks - 1) << _TO_SHIFT)
+        | self._head(level, CHALLENGER)
+        | ((((place >> _PLACE_SHIFT) << 6) | index) << _ELEMENT_SHIFT)
+        | (last << _TO_SHIFT)
         | (bits << _AFTER_SHIFT)
     )
+
+
+# Of an element.
+
+@internal
+@pure
+def _level_of(blocks: uint256) -> uint256:
+    # At which so many blocks are in doubt.
+    return TOTALS if blocks > _WHOLE_BLOCKS else BLOCK
 
 
 @internal
@@ -363,40 +345,49 @@ def _blocks(place: uint256) -> uint256:
 @internal
 @pure
 def _segment(place: uint256) -> uint256:
-    # Blocks between two totals that are shown; 1 if sums are shown as well.
-    return (self._blocks(place) + _MOST_BLOCKS - 1) // _MOST_BLOCKS
+    # In TOTALS: blocks between two totals that are shown.
+    return (self._blocks(place) + _MOST_SEGMENTS - 1) // _MOST_SEGMENTS
 
 
 @internal
 @pure
-def _totals_size(place: uint256) -> uint256:
+def _runs(place: uint256) -> uint256:
+    # In BLOCK: runs of all blocks in doubt. Only the last run of a reduction has fewer terms.
+    begin: uint256 = self._from(place) * BLOCK_TERMS
+    end: uint256 = min(begin + self._blocks(place) * BLOCK_TERMS, self._terms(place))
+    return (end - begin + RUN_TERMS - 1) // RUN_TERMS
+
+
+@internal
+@pure
+def _values_size(place: uint256) -> uint256:
     # Bytes of the values that are shown.
-    blocks: uint256 = self._blocks(place)
-    segment: uint256 = self._segment(place)
-    if segment == 1:
-        return 8 * blocks - 4
-    return ((blocks - 1) // segment) * 4
+    level: uint256 = self._level(place)
+    if level == LEAF:
+        return 0
+    between: uint256 = self._blocks(place) - 1
+    if level == TOTALS:
+        return between // self._segment(place) * 4
+    return (self._runs(place) + between) * 4
 
 
 @internal
 @pure
-def _segment_picked(place: uint256, totals: Bytes[508], segment: uint256) -> uint256:
+def _segment_picked(place: uint256, values: Bytes[524], segment: uint256) -> uint256:
     blocks: uint256 = self._blocks(place)
     size: uint256 = self._segment(place)
-    if size == 1:
-        errors._fail("game: not this move")
     last: uint256 = (blocks - 1) // size
     if segment > last:
         errors._fail("game: no such segment")
     begin: uint256 = self._from(place) + segment * size
-    end: uint256 = self._from(place) + min((segment + 1) * size, blocks) - 1
-    before: uint256 = self._before(place) if segment == 0 else self._value(totals, segment - 1)
-    after: uint256 = self._after(place) if segment == last else self._value(totals, segment)
+    held: uint256 = min(size, blocks - segment * size)
+    before: uint256 = self._before(place) if segment == 0 else self._value(values, segment - 1)
+    after: uint256 = self._after(place) if segment == last else self._value(values, segment)
     return (
         (place & (_KEPT | (_LOW_32 << _ELEMENT_SHIFT)))
-        | self._head(TOTALS, ASSERTER)
+        | self._head(self._level_of(held), ASSERTER)
         | (begin << _FROM_SHIFT)
-        | (end << _TO_SHIFT)
+        | ((begin + held - 1) << _TO_SHIFT)
         | (before << _BEFORE_SHIFT)
         | (after << _AFTER_SHIFT)
     )
@@ -404,59 +395,24 @@ def _segment_picked(place: uint256, totals: Bytes[508], segment: uint256) -> uin
 
 @internal
 @pure
-def _require_block(place: uint256, index: uint256):
-    if self._segment(place) != 1:
-        errors._fail("game: not this move")
-    if index >= self._blocks(place):
-        errors._fail("game: no such block")
-
-
-@internal
-@pure
-def _block_picked(place: uint256, totals: Bytes[508], index: uint256) -> uint256:
-    self._require_block(place, index)
-    found: uint256 = (
-        (place & (_KEPT | (_LOW_32 << _ELEMENT_SHIFT)))
-        | self._head(BLOCK, ASSERTER)
-        | ((self._from(place) + index) << _FROM_SHIFT)
-        | (self._value(totals, index) << _AFTER_SHIFT)
-    )
-    # So few terms that there is nothing to show.
-    if self._block_terms(found) <= RUN_TERMS:
-        found = found | CHALLENGER
-    return found
-
-
-@internal
-@pure
-def _joins(place: uint256, totals: Bytes[508], index: uint256) -> (uint256, uint256, uint256):
-    # Total before a block, its sum, and the total after it.
-    self._require_block(place, index)
+def _joins(place: uint256, values: Bytes[524], index: uint256) -> (uint256, uint256, uint256):
+    # In BLOCK: total before a block, its sum, and the total after it.
     blocks: uint256 = self._blocks(place)
+    if index >= blocks:
+        errors._fail("game: no such value")
+    runs: uint256 = self._runs(place)
     before: uint256 = self._before(place)
     if index != 0:
-        before = self._value(totals, blocks + index - 1)
+        before = self._value(values, runs + index - 1)
     after: uint256 = self._after(place)
     if index != blocks - 1:
-        after = self._value(totals, blocks + index)
-    return before, self._value(totals, index), after
+        after = self._value(values, runs + index)
+    return before, self._value(values, min((index + 1) * _BLOCK_RUNS, runs) - 1), after
 
 
 @internal
 @pure
-def _block_terms(place: uint256) -> uint256:
-    return min(BLOCK_TERMS, self._terms(place) - self._from(place) * BLOCK_TERMS)
-
-
-@internal
-@pure
-def _runs(place: uint256) -> uint256:
-    return (self._block_terms(place) + RUN_TERMS - 1) // RUN_TERMS
-
-
-@internal
-@pure
-def _value(raw: Bytes[508], index: uint256) -> uint256:
+def _value(raw: Bytes[524], index: uint256) -> uint256:
     # Of 4 bytes, little-endian.
     word: uint256 = convert(slice(raw, 4 * index, 4), uint256)
     return (

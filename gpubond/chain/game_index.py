@@ -43,7 +43,8 @@ GAME_TABLES = Component(
     ),
 )
 
-_MOVES = frozenset({"GameOpened", "NodesShown", "BytesShown", "Picked", "OperationPicked"})
+# Events that a game is followed through.
+MOVES = frozenset({"GameOpened", "NodesShown", "CheckpointPicked", "BytesShown", "Picked"})
 
 
 class GameState(StrEnum):
@@ -147,7 +148,7 @@ def apply_game(tx: Transaction, event: Event) -> None:
         tx.execute("UPDATE market_games SET state = ? WHERE game = ?", (state, args["game"]))
     elif event.name == "Claimed" and "game" in args:
         tx.execute("UPDATE market_games SET state = ? WHERE game = ?", (GameState.CLAIMED, args["game"]))
-    if event.name in _MOVES:
+    if event.name in MOVES:
         tx.execute(
             "INSERT INTO market_game_moves SELECT ?1, count(*), ?2, ?3, ?4 FROM market_game_moves WHERE game = ?1",
             (args["game"], event.name, json.dumps(args), event.tx_hash),

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-# Levels of a game by their number in a place: RUN 1, INTERVAL 2, STEP 3, STATE 4, OUTPUT 5, LEAF 6, TOTALS 7, BLOCK 8.
-STATE, TOTALS = 4, 7
-# The index that picks none of the nodes shown.
+# The index that picks none of the nodes shown, or is no pick.
 NONE = 64
 
 # Bits of a place: where they begin, how many there are.
-_TURN, _LEVEL, _PICKED, _ELEMENT, _FROM = (0, 1), (1, 4), (53, 7), (43, 32), (75, 32)
+_TURN, _PICKED, _FROM = (0, 1), (53, 7), (75, 32)
 # And of a clock.
 _LEFT, _MOVED_AT, _ADDED = ((0, 32), (32, 32)), (64, 40), (104, 32)
 
@@ -24,23 +22,13 @@ def challenger_moves(place: int) -> bool:
     return bool(_bits(place, _TURN))
 
 
-def level_of(place: int) -> int:
-    """The level's number."""
-    return _bits(place, _LEVEL)
-
-
 def picked_in(place: int) -> int:
-    """Index of the node that was picked among those shown last; 64 is none."""
+    """After the pick of a node: its index among those shown last."""
     return _bits(place, _PICKED)
 
 
-def element_in(place: int) -> int:
-    """In TOTALS and BLOCK: the element in doubt."""
-    return _bits(place, _ELEMENT)
-
-
 def block_in(place: int) -> int:
-    """In TOTALS the first block in doubt, in BLOCK the block."""
+    """In TOTALS and BLOCK: the first block in doubt."""
     return _bits(place, _FROM)
 
 

@@ -6,6 +6,7 @@ seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -139,11 +140,21 @@ class DisputeGame:
         return int(self._contract.functions.balance_of(account).call())
 
     def open(
-        self, terms: JobTerms, commitment: Commitment, run: Struct, answer_seconds: int, salt: bytes, max_bond: int
+        self,
+        terms: JobTerms,
+        commitment: Commitment,
+        run: Struct,
+        answer_seconds: int,
+        salt: bytes,
+        max_bond: int,
+        nodes: Sequence[bytes],
     ) -> Call:
-        """Opens a game, with a bond of at most so many base units."""
+        """Opens a game, with a bond of at most so many base units.
+
+        nodes: the first of the challenger's run tree; none if that has one leaf.
+        """
         words = f"challenge the result 0x{commitment.result_root.hex()} with a bond"
-        args = (terms.as_tuple(), commitment.as_tuple(), run, answer_seconds, salt, max_bond)
+        args = (terms.as_tuple(), commitment.as_tuple(), run, answer_seconds, salt, max_bond, b"".join(nodes))
         return self._call("open", words, *args)
 
     def move(self, name: str, words: str, *args: Any) -> Call:

@@ -12,37 +12,37 @@ from typing import Any, NamedTuple
 from eth_abi.abi import encode
 
 from gpubond.chain.game_words import NONE
-from gpubond.disputes.evaluation import is_data
-from gpubond.disputes.levels import Level
+from gpubond.disputes import levels
 from gpubond.disputes.moves import (
+    AnswerNodes,
     JudgeElement,
     JudgeJoin,
     JudgeRun,
     JudgeState,
     Move,
     Operand,
-    PickBlock,
+    PickCheckpoint,
     PickElement,
+    PickLeaf,
     PickNode,
     PickOperation,
     PickSegment,
-    ShowAccumulators,
-    ShowLeaf,
+    PickState,
+    PickStep,
     Shown,
     ShowNodes,
-    ShowTotals,
+    ShowValues,
 )
-from gpubond.disputes.position import Block, Elements, Nodes, Place, Position, Totals, known_in, reached
-from gpubond.disputes.structs import Registered, values
-from gpubond.exact import commitments, merkle, shapes
+from gpubond.disputes.position import Elements, Nodes, OneTensor, Position, Reduction, known_in, reached
+from gpubond.disputes.structs import Registered, joined, values
+from gpubond.exact import commitments, merkle, reference
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening
-from gpubond.exact.program import parse_record, parse_state_record
+from gpubond.exact.program import parse_state_record
 from gpubond.exact.refusal import Refused
-from gpubond.exact.shapes import Shape
 
 _ZERO = bytes(32)
 # As the structs stand in IDisputeGame.vyi, which are handed over encoded.
-EVIDENCE = "(bytes,bytes32,bytes32[],(uint256,bytes32[])[],(bytes32,uint256,uint256,(bytes,bytes32[])[])[])"
+EVIDENCE = "(bytes,bytes32,bytes32[],(bytes32,uint256,uint256,bytes32[])[],bytes[])"
 NEXT = "(bytes,bytes32[],bytes32,bytes32[],bytes32,bytes32[],bytes32,bytes32[])"
 Arguments = tuple[Any, ...]
 
@@ -64,80 +64,95 @@ def _show_nodes(game: Registered, position: Position, move: ShowNodes) -> Argume
     doubt = position.doubt
     if not isinstance(doubt, Nodes):
         raise Refused("move", position.level.value, "there are no nodes to show")
-    if not doubt.at_root:
-        return (), position.seen[-1].path(doubt.index), move.nodes
-    if doubt.level is Level.RUN:
-        return (), (), move.nodes
-    way = (game.way(position),)
-    if doubt.level is Level.STATE:
-        return way, _path_of_state(position), move.nodes
-    if doubt.level is Level.OUTPUT:
-        return way, position.seen[-1].path(reached(position.op)), move.nodes
-    return way, (), move.nodes
+    if doubt.at_root:
+        return (game.way(position),), (), joined(move.nodes)
+    return (), position.seen[-1].path(doubt.index), joined(move.nodes)
 
 
-def _show_leaf(game: Registered, position: Position, move: ShowLeaf) -> Arguments:
-    doubt = position.doubt
-    if not isinstance(doubt, Elements):
-        raise Refused("move", position.level.value, "there is no leaf to show")
-    if doubt.node is None:
-        return (game.way(position),), position.seen[-1].path(reached(position.op)), move.raw
-    return (), position.seen[-1].path(doubt.index), move.raw
+def _show_values(_: Registered, __: Position, move: ShowValues) -> Arguments:
+    return (values(move.values),)
 
 
-def _pick_node(game: Registered, position: Position, move: PickNode) -> Arguments:
-    return (NONE if move.index is None else move.index - position.seen[-1].first,)
+def _pick_node(_: Registered, position: Position, move: PickNode) -> Arguments:
+    return (_index(position, move.index),)
+
+
+def _pick_checkpoint(game: Registered, position: Position, move: PickCheckpoint) -> Arguments:
+    theirs = _shown_there(position, move.checkpoint)
+    return game.way(position), *theirs, move.leaf, _known(move.path), joined(move.nodes)
+
+
+def _pick_step(game: Registered, position: Position, move: PickStep) -> Arguments:
+    index = NONE if move.state is None else _index(position, move.state)
+    return game.way(position), index, joined(move.nodes)
 
 
 def _pick_operation(game: Registered, position: Position, move: PickOperation) -> Arguments:
-    last = position.seen[-1]
-    output: Arguments = (_ZERO, ())
-    if shapes.count(parse_record(move.record).shape) == 0:
-        # Its hash is all that is known of it.
-        output = (last.nodes[move.op - last.first], last.path(move.op))
-    return *_settled(game, position), move.op - last.first, move.record, move.path, *output
+    return (
+        *_settled(game, position),
+        *_shown_there(position, move.op),
+        move.record,
+        _known(move.path),
+        joined(move.nodes),
+    )
 
 
-def _pick_element(game: Registered, position: Position, move: PickElement) -> Arguments:
-    return _leaf(position, move.element)
+def _pick_state(game: Registered, position: Position, move: PickState) -> Arguments:
+    path = _path_of_state(position) if position.terms.statement.state_count > 1 else ()
+    return game.way(position), path, joined(move.nodes)
 
 
-def _pick_segment(game: Registered, position: Position, move: PickSegment) -> Arguments:
-    return _totals(position), move.segment
+def _answer_nodes(_: Registered, position: Position, move: AnswerNodes) -> Arguments:
+    return *_shown_there(position, move.index), _known(move.path), joined(move.nodes)
 
 
-def _pick_block(game: Registered, position: Position, move: PickBlock) -> Arguments:
-    return _totals(position), move.block - _first_block(position)
+def _pick_leaf(_: Registered, position: Position, move: PickLeaf) -> Arguments:
+    return *_shown_there(position, move.index), move.raw
 
 
-def _judge_join(game: Registered, position: Position, move: JudgeJoin) -> Arguments:
-    return *_settled(game, position), _totals(position), move.block - _first_block(position)
+def _pick_element(_: Registered, position: Position, move: PickElement) -> Arguments:
+    doubt = position.doubt
+    if not isinstance(doubt, Elements):
+        raise Refused("move", position.level.value, "no leaf is in doubt")
+    return doubt.theirs, move.raw, move.element - doubt.index * LEAF_ELEMENTS, values(move.values)
+
+
+def _pick_segment(_: Registered, position: Position, move: PickSegment) -> Arguments:
+    return values(_reduction(position).values), move.segment
 
 
 def _judge_element(game: Registered, position: Position, move: JudgeElement) -> Arguments:
-    evidence = _evidence(position, move.shown)
-    return *_settled(game, position), *_leaf(position, move.element), evidence
+    return *_settled(game, position), b"", 0, _evidence(position, move.shown)
 
 
 def _judge_run(game: Registered, position: Position, move: JudgeRun) -> Arguments:
-    doubt = position.doubt
-    if not isinstance(doubt, Block):
-        raise Refused("move", position.level.value, "there is no run to judge")
-    return *_settled(game, position), values(doubt.accumulators), move.run, _evidence(position, move.shown)
+    shown = values(_reduction(position).values)
+    return *_settled(game, position), shown, move.run, _evidence(position, move.shown)
+
+
+def _judge_join(game: Registered, position: Position, move: JudgeJoin) -> Arguments:
+    doubt = _reduction(position)
+    # Totals come behind the accumulators of all blocks.
+    index = runs_in(position, doubt) + move.block - doubt.first
+    return *_settled(game, position), values(doubt.values), index, b""
+
+
+def runs_in(position: Position, doubt: Reduction) -> int:
+    """How many runs the blocks in doubt have."""
+    return levels.runs_shown(reference.terms(reached(position.operation)), doubt.first, doubt.last)
 
 
 def _judge_state(game: Registered, position: Position, move: JudgeState) -> Arguments:
     said = position.terms.statement
-    last = position.seen[-1]
     number = parse_state_record(move.record).next
     state = _ZERO
     if number < said.state_count:
         state = _root(Kind.STATE, said.state_count, number, move.commitment, move.path)
     # Of the next state only hashes are known.
-    index, claimed, claimed_path = 0, reached(position.following).hash, _path_of_state(position)
-    if said.state_count > 1:
-        index = move.tensor - last.first
-        claimed, claimed_path = last.nodes[index], last.path(move.tensor)
+    if isinstance(position.doubt, OneTensor):
+        index, claimed, claimed_path = 0, reached(position.following).hash, _path_of_state(position)
+    else:
+        index, claimed, claimed_path = _shown_there(position, move.tensor)
     following = (
         move.record,
         move.record_path,
@@ -148,23 +163,25 @@ def _judge_state(game: Registered, position: Position, move: JudgeState) -> Argu
         state,
         move.state_path,
     )
-    return *_settled(game, position), index, encode([NEXT], [following])
+    return *_settled(game, position), b"", index, encode([NEXT], [following])
 
 
 _CALLS: dict[type[Any], tuple[str, Callable[[Registered, Position, Any], Arguments]]] = {
     ShowNodes: ("show_nodes", _show_nodes),
-    ShowLeaf: ("show_leaf", _show_leaf),
-    ShowTotals: ("show_totals", lambda game, position, move: (values(move.sums + move.totals),)),
-    ShowAccumulators: ("show_accumulators", lambda game, position, move: (values(move.accumulators),)),
+    ShowValues: ("show_values", _show_values),
     PickNode: ("pick_node", _pick_node),
+    PickCheckpoint: ("pick_checkpoint", _pick_checkpoint),
+    PickStep: ("pick_step", _pick_step),
     PickOperation: ("pick_operation", _pick_operation),
+    PickState: ("pick_state", _pick_state),
+    AnswerNodes: ("answer_nodes", _answer_nodes),
+    PickLeaf: ("pick_leaf", _pick_leaf),
     PickElement: ("pick_element", _pick_element),
     PickSegment: ("pick_segment", _pick_segment),
-    PickBlock: ("pick_block", _pick_block),
-    JudgeElement: ("judge_element", _judge_element),
-    JudgeJoin: ("judge_join", _judge_join),
-    JudgeRun: ("judge_run", _judge_run),
-    JudgeState: ("judge_state", _judge_state),
+    JudgeElement: ("judge", _judge_element),
+    JudgeJoin: ("judge", _judge_join),
+    JudgeRun: ("judge", _judge_run),
+    JudgeState: ("judge", _judge_state),
 }
 
 
@@ -173,67 +190,64 @@ def _settled(game: Registered, position: Position) -> Arguments:
     return game.way(position), game.origin
 
 
-def _leaf(position: Position, element: int) -> Arguments:
-    """The leaf that was shown, and an element's place in it."""
-    doubt = position.doubt
-    if not isinstance(doubt, Elements):
-        raise Refused("move", position.level.value, "no leaf was shown")
-    return doubt.raw, element - doubt.index * LEAF_ELEMENTS
+def _index(position: Position, place: int) -> int:
+    """Of a node, by its number from the left, among those that were shown last."""
+    return place - position.seen[-1].first
 
 
-def _totals(position: Position) -> bytes:
-    if not isinstance(position.doubt, Totals):
-        raise Refused("move", position.level.value, "no totals were shown")
-    return values(position.doubt.sums + position.doubt.totals)
+def _shown_there(position: Position, place: int) -> tuple[int, bytes, tuple[bytes, ...]]:
+    """A node that was shown last, by its number from the left: its index, itself, and its path."""
+    last, index = position.seen[-1], _index(position, place)
+    if not 0 <= index < len(last.nodes):
+        raise Refused("move", place, "no node was shown there")
+    return index, last.nodes[index], last.path(place)
 
 
-def _first_block(position: Position) -> int:
-    if not isinstance(position.doubt, Totals):
-        raise Refused("move", position.level.value, "no block is in doubt")
-    return position.doubt.first
+def _known(path: tuple[bytes, ...] | None) -> tuple[bytes, ...]:
+    """A path of a player's move; events carry none, so that one read from them cannot be made again."""
+    if path is None:
+        raise Refused("move.path", None, "is not known")
+    return path
+
+
+def _reduction(position: Position) -> Reduction:
+    if not isinstance(position.doubt, Reduction):
+        raise Refused("move", position.level.value, "no reduction is in doubt")
+    return position.doubt
 
 
 def _path_of_state(position: Position) -> tuple[bytes, ...]:
-    """Of the next state in the tree of the run or the interval: all of it was shown on the way down."""
-    place: Place = reached(position.following)
-    checkpoint = reached(position.checkpoint)
-    begins, ends = position.terms.interval(checkpoint)
-    if place.kind is Kind.RUN:
-        index, count = checkpoint, position.terms.checkpoints
-    else:
-        index, count = reached(position.step) - begins, ends - begins - 1
-    known = known_in(position.seen, place.kind)
-    beside = ((height, index >> height ^ 1) for height in range(merkle.depth(count)))
-    return tuple(known.get(at, merkle.zero(place.kind, at[0])) for at in beside)
+    """Of the next state in the tree of the interval, all of which was shown on the way down; none if it ends that."""
+    following = reached(position.following)
+    if following.kind is Kind.RUN:
+        return ()
+    begins, ends = position.terms.interval(reached(position.checkpoint))
+    index = reached(position.step) - begins
+    known = known_in(position.seen, Kind.INTERVAL)
+    beside = ((height, index >> height ^ 1) for height in range(merkle.depth(ends - begins - 1)))
+    return tuple(known.get(at, merkle.zero(Kind.INTERVAL, at[0])) for at in beside)
 
 
 def _evidence(position: Position, shown: Shown) -> bytes:
     """The struct `Evidence`, encoded."""
-    terms = position.terms
-    said = terms.statement
+    said = position.terms.statement
     operation = reached(position.operation)
-    step = reached(position.step)
     state = _ZERO
-    operands, sources = [], []
     inputs = zip(operation.inputs, operation.input_shapes, shown.operands, strict=True)
     for number, shape, operand in inputs:
         if operand.leaves and number < said.state_count:
             commitment = commitments.tensor_of_root(shape, operand.root)
             state = _root(Kind.STATE, said.state_count, number, commitment, operand.path)
-        slices = operand.slices if is_data(terms, number) else 0
-        operands.append(_operand(shape, operand, slices, step))
-        sources.append((operand.slices, operand.path))
-    return encode([EVIDENCE], [(position.record, state, shown.state_path, sources, operands)])
+    sources = [_source(operand) for operand in shown.operands]
+    leaves = [leaf.raw + b"".join(leaf.path) for operand in reversed(shown.operands) for leaf in operand.leaves]
+    return encode([EVIDENCE], [(position.record, state, shown.state_path, sources, leaves)])
 
 
-def _operand(shape: Shape, operand: Operand, slices: int, step: int) -> Arguments:
-    """The struct `Operand` of the judge."""
+def _source(operand: Operand) -> Arguments:
+    """The struct `Source`."""
     if not operand.leaves:
         return _ZERO, 0, 0, ()
-    elements = shapes.count(shape)
-    offset = step % slices * elements if slices else 0
-    leaves = tuple((leaf.raw, leaf.path) for leaf in operand.leaves)
-    return operand.root, elements * max(slices, 1), offset, leaves
+    return operand.root, operand.slices, len(operand.leaves), operand.path
 
 
 def _root(kind: Kind, count: int, index: int, leaf: bytes, path: tuple[bytes, ...]) -> bytes:

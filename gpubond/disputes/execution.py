@@ -30,9 +30,9 @@ _STATES_HELD = 3
 _BYTES_A_LEAF = 80 + 96
 # And for a number in a tuple.
 _BYTES_A_NUMBER = 40
-# Of each of five kinds of things that are remembered, beside the last one.
+# Of each of six kinds of things that are remembered, beside the last one.
 _REMEMBERED_BYTES = 16 << 20
-_KINDS = 5
+_KINDS = 6
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class Execution:
         self._states: Remembered[int, Sequence[Array]] = Remembered(_REMEMBERED_BYTES)
         self._outputs: Remembered[int, list[bytes]] = Remembered(_REMEMBERED_BYTES)
         self._output: Remembered[tuple[int, int], Array] = Remembered(_REMEMBERED_BYTES)
+        self._inputs: Remembered[tuple[int, int], list[Array]] = Remembered(_REMEMBERED_BYTES)
         self._blocks: Remembered[tuple[int, int, int], Blocks] = Remembered(_REMEMBERED_BYTES)
 
     @property
@@ -170,9 +171,14 @@ class Execution:
 
     def inputs(self, step: int, op: int) -> list[Array]:
         """What an operation reads in a step: of data its slice."""
-        state = self.state(step)
-        outputs = outputs_of(self._prepared, self.task.data, state, step, needed_by(self.program, op))
-        return inputs_of(self.program, op, state, self.task.data, step, outputs)
+
+        def make() -> list[Array]:
+            state = self.state(step)
+            outputs = outputs_of(self._prepared, self.task.data, state, step, needed_by(self.program, op))
+            return inputs_of(self.program, op, state, self.task.data, step, outputs)
+
+        # One answer may ask for those of several blocks.
+        return self._inputs.of((step, op), make, lambda arrays: sum(array.nbytes for array in arrays))
 
     def blocks(self, step: int, op: int, element: int) -> Blocks:
         """The sums and totals of an element of a reduction."""

@@ -9,35 +9,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpubond.chain.game_index import GameMove
-from gpubond.chain.game_words import (
-    NONE,
-    STATE,
-    TOTALS,
-    block_in,
-    challenger_moves,
-    deadline,
-    element_in,
-    level_of,
-    picked_in,
-)
+from gpubond.chain.game_words import NONE, block_in, challenger_moves, deadline, picked_in
 from gpubond.disputes import levels, rules
-from gpubond.disputes.levels import Level
+from gpubond.disputes.levels import Level, Side
 from gpubond.disputes.moves import (
+    AnswerNodes,
     Move,
-    PickBlock,
+    PickCheckpoint,
     PickElement,
+    PickLeaf,
     PickNode,
+    PickOperation,
     PickSegment,
-    ShowAccumulators,
-    ShowLeaf,
+    PickState,
+    PickStep,
     ShowNodes,
-    ShowTotals,
+    ShowValues,
 )
-from gpubond.disputes.position import Elements, Nodes, Position, Side, Totals
+from gpubond.disputes.position import Elements, Nodes, Output, Position, Reduction
 from gpubond.disputes.records import Records
-from gpubond.disputes.structs import Origin, Registered
+from gpubond.disputes.structs import Origin, Registered, hashes
 from gpubond.disputes.terms import Terms
 from gpubond.errors import BadSettings
+from gpubond.exact.merkle import LEAF_BYTES, LEAF_ELEMENTS
 from gpubond.exact.program import Program
 from gpubond.exact.refusal import Refused
 
@@ -110,7 +104,7 @@ def _opened(args: dict[str, Any], terms: Terms) -> Followed:
             number=origin["number"],
         ),
     )
-    return Followed(registered, rules.begin(terms, _bytes(args["way"]["run"])))
+    return Followed(registered, rules.begin(terms, _bytes(args["end"]), hashes(_bytes(args["nodes"]))))
 
 
 def _moved(game: Followed, event: GameMove, records: Records) -> Followed:
@@ -124,41 +118,58 @@ def _move_of(position: Position, event: GameMove, records: Records) -> Move:
     args = event.args
     match event.name:
         case "NodesShown":
-            return ShowNodes(tuple(map(_bytes, args["nodes"])))
+            return _nodes_shown(position, args["picked"], hashes(_bytes(args["nodes"])), records)
+        case "CheckpointPicked":
+            # What the contract has checked is not told again: the path of the leaf.
+            number = _number(position, args["picked"])
+            return PickCheckpoint(number, _bytes(args["leaf"]), None, hashes(_bytes(args["nodes"])))
         case "BytesShown":
-            return _bytes_shown(position, _bytes(args["raw"]))
-        case "OperationPicked":
-            return records.operation(args["way"]["operation"])
+            return _bytes_shown(position, args["picked"], _bytes(args["raw"]))
         case _:
             return _picked(position, args["place"])
 
 
-def _bytes_shown(position: Position, raw: bytes) -> Move:
-    doubt = position.doubt
-    if isinstance(doubt, Elements):
-        return ShowLeaf(raw)
-    found = tuple(int.from_bytes(raw[at : at + _WORD_BYTES], "little") for at in range(0, len(raw), _WORD_BYTES))
-    if isinstance(doubt, Totals):
-        sums = doubt.last - doubt.first + 1 if levels.segment_blocks(doubt.first, doubt.last) == 1 else 0
-        return ShowTotals(found[:sums], found[sums:])
-    return ShowAccumulators(found)
+def _nodes_shown(position: Position, picked: int, nodes: tuple[bytes, ...], records: Records) -> Move:
+    match position.doubt:
+        case Output() as doubt:
+            path = None if doubt.other is not None else ()
+            return AnswerNodes(_number(position, picked), nodes, path)
+        case Nodes() as doubt if doubt.shown and doubt.level is Level.INTERVAL:
+            return PickStep(None if picked == NONE else _number(position, picked), nodes)
+        case Nodes() as doubt if doubt.shown and doubt.level is Level.STEP:
+            if picked == NONE:
+                return PickState(nodes)
+            op = _number(position, picked)
+            return PickOperation(op, *records.operation(op), nodes)
+    return ShowNodes(nodes)
+
+
+def _bytes_shown(position: Position, picked: int, raw: bytes) -> Move:
+    match position.doubt:
+        case Output():
+            return PickLeaf(_number(position, picked), raw)
+        case Elements() as doubt:
+            return PickElement(doubt.index * LEAF_ELEMENTS + picked, raw[:LEAF_BYTES], _values(raw[LEAF_BYTES:]))
+    return ShowValues(_values(raw))
 
 
 def _picked(position: Position, place: int) -> Move:
-    doubt = position.doubt
-    if isinstance(doubt, Nodes):
-        # None of a step leads to the state at once, of an interval to the next show.
-        none = picked_in(place) == NONE or (doubt.level is Level.STEP and level_of(place) == STATE)
-        first = levels.below(doubt.count, doubt.height, doubt.index).first
-        return PickNode(None if none else first + picked_in(place))
-    if isinstance(doubt, Elements):
-        return PickElement(element_in(place))
-    if isinstance(doubt, Totals):
-        if level_of(place) != TOTALS:
-            return PickBlock(block_in(place))
-        begins = [first for first, _ in levels.segments(doubt.first, doubt.last)]
-        return PickSegment(begins.index(block_in(place)))
+    match position.doubt:
+        case Nodes():
+            return PickNode(_number(position, picked_in(place)))
+        case Reduction() as doubt:
+            begins = [first for first, _ in levels.segments(doubt.first, doubt.last)]
+            return PickSegment(begins.index(block_in(place)))
     raise _strange("something was picked where nothing can be")
+
+
+def _number(position: Position, index: int) -> int:
+    """Of a node, by its index among those that were shown last, its number from the left."""
+    return position.seen[-1].first + index
+
+
+def _values(raw: bytes) -> tuple[int, ...]:
+    return tuple(int.from_bytes(raw[at : at + _WORD_BYTES], "little") for at in range(0, len(raw), _WORD_BYTES))
 
 
 def _bytes(value: str) -> bytes:

@@ -13,7 +13,7 @@ from eth_abi.abi import decode
 from web3.contract import Contract
 from web3.exceptions import Web3ValueError
 
-from gpubond.disputes.calldata import EVIDENCE, NEXT
+from gpubond.disputes.calldata import EVIDENCE, NEXT, runs_in
 from gpubond.disputes.moves import (
     Judge,
     JudgeElement,
@@ -25,12 +25,13 @@ from gpubond.disputes.moves import (
     PickOperation,
     Shown,
 )
-from gpubond.disputes.position import Elements, Position, Totals
-from gpubond.exact.merkle import LEAF_ELEMENTS
+from gpubond.disputes.position import Nodes, OneTensor, Position, Reduction
+from gpubond.disputes.structs import hashes
+from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES
 
 TIME_OUT = "time_out"
 # Functions that can end a game.
-_ENDS = ("judge_run", "judge_element", "judge_join", "judge_state", "pick_operation", TIME_OUT)
+_ENDS = ("judge", "pick_operation", TIME_OUT)
 
 
 class LastCall(NamedTuple):
@@ -54,24 +55,26 @@ def last_call(contract: Contract, data: bytes, game: bytes) -> LastCall | None:
 
 def last_move(call: LastCall, position: Position) -> Judge | PickOperation:
     """The move that a call made. position: that it answered. The call is not `time_out`."""
-    given, doubt, seen = call.arguments, position.doubt, position.seen
-    first = seen[-1].first if seen else 0
-    match call.function:
-        case "judge_run":
-            return JudgeRun(given["index"], _shown(given["evidence"]))
-        case "judge_element" if isinstance(doubt, Elements):
-            return JudgeElement(doubt.index * LEAF_ELEMENTS + given["index"], _shown(given["evidence"]))
-        case "judge_join" if isinstance(doubt, Totals):
-            return JudgeJoin(doubt.first + given["index"])
-        case "judge_state":
-            [following] = decode([NEXT], given["evidence"])
+    given = call.arguments
+    if call.function == "pick_operation":
+        number, nodes = position.seen[-1].first + given["index"], hashes(given["nodes"])
+        return PickOperation(number, given["record"], tuple(given["record_path"]), nodes)
+    if call.function != "judge":
+        raise ValueError(f"{call.function} ends no game at {position.level}")
+    return _judged(position, given["index"], given["evidence"])
+
+
+def _judged(position: Position, index: int, evidence: bytes) -> Judge:
+    match position.doubt:
+        case Reduction() as doubt:
+            runs = runs_in(position, doubt)
+            return JudgeRun(index, _shown(evidence)) if index < runs else JudgeJoin(doubt.first + index - runs)
+        case Nodes() | OneTensor() as doubt:
+            [following] = decode([NEXT], evidence)
             record, record_path, _, _, commitment, path, _, state_path = following
-            number = given["index"] + (first if position.terms.statement.state_count > 1 else 0)
+            number = index + (position.seen[-1].first if isinstance(doubt, Nodes) else 0)
             return JudgeState(number, record, record_path, commitment, path, state_path)
-        case "pick_operation":
-            return PickOperation(first + given["index"], given["record"], tuple(given["record_path"]))
-        case _:
-            raise ValueError(f"{call.function} ends no game at {position.level}")
+    return JudgeElement(_shown(evidence))
 
 
 def _calls(contract: Contract, data: bytes) -> Iterator[LastCall]:
@@ -89,11 +92,17 @@ def _calls(contract: Contract, data: bytes) -> Iterator[LastCall]:
 
 def _shown(evidence: bytes) -> Shown:
     """What the struct `Evidence` holds."""
-    [(_, _, state_path, sources, operands)] = decode([EVIDENCE], evidence)
-    return Shown(
-        tuple(
-            Operand(root, slices, path, tuple(Leaf(raw, beside) for raw, beside in leaves))
-            for (slices, path), (root, _, _, leaves) in zip(sources, operands, strict=True)
-        ),
-        state_path,
-    )
+    [(_, _, state_path, sources, leaves)] = decode([EVIDENCE], evidence)
+    # Those of the last operand stand first.
+    left = [_leaf(leaf) for leaf in leaves]
+    operands = []
+    for root, slices, count, path in reversed(sources):
+        operands.append(Operand(root, slices, path, tuple(left[:count])))
+        left = left[count:]
+    return Shown(tuple(reversed(operands)), state_path)
+
+
+def _leaf(shown: bytes) -> Leaf:
+    """A leaf with the path behind it."""
+    path = shown[LEAF_BYTES:]
+    return Leaf(shown[:LEAF_BYTES], tuple(path[at : at + HASH_BYTES] for at in range(0, len(path), HASH_BYTES)))

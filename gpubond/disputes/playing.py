@@ -24,12 +24,13 @@ from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.disputes import calldata
 from gpubond.disputes.asserter import Asserter
-from gpubond.disputes.challenger import Challenger, NothingWrong
+from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.followed import Followed, follow
-from gpubond.disputes.moves import Move
-from gpubond.disputes.position import Side
+from gpubond.disputes.levels import Side
+from gpubond.disputes.showing import NothingWrong
 from gpubond.disputes.terms import Terms
+from gpubond.errors import Refused
 from gpubond.store.boundaries import boundary
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Player:
             seen: the block up to which the index knows the chain.
 
         Raises:
-            Refused: the contract refuses the move; with its reason.
+            Refused: the contract refuses the move, with its reason; or there is none.
             NotEnough, Unreachable: try again.
         """
         game = self.stand(record, known)
@@ -180,7 +181,13 @@ class Player:
             del self._thinking[record.game]
             raise
         if call is None:
-            return "finds nothing wrong in what was shown: the game is lost"
+            # The rules leave an honest player something to pick, always.
+            raise Refused(
+                "all that the other side has shown is what this machine computes as well, so that it has no move",
+                field="game",
+                value=record.game,
+                remedy="the run that this side stands for was another: look after this machine's memory and its store",
+            )
         boundary("game:computed")
         self._send(name, call)
         del self._thinking[record.game]
@@ -189,14 +196,11 @@ class Player:
 
     def _think(self, game: Followed, known: Known) -> Call | None:
         position = game.position
-        move: Move
-        if self._side is Side.ASSERTER:
-            move = Asserter(known.execution, known.terms).show(position)
-        else:
-            try:
-                move = Challenger(known.execution, known.terms).pick(position)
-            except NothingWrong:
-                return None
+        side = Asserter if self._side is Side.ASSERTER else Challenger
+        try:
+            move = side(known.execution, known.terms).move(position)
+        except NothingWrong:
+            return None
         function, arguments = calldata.call(game.registered, position, move)
         return self._contract.move(function, f"{function.replace('_', ' ')}, level {position.level.value}", *arguments)
 

@@ -12,7 +12,7 @@ from gpubond.disputes.position import Nodes, Position, reached
 from gpubond.disputes.terms import Terms
 from gpubond.exact import merkle
 from gpubond.exact.commitments import content
-from gpubond.exact.merkle import LEAF_ELEMENTS, Tree
+from gpubond.exact.merkle import Tree
 from gpubond.exact.refusal import Refused
 
 
@@ -41,8 +41,12 @@ class Own:
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
 
+    def tree_of(self, level: Level, hashes: list[bytes]) -> Tree:
+        """Of a level, but OUTPUT's."""
+        return merkle.tree_of(KINDS[level], hashes)
+
     def run_tree(self) -> Tree:
-        return merkle.tree_of(KINDS[Level.RUN], self._execution.checkpoints())
+        return self.tree_of(Level.RUN, self._execution.checkpoints())
 
     def output_tree(self, position: Position) -> Tree:
         """Of the output that was picked."""
@@ -64,31 +68,29 @@ class Own:
     def interval(self, checkpoint: int) -> tuple[bytes, ...]:
         """The first nodes of INTERVAL; none if it is passed over."""
         hashes = self._execution.between(checkpoint)
-        return _first_nodes(Level.INTERVAL, hashes) if hashes else ()
+        return self._first_nodes(Level.INTERVAL, hashes) if hashes else ()
 
     def run(self) -> tuple[bytes, ...]:
         """The first nodes of RUN; none if it is passed over."""
         hashes = self._execution.checkpoints()
-        return _first_nodes(Level.RUN, hashes) if len(hashes) > 1 else ()
+        return self._first_nodes(Level.RUN, hashes) if len(hashes) > 1 else ()
 
     def step(self, step: int) -> tuple[bytes, ...]:
         """The first nodes of STEP."""
-        return _first_nodes(Level.STEP, self._execution.outputs(step))
+        return self._first_nodes(Level.STEP, self._execution.outputs(step))
 
     def state(self, step: int) -> tuple[bytes, ...]:
         """The first nodes of STATE, of the state before a step; none if it is of one tensor."""
         hashes = self._execution.state_tensors(step)
-        return _first_nodes(Level.STATE, hashes) if len(hashes) > 1 else ()
+        return self._first_nodes(Level.STATE, hashes) if len(hashes) > 1 else ()
 
     def output(self, step: int, op: int) -> tuple[bytes, ...]:
         """The first nodes of OUTPUT; none if it has no elements."""
-        array = self._execution.output(step, op)
-        leaves = -(-array.size // LEAF_ELEMENTS)
-        if not leaves:
+        tree = self.output_tree_of(step, op)
+        if not tree.count:
             return ()
-        height = merkle.depth(leaves)
-        place = levels.below(leaves, height, 0, levels.output_levels_below(height, Side.ASSERTER))
-        return merkle.elements_tree(content(array)).nodes(*place)
+        height = merkle.depth(tree.count)
+        return tree.nodes(*levels.below(tree.count, height, 0, levels.output_levels_below(height, Side.ASSERTER)))
 
     def _tree(self, position: Position, level: Level) -> Tree:
         match level:
@@ -100,12 +102,10 @@ class Own:
                 hashes = self._execution.outputs(reached(position.step))
             case _:
                 hashes = self._execution.state_tensors(reached(position.step) + 1)
-        return merkle.tree_of(KINDS[level], hashes)
+        return self.tree_of(level, hashes)
 
-
-def _first_nodes(level: Level, hashes: list[bytes]) -> tuple[bytes, ...]:
-    place = levels.below(len(hashes), merkle.depth(len(hashes)), 0)
-    return merkle.tree_of(KINDS[level], hashes).nodes(*place)
+    def _first_nodes(self, level: Level, hashes: list[bytes]) -> tuple[bytes, ...]:
+        return self.tree_of(level, hashes).nodes(*levels.below(len(hashes), merkle.depth(len(hashes)), 0))
 
 
 def first_unequal(ours: Sequence[object], theirs: Sequence[object]) -> int | None:

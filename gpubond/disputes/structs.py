@@ -8,18 +8,26 @@ from typing import NamedTuple
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from gpubond.chain.game_words import NONE
 from gpubond.disputes import levels
-from gpubond.disputes.levels import Level
-from gpubond.disputes.position import Block, Elements, Nodes, Position, Seen, Side, Totals, reached
+from gpubond.disputes.levels import Level, Side
+from gpubond.disputes.position import (
+    Element,
+    Elements,
+    Nodes,
+    OneTensor,
+    Output,
+    Position,
+    Reduction,
+    reached,
+)
 from gpubond.disputes.terms import Terms
 from gpubond.exact import merkle, reference, shapes
-from gpubond.exact.merkle import LEAF_ELEMENTS, Kind
+from gpubond.exact.merkle import HASH_BYTES, LEAF_ELEMENTS, Kind
+from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import MAX_RANK, Shape
 
 _ZERO = bytes(32)
 _NUMBERS = {level: number for number, level in enumerate(Level, 1)}
-_FRESH = 1 << 5
 _OPCODE, _TERMS = 6, 11
 _HEIGHT, _LEVELS, _INDEX, _LAST, _LEAVES, _PLACE = 43, 50, 53, 60, 67, 131
 _ELEMENT, _FROM, _TO, _BEFORE, _AFTER = 43, 75, 107, 139, 171
@@ -58,6 +66,7 @@ class Way(NamedTuple):
 
     origin: bytes
     run: bytes
+    end: bytes
     counts: int
     step: int
     interval: bytes
@@ -67,7 +76,7 @@ class Way(NamedTuple):
     shape: int
 
     def hash(self) -> bytes:
-        kinds = ["bytes32", "bytes32", "uint256", "uint256", "bytes32", "bytes32", "uint256", "bytes32", "uint256"]
+        kinds = ["bytes32"] * 3 + ["uint256"] * 2 + ["bytes32"] * 2 + ["uint256", "bytes32", "uint256"]
         return keccak(encode(kinds, self))
 
 
@@ -79,11 +88,12 @@ class Place(NamedTuple):
     provider: str
     way: bytes
     node: bytes
+    other: bytes
     place: int
 
     def hash(self) -> bytes:
         """What the contract stores."""
-        return keccak(encode(["uint256", "address", "address", "bytes32", "bytes32", "uint256"], self))
+        return keccak(encode(["uint256", "address", "address", "bytes32", "bytes32", "bytes32", "uint256"], self))
 
 
 class Registered(NamedTuple):
@@ -100,7 +110,8 @@ class Registered(NamedTuple):
 
     def place(self, position: Position) -> Place:
         way = self.way(position).hash()
-        return Place(self.clock, self.challenger, self.provider, way, node_of(position), word_of(position))
+        node, other = nodes_of(position)
+        return Place(self.clock, self.challenger, self.provider, way, node, other, word_of(position))
 
 
 def run_of(terms: Terms) -> Run:
@@ -111,18 +122,17 @@ def run_of(terms: Terms) -> Run:
 
 
 def way_of(position: Position, origin: Origin) -> Way:
-    """The struct `Way`. Steps and roots enter it with the show that implies them."""
+    """The struct `Way`."""
     said = position.terms.statement
     counts = said.steps | said.interval << 64 | said.state_count << 128 | said.data_count << 144 | said.op_count << 160
-    step = 0
-    if position.step_root is not None:
-        step = reached(position.step)
-    elif position.interval_root is not None:
-        step, _ = position.terms.interval(reached(position.checkpoint))
+    step = position.step
+    if step is None:
+        step = 0 if position.checkpoint is None else position.terms.interval(position.checkpoint)[0]
     operation = position.operation
     return Way(
         origin.hash(),
-        position.run_root,
+        position.their_root or _ZERO,
+        reached(position.end).hash,
         counts,
         step,
         position.interval_root or _ZERO,
@@ -133,34 +143,59 @@ def way_of(position: Position, origin: Origin) -> Way:
     )
 
 
-def node_of(position: Position) -> bytes:
-    """What the last show is known by."""
-    doubt = position.doubt
-    match doubt:
-        case Totals():
-            return keccak(values(doubt.sums + doubt.totals)) if doubt.shown else _ZERO
-        case Block():
-            return keccak(values(doubt.accumulators)) if doubt.accumulators else _ZERO
-        case Elements() if doubt.raw:
-            return merkle.hash_leaf(Kind.ELEMENTS, doubt.raw)
-    if not position.seen:
-        return position.run_root
-    last = position.seen[-1]
-    return last.known()[last.top, last.first >> last.top - last.height]
+def nodes_of(position: Position) -> tuple[bytes, bytes]:
+    """The words `node` and `other`: what the last show is known by."""
+    match position.doubt:
+        case Nodes() as doubt if doubt.shown:
+            return reached(doubt.node), _ZERO
+        case Nodes() as doubt if not doubt.at_root:
+            last = position.seen[-1]
+            return last.known()[last.top, last.first >> last.top - last.height], _ZERO
+        case Output() as doubt:
+            return doubt.node, doubt.other or _ZERO
+        case Elements() as doubt:
+            return doubt.node, merkle.hash_leaf(Kind.ELEMENTS, doubt.theirs)
+        case Reduction() as doubt if doubt.values:
+            return keccak(values(doubt.values)), _ZERO
+    return _ZERO, _ZERO
 
 
 def word_of(position: Position) -> int:
     """The word `place`: level, turn, and what is in doubt."""
-    doubt = position.doubt
-    match doubt:
-        case Totals() | Block():
-            return _of_reduction(position, doubt)
-        case Elements() if doubt.raw:
-            head = _head(Level.LEAF, Side.CHALLENGER) | doubt.index << _PLACE
-            return head | _of_operation(position) | _elements(position)
-        case Nodes() if doubt.shown:
-            return _shown(position, doubt.level)
-    return _picked(position)
+    word = _NUMBERS[position.level] << 1 | (position.turn is Side.CHALLENGER)
+    operation = position.operation
+    if operation is not None:
+        word |= operation.code << _OPCODE | reference.terms(operation) << _TERMS
+    match position.doubt:
+        case Nodes() as doubt:
+            return word | _in_tree(position, doubt)
+        case Output() as doubt:
+            height = doubt.last.height
+            place = height << _HEIGHT | doubt.height - height << _LEVELS | doubt.index << _PLACE
+            return word | place | _elements(position)
+        case Elements() as doubt:
+            return word | doubt.index << _PLACE | _elements(position)
+        case Element() as doubt:
+            return word | reached(position.element) << _ELEMENT | doubt.bits << _AFTER
+        case Reduction() as doubt:
+            blocks = doubt.first << _FROM | doubt.last << _TO
+            totals = (doubt.before or 0) << _BEFORE | doubt.after << _AFTER
+            return word | reached(position.element) << _ELEMENT | blocks | totals
+        case OneTensor():
+            return word
+
+
+def joined(nodes: tuple[bytes, ...]) -> bytes:
+    """Nodes as they are handed over: one after another. Raises Refused unless each is 32 bytes."""
+    for at, node in enumerate(nodes):
+        if len(node) != HASH_BYTES:
+            raise Refused(f"nodes[{at}]", node.hex(), f"must be {HASH_BYTES} bytes")
+    return b"".join(nodes)
+
+
+def hashes(raw: bytes) -> tuple[bytes, ...]:
+    """The reverse of `joined`."""
+    return tuple(raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES))
 
 
 def values(bits: tuple[int, ...]) -> bytes:
@@ -175,16 +210,6 @@ def _packed(shape: Shape) -> int:
     return word
 
 
-def _head(level: Level, turn: Side) -> int:
-    return _NUMBERS[level] << 1 | (turn is Side.CHALLENGER)
-
-
-def _of_operation(position: Position) -> int:
-    """Opcode and terms."""
-    operation = position.operation
-    return 0 if operation is None else operation.code << _OPCODE | reference.terms(operation) << _TERMS
-
-
 def _elements(position: Position) -> int:
     """Leaves of the output, and elements in the last."""
     count = shapes.count(reached(position.operation).shape)
@@ -192,65 +217,15 @@ def _elements(position: Position) -> int:
     return count - (leaves - 1) * LEAF_ELEMENTS << _LAST | leaves << _LEAVES
 
 
-def _shown(position: Position, level: Level) -> int:
-    """After the last show of nodes, which was at this level."""
+def _in_tree(position: Position, doubt: Nodes) -> int:
+    """The nodes that were shown last, and which of them was picked."""
+    word = doubt.count << _LEAVES
+    if doubt.shown:
+        height = levels.below(doubt.count, doubt.height, doubt.index).height
+        return word | height << _HEIGHT | doubt.height - height << _LEVELS | doubt.index << _PLACE
+    if doubt.at_root:
+        return word | doubt.height << _HEIGHT
     last = position.seen[-1]
     above = last.top - last.height
-    word = last.height << _HEIGHT | above << _LEVELS | last.first >> above << _PLACE
-    word |= _head(level, Side.CHALLENGER)
-    said = position.terms.statement
-    match level:
-        case Level.RUN:
-            return word | position.terms.checkpoints << _LEAVES
-        case Level.INTERVAL:
-            begins, ends = position.terms.interval(reached(position.checkpoint))
-            return word | ends - begins - 1 << _LEAVES
-        case Level.STEP:
-            return word | said.op_count << _LEAVES | (said.state_count == 1) << _LAST
-        case Level.STATE:
-            return word | said.state_count << _LEAVES
-        case _:
-            return word | _of_operation(position) | _elements(position)
-
-
-def _picked(position: Position) -> int:
-    """The asserter is to show nodes or a leaf: the last show, and what was picked of it."""
-    doubt = position.doubt
-    fresh = isinstance(doubt, Elements) or (isinstance(doubt, Nodes) and doubt.at_root)
-    level = position.level
-    if fresh and level is Level.STATE:
-        return _head(level, Side.ASSERTER) | _FRESH
-    if (level is Level.OUTPUT and fresh) or (isinstance(doubt, Elements) and doubt.node is None):
-        last = position.seen[-1]
-        at = last.top - last.height << _LEVELS | reached(position.op) - last.first << _INDEX
-        return _head(Level.OUTPUT, Side.ASSERTER) | _FRESH | at | _of_operation(position) | _elements(position)
-    if not position.seen:
-        count = position.terms.checkpoints
-        return _head(Level.RUN, Side.ASSERTER) | merkle.depth(count) << _HEIGHT | count << _LEAVES
-    last = position.seen[-1]
-    return (_shown(position, _level_of(last)) ^ 1) | _index(position, last) << _INDEX
-
-
-def _level_of(seen: Seen) -> Level:
-    return next(level for level, kind in levels.KINDS.items() if kind is seen.kind)
-
-
-def _index(position: Position, last: Seen) -> int:
-    """Of what was picked among the nodes that were shown last."""
-    doubt = position.doubt
-    if isinstance(doubt, Elements) or (isinstance(doubt, Nodes) and not doubt.at_root):
-        return doubt.index - last.first
-    if last.kind is Kind.RUN:
-        return reached(position.checkpoint) - last.first
-    begins, _ = position.terms.interval(reached(position.checkpoint))
-    if reached(position.following).kind is Kind.RUN:
-        return NONE
-    return reached(position.step) - begins - last.first
-
-
-def _of_reduction(position: Position, doubt: Totals | Block) -> int:
-    word = _head(position.level, position.turn) | _of_operation(position) | reached(position.element) << _ELEMENT
-    if isinstance(doubt, Block):
-        return word | doubt.block << _FROM | doubt.total << _AFTER
-    before = 0 if doubt.before is None else doubt.before
-    return word | doubt.first << _FROM | doubt.last << _TO | before << _BEFORE | doubt.after << _AFTER
+    word |= last.height << _HEIGHT | above << _LEVELS | last.first >> above << _PLACE
+    return word | doubt.index - last.first << _INDEX

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from gpubond.disputes import evaluation, levels
-from gpubond.disputes.levels import Level
-from gpubond.disputes.moves import JudgeElement, JudgeJoin, JudgeRun, JudgeState, Move
-from gpubond.disputes.position import Block, Elements, Nodes, Position, Side, Totals, Verdict, reached
-from gpubond.disputes.tale_words import TITLES, UNITS, bits_hex, doubt_of, found_by, found_last, operation
-from gpubond.exact import reference, shapes
-from gpubond.exact.merkle import LEAF_ELEMENTS, Kind
+from gpubond.disputes.levels import Level, Side
+from gpubond.disputes.moves import JudgeElement, JudgeJoin, JudgeRun, JudgeState, Move, PickOperation
+from gpubond.disputes.position import Element, OneTensor, Position, Reduction, Verdict, reached
+from gpubond.disputes.tale_rows import Row, is_shown, row_of
+from gpubond.disputes.tale_words import TITLES, bits_hex, doubt_of, found_by, found_last, is_valid, operation
+from gpubond.exact import merkle, reference, shapes
+from gpubond.exact.merkle import Kind
 from gpubond.exact.program import Op
 
 
@@ -38,19 +39,6 @@ class Gain:
     who: str
     amount: str
     why: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """What was shown once: so many things side by side, of which one was picked (None: none of them).
-
-    each: what one of them stands for. shown: the picked one, as hex.
-    """
-
-    count: int
-    picked: int | None
-    each: str
-    shown: str
 
 
 @dataclass(frozen=True)
@@ -137,18 +125,25 @@ def tell(
     end = positions[-1]
     grouped: dict[Level, list[tuple[Position, Position | None]]] = {}
     for before, after in (*pairwise(positions), (end, None)):
-        if before.turn is Side.CHALLENGER:
+        if is_shown(before):
             grouped.setdefault(before.level, []).append((before, after))
     chapters = tuple(_chapter(level, picks, last) for level, picks in grouped.items())
-    judgement = None if last is None else _judgement(end, last, verdict)
+    judgement = None if last is None else _judgement(end, last)
+    ending = _ending(names, last, verdict, timed_out=timed_out)
+    return Tale(names, chapters, judgement, verdict.convicted, ending, tuple(costs), tuple(gains), work)
+
+
+def _ending(names: Names, last: Move | None, verdict: Verdict, *, timed_out: bool) -> str:
     if timed_out:
         loser = names.provider if verdict.convicted else names.challenger
-        ending = f"{loser} did not answer before its clock ran out, and loses."
-    elif verdict.convicted:
-        ending = f"The contract computed another value than {names.provider} had shown: the job is convicted, for good."
-    else:
-        ending = f"The contract computed what {names.provider} had shown: the challenge is lost."
-    return Tale(names, chapters, judgement, verdict.convicted, ending, tuple(costs), tuple(gains), work)
+        return f"{loser[:1].upper()}{loser[1:]} did not answer before its clock ran out, and loses."
+    if verdict.convicted:
+        return f"The contract computed another value than {names.provider} had shown: the job is convicted, for good."
+    if isinstance(last, PickOperation):
+        if is_valid(last.record):
+            return f"There is one fingerprint of no numbers, and {names.challenger} showed another: it has lost."
+        return "The program has an operation that means nothing, so that there is no run of it: the challenge is lost."
+    return f"The contract computed what {names.provider} had shown: the challenge is lost."
 
 
 def work_of(ops: Sequence[Op], steps: int) -> int:
@@ -159,121 +154,56 @@ def work_of(ops: Sequence[Op], steps: int) -> int:
 
 
 def _chapter(level: Level, picks: Sequence[tuple[Position, Position | None]], last: Move | None) -> Chapter:
-    rows = tuple(_row(before, after, last) for before, after in picks)
+    rows = tuple(row_of(before, after, last) for before, after in picks)
     _, after = picks[-1]
-    return Chapter(
-        level, doubt_of(level, picks[0][0]), rows, found_last(level, last) if after is None else found_by(level, after)
-    )
+    found = found_last(level, last) if after is None else found_by(level, after)
+    return Chapter(level, doubt_of(level, picks[0][0]), rows, found)
 
 
-def _row(before: Position, after: Position | None, last: Move | None) -> Row:
-    doubt = before.doubt
-    match doubt:
-        case Nodes():
-            return _nodes_row(before, doubt, after, last)
-        case Elements():
-            at = _element_picked(after, last)
-            held = min(LEAF_ELEMENTS, shapes.count(operation(before).shape) - doubt.index * LEAF_ELEMENTS)
-            picked = None if at is None else at % LEAF_ELEMENTS
-            shown = "" if picked is None else bits_hex(_little(doubt.raw, picked))
-            return Row(held, picked, "one number", shown)
-        case Totals():
-            return _totals_row(doubt, after, last)
-        case Block():
-            values = (*doubt.accumulators, doubt.total)
-            run = last.run if after is None and isinstance(last, JudgeRun) else None
-            return Row(len(values), run, "sixteen terms", "" if run is None else bits_hex(values[run]))
-
-
-def _nodes_row(before: Position, doubt: Nodes, after: Position | None, last: Move | None) -> Row:
-    below = levels.below(doubt.count, doubt.height, doubt.index)
-    held = 1 << below.height
-    unit = UNITS[doubt.level]
-    each = f"one {unit[0]}" if held == 1 else f"up to {held:,} {unit[1]}"
-    number = _node_picked(doubt, after, last)
-    if number is None:
-        return Row(below.nodes, None, each, "")
-    at = number - below.first
-    return Row(below.nodes, at, each, doubt.shown[at].hex())
-
-
-def _node_picked(doubt: Nodes, after: Position | None, last: Move | None) -> int | None:
-    """The number of the node that was picked, from the left of its tree; None for none."""
-    if after is None:
-        return last.tensor if isinstance(last, JudgeState) and doubt.level is Level.STATE else None
-    if isinstance(after.doubt, Nodes) and after.doubt.level is doubt.level:
-        return after.doubt.index
-    match doubt.level:
-        case Level.RUN:
-            return after.checkpoint
-        case Level.INTERVAL:
-            begins, _ = after.terms.interval(reached(after.checkpoint))
-            # Only what lies between the checkpoints can be picked.
-            return reached(after.step) - begins if reached(after.following).kind is Kind.INTERVAL else None
-        case Level.STEP:
-            return after.op
-        case _:
-            return after.doubt.index if isinstance(after.doubt, Elements) else None
-
-
-def _element_picked(after: Position | None, last: Move | None) -> int | None:
-    if after is not None:
-        return after.element
-    return last.element if isinstance(last, JudgeElement) else None
-
-
-def _totals_row(doubt: Totals, after: Position | None, last: Move | None) -> Row:
-    parts = levels.segments(doubt.first, doubt.last)
-    each = "one block of 512 terms" if doubt.sums else f"up to {levels.segment_blocks(doubt.first, doubt.last)} blocks"
-    picked, shown = None, ""
-    if after is None and isinstance(last, JudgeJoin):
-        picked = last.block - doubt.first
-        shown = bits_hex((*doubt.totals, doubt.after)[picked])
-    elif after is not None and isinstance(after.doubt, Block):
-        picked = after.doubt.block - doubt.first
-        shown = bits_hex(doubt.sums[picked])
-    elif after is not None and isinstance(after.doubt, Totals):
-        picked = next(at for at, (first, _) in enumerate(parts) if first == after.doubt.first)
-        shown = bits_hex(after.doubt.after)
-    return Row(len(parts), picked, each, shown)
-
-
-def _judgement(end: Position, last: Move, verdict: Verdict) -> Judgement | None:
+def _judgement(end: Position, last: Move) -> Judgement | None:
     doubt = end.doubt
     match last:
-        case JudgeRun() if isinstance(doubt, Block):
+        case JudgeRun() if isinstance(doubt, Reduction):
             op = operation(end)
-            before = doubt.accumulators[last.run - 1] if last.run else reference.identity(op)
-            first, end_of = levels.run_terms(reference.terms(op), doubt.block, last.run)
+            begins = last.run % levels.BLOCK_RUNS == 0
+            before = reference.identity(op) if begins else doubt.values[last.run - 1]
+            run = doubt.first * levels.BLOCK_RUNS + last.run
+            first, end_of = levels.run_terms(reference.terms(op), run)
             right = evaluation.run(end, op, first, end_of, before, last.shown)
-            claimed = (*doubt.accumulators, doubt.total)[last.run]
             text = (
                 f"Terms {first + 1:,} to {end_of:,}: the contract begins with {bits_hex(before)}, on which both agree, "
                 f"and takes {end_of - first} terms one after another. Their operands the challenger showed, each of "
                 "them proven to be the one that the program reads here."
             )
-            return Judgement(text, claimed, right, computed=end_of - first)
-        case JudgeElement() if isinstance(doubt, Elements):
+            return Judgement(text, doubt.values[last.run], right, computed=end_of - first)
+        case JudgeElement() if isinstance(doubt, Element):
             op = operation(end)
-            right = evaluation.element(end, op, last.element, last.shown)
+            right = evaluation.element(end, op, reached(end.element), last.shown)
             text = "The contract computes the number from the operands that the challenger showed, each of them proven."
-            claimed = _little(doubt.raw, last.element % LEAF_ELEMENTS)
             terms = reference.terms(op) if op.code in reference.REDUCTIONS else 1
-            return Judgement(text, claimed, right, computed=terms)
-        case JudgeJoin() if isinstance(doubt, Totals):
-            at = last.block - doubt.first
-            before_it = doubt.totals[at - 1] if at else doubt.before
-            total = doubt.sums[at]
-            right = total if before_it is None else reference.join(operation(end), before_it, total)
-            text = "The contract adds the block's sum to the total before it, and compares."
-            return Judgement(text, (*doubt.totals, doubt.after)[at], right, computed=1)
+            return Judgement(text, doubt.bits, right, computed=terms)
+        case JudgeJoin() if isinstance(doubt, Reduction):
+            return _join(end, doubt, last.block)
         case JudgeState():
             text = "The contract compares the fingerprint of the tensor that the program names with the one shown."
-            row = _row(end, None, last)
-            return Judgement(text, claimed_hash=row.shown, right_hash=last.commitment.hex())
+            right_hash = merkle.hash_leaf(Kind.STATE, last.commitment)
+            if isinstance(doubt, OneTensor):
+                right_hash = merkle.hash_leaf(reached(end.following).kind, right_hash)
+            claimed = row_of(end, None, last).shown
+            return Judgement(text, claimed_hash=claimed, right_hash=right_hash.hex())
+        case PickOperation() if not is_valid(last.record):
+            return Judgement("The operation that was picked means nothing: there is nothing to compute.")
         case _:
             return Judgement("The result has no numbers, so that the contract knows its only right fingerprint.")
 
 
-def _little(raw: bytes, at: int) -> int:
-    return int.from_bytes(raw[4 * at : 4 * at + 4], "little")
+def _join(end: Position, doubt: Reduction, block: int) -> Judgement:
+    """The total after a block, from the one before it and the block's sum."""
+    op, at = operation(end), block - doubt.first
+    terms = reference.terms(op)
+    totals = (*doubt.values[levels.runs_shown(terms, doubt.first, doubt.last) :], doubt.after)
+    before = totals[at - 1] if at else doubt.before
+    block_sum = doubt.values[levels.runs_shown(terms, doubt.first, block) - 1]
+    right = block_sum if before is None else reference.join(op, before, block_sum)
+    text = "The contract adds the block's sum to the total before it, and compares."
+    return Judgement(text, totals[at], right, computed=1)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from eth_typing import HexStr
@@ -14,8 +15,11 @@ from gpubond.chain.game_index import GameMove, GameRecord
 from gpubond.chain.games import dispute_game
 from gpubond.disputes.followed import follow
 from gpubond.disputes.last_move import TIME_OUT, last_call, last_move
-from gpubond.disputes.position import Position, Side, Verdict
+from gpubond.disputes.levels import Level, Side
+from gpubond.disputes.moves import PickOperation
+from gpubond.disputes.position import Elements, OneTensor, Position, Reduction, Verdict
 from gpubond.disputes.tale import Cost, Gain, Names, Tale, tell, work_of
+from gpubond.disputes.tale_rows import is_shown
 from gpubond.disputes.tale_words import SHOWN
 from gpubond.disputes.terms import Terms
 from gpubond.errors import BadInput
@@ -78,12 +82,16 @@ def tale_on_chain(
     def cost(side: Side, level: str, what: str, tx: str) -> Cost:
         return Cost(side, level, what, int(contracts.node.eth.get_transaction_receipt(HexStr(tx))["gasUsed"]), tx)
 
-    costs = [cost(Side.CHALLENGER, "", "opens the game, with a bond", moves[0].tx_hash)]
-    for before, move in zip(positions, moves[1:], strict=False):
-        costs.append(cost(before.turn, before.level.value, _words(before), move.tx_hash))
-    what = "says that the clock has run out" if timed_out else "shows the operands, and has it computed"
+    costs = [cost(Side.CHALLENGER, "", _words(None, positions[0]), moves[0].tx_hash)]
+    for (before, after), move in zip(pairwise(positions), moves[1:], strict=True):
+        costs.append(cost(before.turn, before.level.value, _words(before, after), move.tx_hash))
+    what = "shows the operands, and has it computed"
+    if timed_out:
+        what = "says that the clock has run out"
+    elif isinstance(last, PickOperation):
+        what = "picks an operation that has no other result"
     # A clock that has run out is told by the other side, as a rule.
-    by = Side.ASSERTER if timed_out and not verdict.convicted else Side.CHALLENGER
+    by = positions[-1].turn.other if timed_out else positions[-1].turn
     costs.append(cost(by, "judge", what, last_tx))
     if verdict.convicted:
         job = bytes.fromhex(record.job.removeprefix("0x"))
@@ -99,6 +107,18 @@ def tale_on_chain(
     return tell(names, positions, last, verdict, timed_out=timed_out, costs=costs, gains=gains, work=work)
 
 
-def _words(before: Position) -> str:
-    """What a move was, in words."""
-    return f"{'shows' if before.turn is Side.ASSERTER else 'picks among'} {SHOWN[before.level]}"
+def _words(before: Position | None, after: Position) -> str:
+    """What a move was, in words. before: None for the opening."""
+    parts = []
+    if before is None:
+        parts.append("opens the game, with a bond")
+    elif before.level is Level.STEP and after.level is Level.STATE:
+        parts.append("has no operation otherwise")
+    elif is_shown(before):
+        parts.append(f"picks among {SHOWN[before.level]}")
+    if before is not None and isinstance(before.doubt, Elements):
+        parts.append("shows its own")
+    if is_shown(after) and not isinstance(after.doubt, OneTensor):
+        own = "" if isinstance(after.doubt, Reduction) else "its own "
+        parts.append(f"shows {own}{SHOWN[after.level]}")
+    return ", ".join(parts)

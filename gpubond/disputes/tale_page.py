@@ -7,8 +7,9 @@ import struct
 from collections.abc import Sequence
 from html import escape
 
-from gpubond.disputes.position import Side
-from gpubond.disputes.tale import Chapter, Cost, Judgement, Row, Tale
+from gpubond.disputes.levels import Side
+from gpubond.disputes.tale import Chapter, Cost, Judgement, Names, Tale
+from gpubond.disputes.tale_rows import Row
 
 # Of a drawing's own units.
 _WIDTH, _CELLS, _LINK = 1000, 34, 26
@@ -119,11 +120,11 @@ def _primer(tale: Tale) -> str:
         "would be others if any number in the run were another. "
         f"<b>{challenger}</b> computed the same run and came to another fingerprint. One of the two is wrong.</p>"
         "<p>A fingerprint is made from fingerprints of parts, and these from those of smaller parts. So at each "
-        f"question {provider} must show the parts, which must fit what it said before, and {challenger} points at the "
-        "<b>first</b> part that its own run has otherwise. What came before that is agreed upon; what comes after "
-        "does not matter. Who does not answer in time loses.</p>"
+        "question one of them shows the parts of its own run, and the other points at the <b>first</b> part that its "
+        "own run has otherwise, and shows what that is made of in turn. What came before that is agreed upon; what "
+        "comes after does not matter. Who does not answer in time loses.</p>"
         '<p class="legend"><span><i style="background:var(--right)"></i>both agree</span>'
-        '<span><i style="background:var(--wrong)"></i>the first that is wrong</span>'
+        '<span><i style="background:var(--wrong)"></i>the first on which they differ</span>'
         '<span><i style="background:var(--later)"></i>not looked at any more</span></p></section>'
     )
 
@@ -139,15 +140,25 @@ def _chapter(tale: Tale, number: int, chapter: Chapter) -> str:
     for at, row in enumerate(chapter.rows):
         if at:
             parts.append(_link(chapter.rows[at - 1]))
-        parts.append(_row(row))
+        parts.append(_row(tale.names, row))
     parts.append(f'<p class="found">{escape(chapter.found)}</p></section>')
     return "".join(parts)
 
 
-def _row(row: Row) -> str:
-    shown = f' Shown for the red one: <code title="{row.shown}">{_shortened(row.shown)}</code>' if row.shown else ""
-    what = f"{row.count} shown, each {row.each}." if row.count > 1 else f"{row.count} shown: {row.each}."
-    return f'<p class="each">{escape(what)}{shown}</p>{_cells(row)}'
+def _row(names: Names, row: Row) -> str:
+    by, other = (names.provider, names.challenger) if row.by is Side.ASSERTER else (names.challenger, names.provider)
+    each = f"each {row.each}" if row.count > 1 else row.each
+    values = f" Of the red one it says {_hex(row.shown)}" if row.shown else ""
+    if row.own:
+        values += f", and {escape(other)} {_hex(row.own)}"
+    values += "." if values else ""
+    return (
+        f'<p class="each">{escape(by[:1].upper() + by[1:])} shows {row.count}: {escape(each)}.{values}</p>{_cells(row)}'
+    )
+
+
+def _hex(value: str) -> str:
+    return f'<code title="{value}">{_shortened(value)}</code>'
 
 
 def _cells(row: Row) -> str:

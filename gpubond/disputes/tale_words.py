@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from gpubond.disputes import levels
 from gpubond.disputes.levels import Level
-from gpubond.disputes.moves import JudgeElement, JudgeJoin, JudgeRun, JudgeState, Move
-from gpubond.disputes.position import Block, Elements, Position, reached
+from gpubond.disputes.moves import JudgeJoin, JudgeRun, JudgeState, Move, PickOperation
+from gpubond.disputes.position import Elements, Position, Reduction, reached
 from gpubond.exact import reference, shapes
-from gpubond.exact.program import Op
+from gpubond.exact.program import Op, parse_record
+from gpubond.exact.refusal import Refused
 from gpubond.exact.shapes import Shape
 
 TITLES = {
@@ -20,7 +21,7 @@ TITLES = {
     Level.STATE: "Which tensor of the state?",
     Level.OUTPUT: "Which sixty-four numbers?",
     Level.LEAF: "Which number?",
-    Level.TOTALS: "Which block of the sum?",
+    Level.TOTALS: "Which blocks of the sum?",
     Level.BLOCK: "Which sixteen terms?",
 }
 # One, and many, of what a tree's leaves stand for.
@@ -39,8 +40,8 @@ SHOWN = {
     Level.STATE: "tensors of the state",
     Level.OUTPUT: "groups of numbers",
     Level.LEAF: "numbers",
-    Level.TOTALS: "sums of blocks",
-    Level.BLOCK: "what came together",
+    Level.TOTALS: "totals",
+    Level.BLOCK: "what came together of sixteen terms each",
 }
 _MATRIX = 2
 
@@ -59,16 +60,21 @@ def found_last(level: Level, last: Move | None) -> str:
     """What is said by a move that ends the game; None: nobody moved on."""
     match last:
         case JudgeRun():
-            first = last.run * levels.RUN_TERMS
-            return f"What comes of terms {first + 1} to {first + levels.RUN_TERMS} of the block is wrong."
+            first, end = last.run * levels.RUN_TERMS + 1, (last.run + 1) * levels.RUN_TERMS
+            text = f"In dispute is what comes of terms {first:,} to {end:,}, counted from the first of these."
         case JudgeJoin():
-            return f"The total after block {last.block + 1} is not what the sums before it give."
+            text = f"In dispute is whether the total after block {last.block + 1:,} is what comes before it together."
         case JudgeState():
-            return f"Tensor {last.tensor + 1} of the next state is not the one that the program names."
+            text = f"In dispute is whether tensor {last.tensor + 1:,} of the next state is the one that is named."
+        case PickOperation() if is_valid(last.record):
+            text = f"The result of operation {last.op + 1:,} has no numbers, so that it has one fingerprint only."
+        case PickOperation():
+            text = f"Operation {last.op + 1:,} means nothing, so that there is no run of this program."
         case None:
-            return f"Here it ended: nobody moved on from the question “{TITLES[level]}”"
-        case JudgeElement() | _:
-            return "The contract can compute this at once."
+            text = f"Here it ended: nobody moved on from the question “{TITLES[level]}”"
+        case _:
+            text = "The contract can compute this at once."
+    return text
 
 
 def operation(position: Position) -> Op:
@@ -81,11 +87,21 @@ def bits_hex(bits: int) -> str:
     return f"0x{bits:08x}"
 
 
+def is_valid(record: bytes) -> bool:
+    """Whether it is the record of an operation."""
+    try:
+        parse_record(record)
+    except Refused:
+        return False
+    return True
+
+
 def _run_doubt(position: Position) -> str:
     said = position.terms.statement
     return (
         f"The run has {said.steps:,} steps. After every {said.interval:,} of them its whole state was noted: "
-        f"{position.terms.checkpoints:,} checkpoints, of which the provider had given one common fingerprint."
+        f"{position.terms.checkpoints:,} checkpoints, of which the provider had given one common fingerprint. The "
+        "challenger has another, and shows what that is made of."
     )
 
 
@@ -103,12 +119,16 @@ def _step_doubt(position: Position) -> str:
 
 def _state_doubt(position: Position) -> str:
     count = position.terms.statement.state_count
-    return f"All results of the step are right, and its next state of {count:,} tensors is not."
+    tensors = "one tensor" if count == 1 else f"{count:,} tensors"
+    return f"Both agree on all results of the step, and not on its next state of {tensors}."
 
 
 def _output_doubt(position: Position) -> str:
     op = operation(position)
-    return f"The result of {op.code.name} has {shapes.count(op.shape):,} numbers ({sizes(op.shape)}), in groups of 64."
+    count = shapes.count(op.shape)
+    if count == 1:
+        return f"The result of {op.code.name} is one number."
+    return f"The result of {op.code.name} has {count:,} numbers ({sizes(op.shape)}), in groups of 64."
 
 
 def _leaf_doubt(position: Position) -> str:
@@ -121,8 +141,13 @@ def _totals_doubt(position: Position) -> str:
 
 
 def _block_doubt(position: Position) -> str:
-    terms = levels.block_terms(reference.terms(operation(position)), _block_of(position))
-    return f"The block adds {terms:,} terms, one after another. What had come together is shown every 16 terms."
+    terms, (first, last) = reference.terms(operation(position)), _blocks(position)
+    blocks = [levels.block_terms(terms, block) for block in range(first, last + 1)]
+    if len(blocks) == 1:
+        text = f"The block adds {blocks[0]:,} terms, one after another."
+    else:
+        text = f"{len(blocks)} blocks add {sum(blocks):,} terms, each block its own one after another."
+    return f"{text} What had come together is shown every 16 terms, and the total after each block."
 
 
 _DOUBTS: dict[Level, Callable[[Position], str]] = {
@@ -141,37 +166,46 @@ def _run_found(after: Position) -> str:
     checkpoint = reached(after.checkpoint)
     begins, ends = after.terms.interval(checkpoint)
     return (
-        f"The first wrong checkpoint is number {checkpoint + 1:,}: "
+        f"The first checkpoint on which they differ is number {checkpoint + 1:,}: "
         f"something between step {begins + 1:,} and step {ends:,}."
     )
 
 
 def _interval_found(after: Position) -> str:
-    return f"The first wrong step is number {reached(after.step) + 1:,}."
+    return f"The first step on whose end they differ is number {reached(after.step) + 1:,}."
 
 
 def _step_found(after: Position) -> str:
     if after.op is None:
-        return "No operation is wrong: the next state was put together wrongly."
+        return "They differ on no operation: the next state is put together otherwise."
     op = operation(after)
     reads = " and ".join(sizes(shape) for shape in op.input_shapes) or "no"
     return (
-        f"The first wrong result is that of operation {after.op + 1:,}, {op.code.name}: "
+        f"The first result on which they differ is that of operation {after.op + 1:,}, {op.code.name}: "
         f"it reads {reads} numbers and gives {sizes(op.shape)}."
     )
 
 
 def _output_found(after: Position) -> str:
     index = after.doubt.index if isinstance(after.doubt, Elements) else 0
-    return f"The wrong number is in group {index + 1:,}."
+    return f"The first difference is in group {index + 1:,}."
 
 
 def _leaf_found(after: Position) -> str:
-    return f"The wrong number is {_place(operation(after).shape, reached(after.element))}."
+    return f"The number in dispute is {_place(operation(after).shape, reached(after.element))}."
 
 
 def _totals_found(after: Position) -> str:
-    return f"The sum of block {_block_of(after) + 1} is wrong."
+    first, last = _blocks(after)
+    if first == last:
+        return f"The first total on which they differ is that after block {first + 1:,}."
+    return f"The first total on which they differ is one of those after blocks {first + 1:,} to {last + 1:,}."
+
+
+def _blocks(position: Position) -> tuple[int, int]:
+    """The first and the last one in doubt."""
+    doubt = position.doubt
+    return (doubt.first, doubt.last) if isinstance(doubt, Reduction) else (0, 0)
 
 
 _FOUND: dict[Level, Callable[[Position], str]] = {
@@ -182,10 +216,6 @@ _FOUND: dict[Level, Callable[[Position], str]] = {
     Level.LEAF: _leaf_found,
     Level.TOTALS: _totals_found,
 }
-
-
-def _block_of(position: Position) -> int:
-    return position.doubt.block if isinstance(position.doubt, Block) else 0
 
 
 def sizes(shape: Shape) -> str:

@@ -28,9 +28,10 @@ from gpubond.chain.market import Status, Tier
 from gpubond.chain.outbox import OutboxState
 from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session
+from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.checking import Checked, Stopped, check_run
+from gpubond.disputes.levels import Side
 from gpubond.disputes.playing import Known, Player
-from gpubond.disputes.position import Side
 from gpubond.disputes.sources import Sources
 from gpubond.disputes.structs import run_of
 from gpubond.disputes.watch_log import Watched, WatchLog, WatchState
@@ -257,8 +258,9 @@ class Watchtower:
             # The limit, since a bond can grow until it is mined; none of it is taken but by this key's own `open`.
             self._send(f"approve:{purpose}", contracts.approve(self._contract.address, limit))
             return
+        nodes = Challenger(known.execution, known.terms).opening()
         call = self._contract.open(
-            record.terms, record.commitment, run_of(known.terms), known.terms.answer_seconds, salt, limit
+            record.terms, record.commitment, run_of(known.terms), known.terms.answer_seconds, salt, limit, nodes
         )
         self._send(purpose, call)
         self._say(record.job, f"challenged, with a bond of {contracts.token_info.text(bond)}")

@@ -24,12 +24,13 @@ _LEAST = 2
 
 
 def answer_seconds(program: Program, interval: int) -> int:
-    """Seconds that suffice for one answer: all data read and hashed, an interval computed again from its checkpoint
-    with every state hashed, and one step with every output hashed."""
+    """Seconds that suffice for one answer of a provider: all data read and hashed, an interval computed again from its
+    checkpoint with every state hashed, one step with every output hashed, and once more as far as the output that is
+    shown, which is hashed again."""
     terms = sum(_terms(op) for op in program.ops)
-    outputs = sum(_VALUE_BYTES * shapes.count(op.shape) for op in program.ops)
+    sizes = [_VALUE_BYTES * shapes.count(op.shape) for op in program.ops]
     step = terms / _TERMS + len(program.ops) * _OPERATION + state_bytes(program) / _HASHED
-    return _LEAST + math.ceil(interval * step + (outputs + data_bytes(program)) / _HASHED)
+    return _LEAST + math.ceil((interval + 1) * step + (sum(sizes) + max(sizes) + data_bytes(program)) / _HASHED)
 
 
 def _terms(op: Op) -> int:

@@ -25,9 +25,9 @@ from gpubond.chain.sender import Sender
 from gpubond.chain.session import Session
 from gpubond.disputes.execution import Execution
 from gpubond.disputes.followed import due
+from gpubond.disputes.levels import Side
 from gpubond.disputes.ordered import paths_of, terms_about
 from gpubond.disputes.playing import Known, Player, Urgent
-from gpubond.disputes.position import Side
 from gpubond.errors import BadInput, GpuBondError, Refused
 from gpubond.exact.checkpoints import checkpoint_path
 from gpubond.exact.engines import best

@@ -4,21 +4,29 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import boa
+from eth_typing import BlockNumber
+from eth_utils.address import to_checksum_address
+from hexbytes import HexBytes
+from web3.types import LogReceipt
 
+from gpubond.chain.abi import load_abi
+from gpubond.chain.events import EventDecoder
+from gpubond.chain.game_index import MOVES, GameMove
 from gpubond.disputes import rules
 from gpubond.disputes.calldata import call
+from gpubond.disputes.levels import Side
 from gpubond.disputes.moves import Move
-from gpubond.disputes.position import Position, Side, Verdict
-from gpubond.disputes.structs import Origin, Registered, run_of
+from gpubond.disputes.position import Position, Verdict
+from gpubond.disputes.structs import Origin, Registered, joined, run_of
 from gpubond.disputes.terms import Terms
 from gpubond.exact.refusal import Refused
-from tests.disputes.play import Picks, Shows, play
-from tests.stateful.chain import CONTRACTS, Deployed, load
+from tests.disputes.play import Game, Player, play
+from tests.stateful.chain import CONTRACTS, Deployed, Log, load
 from tests.stateful.model import Refused as Reverted
 from tests.unit import reference
 
@@ -138,20 +146,21 @@ class Laid:
 class World(Laid):
     """Opens games about jobs with any exact terms."""
 
-    def open(self, terms: Terms, run_root: bytes) -> ChainGame:
-        """A game about a new job."""
+    def open(self, terms: Terms, run_root: bytes, nodes: tuple[bytes, ...]) -> ChainGame:
+        """A game about a new job. nodes: the challenger's first of RUN."""
         of_job, commitment = self.committed(terms, run_root)
         rival = self.people["rival"]
         job = reference.job_id(CHAIN_ID, self.escrow.address, of_job)
         bond = self.call("game", "bond_of", "rival", job, COLLATERAL, reference.escrowed(of_job))
         said = terms.statement
         origin = Origin(job, said.program, said.initial, said.data, bond, GWEI, 0)
-        opening = (of_job, commitment, run_of(terms), terms.answer_seconds, self.salt(), bond)
-        game = self.call("game", "open", "rival", *opening)
+        opening = (of_job, commitment, run_of(terms), terms.answer_seconds, self.salt(), bond, joined(nodes))
+        game, logs = self.game.functions["open"].logged(rival, *opening)
         increment = INCREMENT + terms.answer_seconds
         clock = self.clock | self.clock << 32 | boa.env.timestamp << 64 | increment << 104 | 3 << 136
         registered = Registered(game, clock, rival, self.people["owner"], origin)
-        found = ChainGame(self, registered, rules.begin(terms, run_root), of_job, commitment)
+        found = ChainGame(self, registered, rules.begin(terms, run_root, nodes), of_job, commitment)
+        found.take(logs)
         found.check()
         return found
 
@@ -167,6 +176,29 @@ class ChainGame:
     commitment: dict[str, Any]
     # What makes a move of the rules one about this job, if its statement is another than theirs.
     fit: Callable[[Position, Move], Move] = lambda position, move: move
+    # As the index has them.
+    events: list[GameMove] = field(default_factory=list)
+
+    def take(self, logs: Sequence[Log]) -> None:
+        """Notes the events of a call."""
+        decoder = EventDecoder({self.world.game.address: load_abi("DisputeGame")})
+        none = HexBytes(EMPTY)
+        for address, topics, data in logs:
+            found = decoder.decode(
+                LogReceipt(
+                    address=to_checksum_address(address),
+                    topics=[HexBytes(topic.to_bytes(32, "big")) for topic in topics],
+                    data=HexBytes(data),
+                    blockHash=none,
+                    blockNumber=BlockNumber(0),
+                    logIndex=0,
+                    transactionHash=none,
+                    transactionIndex=0,
+                    removed=False,
+                )
+            )
+            if found is not None and found.name in MOVES:
+                self.events.append(GameMove(found.name, found.args, ""))
 
     def stored(self) -> bytes:
         """What the contract keeps of it."""
@@ -186,7 +218,9 @@ class ChainGame:
             self.refuses(sender, move)
             raise refused
         function, arguments = call(self.registered, self.position, self.fit(self.position, move))
-        self.world.call("game", function, sender, *arguments)
+        address = self.world.people[sender]
+        _, logs = self.world.game.functions[function].logged(address, *arguments)
+        self.take(logs)
         if isinstance(after, Verdict):
             self._check_verdict(after)
             return after
@@ -217,14 +251,13 @@ class ChainGame:
         assert held[2] == verdict.convicted
         assert (self.stored() == OVER) != verdict.convicted
 
-    def play(self, asserter: Shows, challenger: Picks) -> tuple[bool, str]:
-        """From the beginning to the end: whether it convicts, and how it ended."""
-        begins = self.position
-        game = play(begins.terms, begins.run_root, asserter, challenger, lambda _, move: self.move(move))
-        return game.convicted, game.ending
+    def play(self, asserter: Player, challenger: Player) -> Game:
+        """From the beginning to the end."""
+        return play(self.position, asserter, challenger, lambda _, move: self.move(move))
 
 
 def unwritable(error: Exception) -> bool:
-    """Whether this says of a move that no call can be made of it: it has no place, or eth_abi cannot encode it."""
-    known = (Refused, ValueError, OverflowError, IndexError, TypeError)
+    """Whether this says of a move that no call can be made of it: it has no place, is of the wrong
+    types, or eth_abi cannot encode it."""
+    known = (Refused, ValueError, OverflowError, IndexError, TypeError, AttributeError)
     return isinstance(error, known) or type(error).__module__.startswith("eth_abi")

@@ -5,21 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from gpubond.disputes import levels
 from gpubond.disputes.execution import Execution
+from gpubond.disputes.levels import KINDS, Level
 from gpubond.disputes.moves import (
+    AnswerNodes,
     JudgeElement,
     JudgeRun,
     JudgeState,
     Leaf,
     Move,
     Operand,
+    PickCheckpoint,
     PickOperation,
-    Show,
+    PickState,
+    PickStep,
     ShowNodes,
 )
 from gpubond.disputes.position import Nodes, Position, reached
+from gpubond.disputes.showing import Own
 from gpubond.disputes.terms import Terms
 from gpubond.exact import commitments, merkle
 from gpubond.exact.commitments import content
@@ -27,7 +32,7 @@ from gpubond.exact.engine import Array
 from gpubond.exact.merkle import Kind, Tree, depth, hash_node
 from gpubond.exact.program import parse_record, parse_state_record
 from gpubond.exact.runner import Task
-from tests.disputes.liar import Liar
+from tests.disputes.liar import FalseAccuser, Liar
 
 JUNK = bytes(range(1, 33))
 
@@ -85,20 +90,69 @@ def root_by_path(kind: Kind, count: int, index: int, leaf: bytes, path: Sequence
     return found
 
 
+class JunkOwn(Own):
+    """Such a tree where one of its kind is shown, and the right ones else."""
+
+    def __init__(self, execution: Execution, tree: Junked) -> None:
+        super().__init__(execution)
+        self._tree_with_junk = tree
+
+    def tree_of(self, level: Level, hashes: list[bytes]) -> Tree:
+        junked = self._tree_with_junk
+        return junked if KINDS[level] is junked.kind else super().tree_of(level, hashes)
+
+    def output_tree_of(self, step: int, op: int) -> Tree:
+        junked = self._tree_with_junk
+        return junked if junked.kind is Kind.ELEMENTS else super().output_tree_of(step, op)
+
+
+def with_one_more(position: Position, move: Move, kind: Kind) -> Move:
+    """Junk beyond the nodes that hold leaves, where such a tree's are shown and there is room."""
+    shown: dict[type[Any], Kind] = {
+        PickCheckpoint: Kind.INTERVAL,
+        PickStep: Kind.STEP,
+        PickState: Kind.STATE,
+        PickOperation: Kind.ELEMENTS,
+        AnswerNodes: Kind.ELEMENTS,
+    }
+    doubt = position.doubt
+    of = doubt.kind if isinstance(move, ShowNodes) and isinstance(doubt, Nodes) else shown.get(type(move))
+    if of is not kind or not isinstance(move, ShowsNodes):
+        return move
+    return replace(move, nodes=(*move.nodes, JUNK)) if len(move.nodes) & len(move.nodes) - 1 else move
+
+
+ShowsNodes = ShowNodes | PickCheckpoint | PickStep | PickState | PickOperation | AnswerNodes
+
+
 class JunkLiar(Liar):
-    """Shows the nodes of such a tree, where a tree of its kind is in doubt; those that hold leaves, or one more."""
+    """An asserter that shows the nodes of such a tree; those that hold leaves, or one more."""
 
     def __init__(self, execution: Execution, tree: Junked, *, hides: bool) -> None:
         super().__init__(execution)
-        self._tree, self._hides = tree, hides
+        self._own = JunkOwn(execution, tree)
+        self._kind, self._hides = tree.kind, hides
 
-    def show(self, position: Position) -> Show:
-        doubt = position.doubt
-        if not isinstance(doubt, Nodes) or doubt.kind is not self._tree.kind:
-            return super().show(position)
-        below = levels.below(doubt.count, doubt.height, doubt.index)
-        room = below.nodes < 1 << doubt.height - below.height
-        return ShowNodes(self._tree.nodes(*below._replace(nodes=below.nodes + (room and not self._hides))))
+    def move(self, position: Position) -> Move:
+        move = super().move(position)
+        return move if self._hides else with_one_more(position, move, self._kind)
+
+
+class JunkAccuser(FalseAccuser):
+    """A challenger that does so."""
+
+    def __init__(self, execution: Execution, tree: Junked, *, hides: bool) -> None:
+        super().__init__(execution)
+        self._own = JunkOwn(execution, tree)
+        self._kind, self._hides = tree.kind, hides
+
+    def opening(self) -> tuple[bytes, ...]:
+        nodes = super().opening()
+        return nodes if self._hides or self._kind is not Kind.RUN else (*nodes, JUNK)
+
+    def move(self, position: Position) -> Move:
+        move = super().move(position)
+        return move if self._hides else with_one_more(position, move, self._kind)
 
 
 @dataclass(frozen=True)

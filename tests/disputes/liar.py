@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +12,18 @@ import numpy as np
 from gpubond.disputes.asserter import Asserter
 from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.levels import FREE, RUN_TERMS
-from gpubond.disputes.moves import Move, PickElement, PickStep, ShowNodes, ShowValues
-from gpubond.disputes.position import Nodes, Position
+from gpubond.disputes.levels import RUN_TERMS
+from gpubond.disputes.moves import Move
+from gpubond.disputes.position import Position
+from gpubond.disputes.showing import NothingWrong
 from gpubond.exact import commitments, prefixes, reference, scalar, shapes
 from gpubond.exact.engine import Array, OnOutput, Prepared
 from gpubond.exact.float_environment import standard
 from gpubond.exact.numpy_engine import output_of
 from gpubond.exact.program import Op, Opcode, Program
 from gpubond.exact.reference import BLOCK, Blocks
+from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import Task
-from tests.exact_contracts.operations import drawing
 
 
 @dataclass(frozen=True)
@@ -182,12 +184,31 @@ class Liar(Asserter):
     def __init__(self, execution: Execution) -> None:
         self._take(execution)
 
+    def move(self, position: Position) -> Move:
+        with _of_its_own_run():
+            return super().move(position)
+
 
 class FalseAccuser(Challenger):
     """Shows whatever its execution says, of these terms or not."""
 
     def __init__(self, execution: Execution) -> None:
         self._take(execution)
+
+    def move(self, position: Position) -> Move:
+        with _of_its_own_run():
+            return super().move(position)
+
+
+@contextmanager
+def _of_its_own_run() -> Iterator[None]:
+    """A run of other terms may have no such place: there is nothing to show."""
+    try:
+        yield
+    except Refused:
+        raise
+    except (ValueError, IndexError) as error:
+        raise NothingWrong from error
 
 
 @dataclass

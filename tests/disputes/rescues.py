@@ -7,21 +7,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import boa
 
-from gpubond.disputes.moves import JudgeElement
-from gpubond.disputes.openings import Openings
 from tests.disputes.contracts import GWEI
-from tests.unit.dispute_game.table import MOVE_GAS, Game, Job, Table, cost
-from tests.unit.dispute_game.test_gas import transaction_gas
+from tests.disputes.liar import Lie
+from tests.disputes.test_soundness import told
+from tests.unit.dispute_game.metering import HONEST, Metered, transaction_gas
+from tests.unit.dispute_game.runs import USUAL, Runs, challenger
+from tests.unit.dispute_game.table import MOVE_GAS, Game, Job, cost
 
-HONEST, STRAW = "rival", "liar"
+STRAW = "liar"
 DEAR = 50 * GWEI
-VIEWS = ("position", "bond_of", "games_of", "balance_of", "burned")
 
 
 class Fate(Enum):
@@ -59,17 +58,9 @@ def plans(games: int, collateral: int, prices: tuple[int, int] = (GWEI, GWEI)) -
                     yield Plan(order, ender, False, collateral, prices)
 
 
-@dataclass
-class Metered(Table):
-    """Counts the gas of the honest challenger's transactions."""
-
-    gas: int = field(default=0, kw_only=True)
-
-    def call(self, contract: str, name: str, sender: str, *args: Any) -> Any:
-        who = self.people.get(sender, sender)
-        if contract == "game" and who == self.people[HONEST] and name not in VIEWS:
-            self.gas += transaction_gas(self.game.functions[name], who, args)
-        return super().call(contract, name, sender, *args)
+def after_the_first_checkpoint() -> Runs:
+    """A provider that is right up to the first checkpoint."""
+    return Runs.of(USUAL, Lie(2, 0))
 
 
 @contextmanager
@@ -84,27 +75,22 @@ def base_fee(price: int) -> Iterator[None]:
         context._base_fee_per_gas = usual
 
 
-def opened(table: Metered, job: Job, who: str, price: int) -> Game:
+def opened(table: Metered, job: Job, who: str, price: int, fate: Fate) -> Game:
+    """A straw man that is to lose says that the first checkpoint is wrong."""
+    player = challenger(job.theirs)
+    if fate in (Fate.LOST_EARLY, Fate.LOST_LATE):
+        wrong = told(table.runs.honest, Lie(0, 0))
+        assert wrong is not None
+        player = challenger(wrong[0])
     with base_fee(price):
-        return table.open(job, who, price=max(price, GWEI))
+        return table.open(job, who, price=max(price, GWEI), player=player)
 
 
 def copied(table: Metered, game: Game) -> None:
     """Straw man and provider make a move each: that is refunded, too."""
-    table.show(game)
-    table.move(game, Openings(table.honest.execution).operation(0))
-
-
-def lose(table: Metered, game: Game) -> None:
-    """A straw man says of a right output that it is wrong. It takes no time."""
-    openings = Openings(table.honest.execution)
-    while not game.over:
-        if game.side == 0:
-            table.show(game)
-        elif game.position.level.value == "step":
-            table.move(game, openings.operation(0))
-        else:
-            table.move(game, JudgeElement(0, openings.element(game.position, 0)))
+    table.step(game)
+    table.step(game)
+    assert game.side == 0
 
 
 @dataclass
@@ -130,18 +116,18 @@ def convicted(table: Metered, plan: Plan) -> Convicted:
     games = []
     for fate in plan.fates:
         who, price = (HONEST, plan.prices[1]) if fate is Fate.HONEST else (STRAW, plan.prices[0])
-        games.append(opened(table, job, who, price))
+        games.append(opened(table, job, who, price, fate))
         if fate is Fate.LOST_EARLY:
-            lose(table, games[-1])
+            table.lose(games[-1])
         elif fate is Fate.KEPT:
             copied(table, games[-1])
     for fate, game in zip(plan.fates, games, strict=True):
         if fate is Fate.LOST_LATE:
-            lose(table, game)
+            table.lose(game)
     last = games[plan.ender]
     if plan.judged:
-        table.show(last)
-        table.move(last, table.honest.challenger.pick(last.position))
+        while not job.convicted:
+            table.step(last)
     else:
         table.at(last.deadline)
         table.time_out(last, last.registered.challenger)

@@ -4,25 +4,28 @@ wrong ones, several jobs and challengers, time that passes, moves that are allow
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from gpubond.disputes import rules
 from gpubond.disputes.calldata import call
-from gpubond.disputes.challenger import NothingWrong
-from gpubond.disputes.levels import FREE
-from gpubond.disputes.moves import Move, ShowAccumulators, ShowNodes, ShowTotals
-from gpubond.disputes.position import Nodes, Position, Side, Verdict
+from gpubond.disputes.levels import Level
+from gpubond.disputes.moves import Move, ShowNodes
+from gpubond.disputes.position import Nodes, Position, Verdict
+from gpubond.disputes.showing import NothingWrong
 from gpubond.disputes.structs import Registered
 from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import Task
 from tests.disputes.contracts import Reverted, unwritable
-from tests.disputes.liar import Liar, edges
+from tests.disputes.liar import edges
 from tests.disputes.mutations import changed, writable
-from tests.disputes.play import Honest
-from tests.disputes.test_soundness import every_pick, told
+from tests.disputes.play import Honest, Opens
+from tests.disputes.test_soundness import told
+from tests.disputes.tricksters import Slanderer, Trickster
 from tests.unit.dispute_game.episodes import Episode
+from tests.unit.dispute_game.runs import Runs, challenger
 from tests.unit.dispute_game.table import (
     COMMITTED,
     CONVICTED,
@@ -40,31 +43,23 @@ JOBS = 5  # that are not over, at once
 
 @dataclass(frozen=True)
 class Subject:
-    """A run, and what its provider says of it. said: as `honest`, but by the provider's run."""
+    """Two runs, and whether the provider has the right one."""
 
-    honest: Honest
-    said: Honest
-
-    @property
-    def is_right(self) -> bool:
-        return self.said is self.honest
+    runs: Runs
+    is_right: bool
 
 
 def subjects(tasks: list[Task], lies: int, chance: Random) -> list[Subject]:
-    """Of each task the right run and some wrong ones, from lies at its edges."""
-    found = []
+    """Of each task so many lies at its edges, each of which its provider tells or who challenges it."""
+    made: list[Subject] = []
     for task in tasks:
         honest = Honest.of(task)
-        found.append(Subject(honest, honest))
         places = edges(task)
-        for lie in chance.sample(places, len(places)):
-            wrong = told(honest, lie)
-            if wrong is not None:
-                said = replace(honest, execution=wrong[0], asserter=Liar(wrong[0]))
-                found.append(Subject(honest, said))
-            if len(found) % (lies + 1) == 0:
-                break
-    return found
+        wrong = (found for lie in chance.sample(places, len(places)) if (found := told(honest, lie)))
+        for execution, _ in itertools.islice(wrong, lies):
+            runs = Runs(honest, execution)
+            made += [Subject(runs, True), Subject(runs, False)]
+    return made
 
 
 class Walk(Episode):
@@ -76,7 +71,8 @@ class Walk(Episode):
         self._of: dict[bytes, Subject] = {}
         self._ended: list[Job] = []
         self._settled: list[Job] = []
-        self._before: dict[bytes, list[tuple[Registered, Position]]] = {}
+        self._before: dict[bytes, list[tuple[Registered, Position, Move]]] = {}
+        self._next: dict[bytes, tuple[bytes, Move | None]] = {}
         self._claimed: list[Game] = []
         self._paid_before = self._income()
         self._withdrawn = 0
@@ -113,7 +109,7 @@ class Walk(Episode):
         self._bury()
         if len(self.jobs) < JOBS:
             subject = self.random.choice(self._subjects)
-            job = self.table.job(subject.said.execution.run_root, exact=subject.honest.terms)
+            job = self.table.job(subject.is_right, runs=subject.runs)
             self._of[job.id] = subject
             self.jobs.append(job)
 
@@ -143,25 +139,47 @@ class Walk(Episode):
         games = played if played and self.random.random() < 0.9 else games
         return self.random.choice(games) if games else None
 
+    def accuser(self, job: Job) -> Opens:
+        """With the other run, or one that says anything of it and of the provider's."""
+        if self.random.random() < 0.5:
+            return challenger(job.theirs)
+        run = self.random.choice([job.said, job.theirs])
+        return Slanderer(run, self.random.getrandbits(32))
+
+    def open(self) -> None:
+        """Some providers of a wrong run say anything that they are not bound to."""
+        before = len(self.table.games)
+        super().open()
+        for game in self.table.games[before:]:
+            if not self._of[game.job.id].is_right and self.random.random() < 0.5:
+                game.asserter = Trickster(game.job.said, self.random.getrandbits(32))
+
     def move(self) -> None:
         game = self.some_game()
-        if game is not None:
-            self.attempt(game, self.proposed(game), self.random.choice(self._movers(game)))
+        move = self.proposed(game) if game is not None else None
+        if game is not None and move is not None:
+            self.attempt(game, move, self.random.choice(self._movers(game)))
 
     def _movers(self, game: Game) -> list[str]:
         return ["owner", "operator"] if game.side == 0 else [game.registered.challenger]
 
-    def proposed(self, game: Game) -> Move:
-        """What the provider shows, or a challenger picks: as it should, or at random, by what the provider computed."""
-        subject, position = self._of[game.job.id], game.position
-        if position.turn is Side.ASSERTER:
-            return subject.said.asserter.show(position)
-        if self.random.random() < 0.6:
+    def proposed(self, game: Game) -> Move | None:
+        """What whose turn it is has to do, once drawn for each position; None if it has no move."""
+        place = game.place.hash()
+        if self._next.get(game.id, (b"", None))[0] != place:
             try:
-                return subject.honest.challenger.pick(position)
-            except NothingWrong:
-                pass
-        return self.random.choice(list(every_pick(subject.said, position)))
+                self._next[game.id] = place, game.next
+            except (Refused, NothingWrong):
+                assert not self._is_honest(game), "the side that computed right has no move"
+                self._next[game.id] = place, None
+        return self._next[game.id][1]
+
+    def _is_honest(self, game: Game) -> bool:
+        """Whether it is the turn of who computed right, and plays by it."""
+        right = self._of[game.job.id].runs.honest.execution
+        if game.side == 0:
+            return self._of[game.job.id].is_right
+        return game.job.theirs is right and not isinstance(game.challenger, Slanderer)
 
     def attempt(self, game: Game, move: Move, sender: str) -> None:
         """Makes a move if the model allows it; else the contract must refuse it."""
@@ -176,7 +194,7 @@ class Walk(Episode):
         if not in_time or (ends and game.job.convicted) or not self._may(game, move, sender):
             self.refused(game.registered, game.position, move, sender)
             return
-        self._before.setdefault(game.id, []).append((game.registered, game.position))
+        self._before.setdefault(game.id, []).append((game.registered, game.position, move))
         self.table.move(game, move, sender)
         self.done.add("move")
         self.seen[level] += 1
@@ -185,42 +203,37 @@ class Walk(Episode):
             self.seen["convicted" if after.convicted else "lost"] += 1
 
     def _may(self, game: Game, move: Move, sender: str) -> bool:
-        """Whose move it is. Shows that hashes leave no choice about are anybody's."""
+        """Whose move it is. Further nodes of the provider's trees are anybody's."""
         who = self.table.people.get(sender, sender)
         if game.side == 1:
             return who == game.registered.challenger
         doubt = game.position.doubt
-        free = isinstance(move, ShowTotals | ShowAccumulators)
+        is_free = False
         if isinstance(move, ShowNodes) and isinstance(doubt, Nodes):
-            free = doubt.level in FREE and doubt.at_root
-        return not free or who in (self.table.people["owner"], self.table.people["operator"])
+            is_free = doubt.level in (Level.INTERVAL, Level.STATE) and not doubt.at_root
+        return is_free or who in (self.table.people["owner"], self.table.people["operator"])
 
     def illegal(self) -> None:
         """A move with something changed, of somebody else, of another position, or of another game."""
         game = self.some_game()
-        if game is None:
+        move = self.proposed(game) if game is not None else None
+        if game is None or move is None:
             return
         kind = self.random.randrange(4)
         if kind == 0:
-            others = [other for other in changed(self.proposed(game)) if writable(other)]
+            others = [other for other in changed(move) if writable(other)]
             self.attempt(game, self.random.choice(others), self.random.choice(self._movers(game)))
         elif kind == 1:
-            self.attempt(game, self.proposed(game), self.random.choice(list(self.table.people)))
+            self.attempt(game, move, self.random.choice(list(self.table.people)))
         elif kind == 2 and self._before.get(game.id):
-            registered, position = self.random.choice(self._before[game.id])
-            if registered.place(position).hash() != game.place.hash():
-                self.refused(registered, position, self._again(game, position), self.random.choice(self._movers(game)))
+            registered, position, made = self.random.choice(self._before[game.id])
+            assert registered.place(position).hash() != game.place.hash()
+            self.refused(registered, position, made, self.random.choice(self._movers(game)))
         elif kind == 3:
             other = self.some_game()
             if other is not None and other is not game:
                 registered = game.registered._replace(game=other.id)
-                self.refused(registered, game.position, self.proposed(game), self._movers(game)[0])
-
-    def _again(self, game: Game, position: Position) -> Move:
-        subject = self._of[game.job.id]
-        if position.turn is Side.ASSERTER:
-            return subject.said.asserter.show(position)
-        return self.random.choice(list(every_pick(subject.said, position)))
+                self.refused(registered, game.position, move, self._movers(game)[0])
 
     def refused(self, registered: Registered, position: Position, move: Move, sender: str) -> None:
         """The contract does not take it, if it can be written as a call at all."""

@@ -104,6 +104,14 @@ def summing_task(terms: int, code: Opcode = Opcode.SUM) -> Task:
     return Task(summing(terms, code), [chance.standard_normal(terms, np.float32), np.zeros((), np.float32)], [], 1, 1)
 
 
+def deep_task(*leaves: int, steps: int = 2, interval: int = 2) -> Task:
+    """For each number an output with so many leaves of elements."""
+    it = Builder([(64 * count - 3,) for count in leaves], [])
+    program = it.program(*(it.op(Opcode.MUL, (at, at), shape) for at, shape in enumerate(it.state)))
+    chance = np.random.default_rng(13)
+    return Task(program, [chance.standard_normal(shape, np.float32) for shape in it.state], [], steps, interval)
+
+
 def wide_task(steps: int = 3, interval: int = 2, width: int = 70) -> Task:
     """So many operations and tensors of the state that each level takes several shows."""
     it = Builder([(3,)] * width, [])

@@ -10,23 +10,26 @@ from functools import partial
 import numpy as np
 import pytest
 
-from gpubond.disputes import levels
+from gpubond.disputes import rules
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.moves import Show, ShowLeaf, ShowNodes
-from gpubond.disputes.position import Elements, Nodes, Position, reached
+from gpubond.disputes.levels import Side
+from gpubond.disputes.position import Position, reached
+from gpubond.disputes.showing import Own
 from gpubond.exact import commitments, merkle, reference
 from gpubond.exact.commitments import content
 from gpubond.exact.engine import Array
 from gpubond.exact.engines import best
-from gpubond.exact.merkle import LEAF_BYTES, Kind, Tree
+from gpubond.exact.merkle import Tree
 from gpubond.exact.program import Opcode, Program
+from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import Task
-from tests.disputes.liar import Changes, Liar, Lie, LyingExecution, Tampered, turned
+from tests.disputes.junk import junk_bytes
+from tests.disputes.liar import Changes, FalseAccuser, Liar, Lie, LyingExecution, Tampered, turned
+from tests.disputes.picks import JUNK
 from tests.disputes.play import Game, Honest
 from tests.disputes.tasks import every_level_task, single_task
 
 STEPS, INTERVAL = 7, 4
-JUNK = bytes(range(32))
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +42,23 @@ def run_of(task: Task) -> Execution:
 
 
 def against(honest: Honest, execution: Execution) -> Game:
-    """A right run of something else, or right values with other hashes."""
+    """A right run of something else, or right values with other hashes. Who accuses by it loses, if it can at all."""
     root = execution.run_root
     assert honest.challenger.disputes(root)
+    accuser = FalseAccuser(execution)
+    if opens(honest, accuser):
+        game = honest.accused_by(accuser)
+        assert not game.convicted, (game.ending, game.levels)
     return honest.against(Liar(execution), root)
+
+
+def opens(honest: Honest, accuser: FalseAccuser) -> bool:
+    """Whether it has nodes of a tree of so many checkpoints."""
+    try:
+        rules.begin(honest.terms, honest.execution.run_root, accuser.opening())
+    except Refused:
+        return False
+    return True
 
 
 def changed_op(program: Program, code: Opcode, *parameters: int) -> Program:
@@ -126,7 +142,8 @@ def wrong_end(at: int = 1) -> Changes:
 def test_a_checkpoint_that_is_no_state(honest: Honest, at: int) -> None:
     game = against(honest, Tampered(honest.prepared, honest.task, wrong_end(at)))
     assert game.convicted and game.ending == "asserter"
-    assert game.levels[-1] == "state"
+    # It says that all outputs are right, and has no tensors to show.
+    assert game.levels[-1] == "step" and game.positions[-1].turn is Side.ASSERTER
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
@@ -134,18 +151,28 @@ def test_a_state_in_an_interval_that_is_none(honest: Honest, at: int) -> None:
     changes = replace(wrong_end(0), between=lambda checkpoint, hashes: replaced(hashes, at))
     game = against(honest, Tampered(honest.prepared, honest.task, changes))
     assert game.convicted and game.ending == "asserter"
-    assert game.positions[-1].step == at and game.levels[-1] == "state"
+    assert game.positions[-1].step == at and game.levels[-1] == "step"
 
 
 def test_an_output_that_is_none(honest: Honest) -> None:
-    """Where elements are to be shown, they cannot be; where there are none, the contract knows what is right."""
-    endings = set()
+    """Nodes that hash up to it cannot be shown, and those that can are the challenger's."""
     for op, record in enumerate(honest.task.program.ops):
         changes = replace(wrong_end(0), outputs=lambda step, hashes, op=op: replaced(hashes, op))  # type: ignore[misc]
         game = against(honest, Tampered(honest.prepared, honest.task, changes))
-        assert game.convicted and (game.ending == "judged") == (0 in record.shape), record
-        endings.add(game.ending)
-    assert endings == {"judged", "asserter"}
+        assert game.convicted and game.ending == "asserter", record
+        assert game.levels[-1] == "step"
+
+
+def test_who_accuses_of_an_output_that_is_none(honest: Honest) -> None:
+    """Where there are elements it comes to one of them, or it has none that is another; where there are none, the
+    contract knows what is right."""
+    endings = set()
+    for op, record in enumerate(honest.task.program.ops):
+        changes = replace(wrong_end(0), outputs=lambda step, hashes, op=op: replaced(hashes, op))  # type: ignore[misc]
+        game = honest.accused_by(FalseAccuser(Tampered(honest.prepared, honest.task, changes)))
+        assert not game.convicted and (game.ending == "judged") == (0 in record.shape), record
+        endings.add((game.ending, game.levels[-1]))
+    assert endings == {("judged", "step"), ("challenger", "output")}
 
 
 def test_the_only_tensor_of_a_state_may_be_nothing_at_all() -> None:
@@ -164,103 +191,58 @@ def test_the_right_elements_in_another_shape(honest: Honest, shape: tuple[int, .
 
     changes = replace(wrong_end(0), outputs=reshaped)
     game = against(honest, Tampered(honest.prepared, honest.task, changes))
-    assert game.convicted and game.ending == "asserter" and game.positions[-1].op == op
+    assert game.convicted and game.ending == "asserter" and game.levels[-1] == "step"
 
 
-class Padder(Liar):
-    """Has junk beyond the leaves of the trees of one kind, and shows it, or hides it."""
+class JunkBytes(Own):
+    """The elements of an output, with bytes beyond them that are not zero; they are shown, or hidden."""
 
-    def __init__(self, execution: Execution, kind: Kind, *, hides: bool) -> None:
+    def __init__(self, execution: Execution, *, hides: bool) -> None:
         super().__init__(execution)
-        self._kind, self._hides = kind, hides
+        self._hides = hides
 
-    def show(self, position: Position) -> Show:
-        show, doubt = super().show(position), position.doubt
-        if not isinstance(show, ShowNodes) or not isinstance(doubt, Nodes) or doubt.kind is not self._kind:
-            return show
-        below = levels.below(doubt.count, doubt.height, doubt.index)
-        if self._hides or below.nodes == 1 << doubt.height - below.height:
-            return show
-        return ShowNodes((*show.nodes, JUNK))
+    def output_tree_of(self, step: int, op: int) -> Tree:
+        return junk_bytes(self._execution.output(step, op))[0]
+
+    def leaf(self, position: Position, index: int) -> bytes:
+        tree, raw = junk_bytes(self._execution.output(reached(position.step), reached(position.op)))
+        return super().leaf(position, index) if self._hides or index != tree.count - 1 else raw
 
 
-def padded(kind: Kind, leaves: list[bytes]) -> bytes:
-    """The root of a tree with junk in the first place beyond its leaves."""
-    assert merkle.depth(len(leaves) + 1) == merkle.depth(len(leaves))
-    return merkle.root(kind, [*leaves, JUNK])
+class JunkBytesLiar(Liar):
+    def __init__(self, execution: Execution, *, hides: bool) -> None:
+        super().__init__(execution)
+        self._own = JunkBytes(execution, hides=hides)
 
 
-def junk_state(execution: Execution, step: int) -> bytes:
-    return padded(Kind.STATE, execution.state_tensors(step))
-
-
-@pytest.mark.parametrize("hides", [False, True])
-def test_junk_beyond_the_checkpoints(hides: bool) -> None:
-    honest = Honest.of(every_level_task(5, 2))
-    root = padded(Kind.RUN, honest.execution.checkpoints())
-    game = honest.against(Padder(honest.execution, Kind.RUN, hides=hides), root)
-    assert game.convicted and game.levels == ["run"]
+class JunkBytesAccuser(FalseAccuser):
+    def __init__(self, execution: Execution, *, hides: bool) -> None:
+        super().__init__(execution)
+        self._own = JunkBytes(execution, hides=hides)
 
 
 @pytest.mark.parametrize("hides", [False, True])
-def test_junk_beyond_the_tensors_of_a_state(honest: Honest, hides: bool) -> None:
-    changes = Changes(checkpoints=lambda hashes: replaced(hashes, 1, junk_state(honest.execution, STEPS)))
-    execution = Tampered(honest.prepared, honest.task, changes)
-    game = honest.against(Padder(execution, Kind.STATE, hides=hides), execution.run_root)
-    assert game.convicted and game.ending == "asserter" and game.levels[-1] == "state"
-
-
-@pytest.mark.parametrize(("kind", "level"), [(Kind.INTERVAL, "interval"), (Kind.STEP, "step")])
-def test_junk_beyond_the_leaves_of_a_free_level(honest: Honest, kind: Kind, level: str) -> None:
-    """There it is refused when it is shown; hidden it would be in no root."""
-    execution = Tampered(honest.prepared, honest.task, wrong_end(0))
-    game = honest.against(Padder(execution, kind, hides=False), execution.run_root)
-    assert game.convicted and game.ending == "asserter" and game.levels[-1] == level
-
-
-class LeafPadder(Padder):
-    """Shows the bytes beyond the elements, too."""
-
-    def show(self, position: Position) -> Show:
-        show = super().show(position)
-        if not isinstance(show, ShowLeaf) or self._hides:
-            return show
-        return ShowLeaf(junk_leaf(show.raw))
-
-
-def junk_leaf(raw: bytes) -> bytes:
-    return raw[:-1] + b"\1"
-
-
-def junk_beyond(honest: Honest, op: int, where: str, step: int, hashes: list[bytes]) -> list[bytes]:
-    """The outputs' commitments, with junk in the bytes of the last leaf of one, or in the place after it."""
-    held = content(honest.execution.output(step, op))
-    hashed = merkle.hash_leaves(Kind.ELEMENTS, held, LEAF_BYTES)
-    if where == "bytes":
-        last = junk_leaf(merkle.leaf_of(held, len(hashed) // 32 - 1))
-        hashed = hashed[:-32] + merkle.hash_leaf(Kind.ELEMENTS, last)
-    else:
-        hashed += JUNK
-    root = Tree(Kind.ELEMENTS, hashed).root
-    return replaced(hashes, op, commitments.tensor_of_root(honest.task.program.ops[op].shape, root))
-
-
-@pytest.mark.parametrize("hides", [False, True])
-@pytest.mark.parametrize("where", ["bytes", "leaves"])
-def test_junk_beyond_the_elements_of_an_output(honest: Honest, where: str, hides: bool) -> None:
+def test_bytes_beyond_the_elements_of_an_output(honest: Honest, hides: bool) -> None:
+    """Whoever has them cannot show them, nor anything else of that hash."""
+    seen = 0
     for op, record in enumerate(honest.task.program.ops):
-        output = honest.execution.output(0, op)
-        leaves = -(-output.size // 64)
-        if not output.size or (where == "leaves") != (leaves & (leaves - 1) != 0) or (where == "bytes" and leaves > 2):
+        array = honest.execution.output(0, op)
+        if array.size % 64 == 0:
             continue
-
-        junk = partial(junk_beyond, honest, op, where)
-        changes = replace(wrong_end(0), outputs=junk)
+        commitment = commitments.tensor_of_root(record.shape, junk_bytes(array)[0].root)
+        changes = replace(wrong_end(0), outputs=partial(_with, op, commitment))
         execution = Tampered(honest.prepared, honest.task, changes)
-        game = honest.against(LeafPadder(execution, Kind.ELEMENTS, hides=hides), execution.run_root)
-        assert game.convicted and game.ending == "asserter", (record, game.levels)
-        assert game.positions[-1].op == op
-        assert isinstance(game.positions[-1].doubt, Nodes | Elements)
+        game = honest.against(JunkBytesLiar(execution, hides=hides), execution.run_root)
+        # Of the challenger's leaf it has all elements.
+        assert game.convicted and game.ending == "asserter" and game.levels[-1] == "leaf", (record, game.levels)
+        game = honest.accused_by(JunkBytesAccuser(execution, hides=hides))
+        assert not game.convicted and game.ending == "challenger" and game.levels[-1] == "output", record
+        seen += 1
+    assert seen > 10
+
+
+def _with(op: int, commitment: bytes, step: int, hashes: list[bytes]) -> list[bytes]:
+    return replaced(hashes, op, commitment)
 
 
 def test_a_lie_beside_the_place_that_is_shown() -> None:
@@ -284,3 +266,5 @@ def test_a_lie_beside_the_place_that_is_shown() -> None:
     assert game.convicted and game.ending == "judged"
     assert (game.positions[-1].step, game.positions[-1].op) == (2, op)
     assert reached(game.positions[-1].element) == 1
+    game = honest.accused_by(FalseAccuser(second))
+    assert not game.convicted and game.ending == "judged" and game.positions[-1].op == op

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gpubond.disputes import rules
 from gpubond.disputes.asserter import Asserter
-from gpubond.disputes.challenger import Challenger, NothingWrong
+from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.execution import Execution, Progress, memory_bytes
-from gpubond.disputes.position import Side
+from gpubond.disputes.levels import Side
 from gpubond.disputes.remembered import Remembered
+from gpubond.disputes.showing import NothingWrong
 from gpubond.disputes.terms import Terms
 from gpubond.exact import commitments
 from gpubond.exact.checkpoints import checkpoint_path
@@ -24,8 +27,8 @@ from gpubond.exact.manifest import JOURNAL, MANIFEST
 from gpubond.exact.merkle import Kind, root
 from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import run
-from tests.disputes.liar import Liar, edges
-from tests.disputes.play import Honest, play
+from tests.disputes.liar import FalseAccuser, Liar, edges
+from tests.disputes.play import Honest
 from tests.disputes.tasks import every_level_task, summing_task
 from tests.disputes.test_rules import walk
 from tests.disputes.test_soundness import told
@@ -197,30 +200,42 @@ def test_players_of_other_terms_are_refused(honest: Honest) -> None:
 
 def test_players_move_when_it_is_their_turn(honest: Honest) -> None:
     for position, _ in walk(honest, drawing(3)):
+        player = honest.challenger if position.turn is Side.ASSERTER else honest.asserter
         with pytest.raises(Refused, match="turn"):
-            if position.turn is Side.ASSERTER:
-                honest.challenger.pick(position)
-            else:
-                honest.asserter.show(position)
+            player.move(position)
 
 
 def test_a_challenger_that_is_wrong_has_nothing_to_pick(honest: Honest) -> None:
-    """It cannot be made to say something untrue: it stops, and its clock runs out."""
+    """It cannot be made to say something untrue: it opens no game; and in one it stops, and its clock runs out."""
     assert not honest.challenger.disputes(honest.execution.run_root)
-    game = play(honest.terms, honest.execution.run_root, honest.asserter, honest.challenger)
-    assert not game.convicted and game.ending == "challenger"
+    with pytest.raises(Refused, match="run root"):
+        rules.begin(honest.terms, honest.execution.run_root, honest.challenger.opening())
+    # Of one checkpoint nothing is shown at first.
+    alone = Honest.of(every_level_task(4, 4))
+    game = alone.accused_by(alone.challenger)
+    assert not game.convicted and game.ending == "challenger" and game.levels[-1] == "state"
     with pytest.raises(NothingWrong):
-        honest.challenger.pick(game.positions[-1])
+        alone.challenger.move(game.positions[-1])
+
+
+def test_an_asserter_that_was_right_has_nothing_to_show_of_another_run(honest: Honest) -> None:
+    """Where a wrong root was committed to, it does not invent a lie."""
+    game = honest.against(honest.asserter, bytes(32))
+    assert game.convicted and game.ending == "asserter" and len(game.positions) == 1
+    with pytest.raises(NothingWrong):
+        honest.asserter.move(game.positions[-1])
 
 
 def test_players_with_a_folder_play_as_those_without(honest: Honest, folder: Path) -> None:
     terms = Terms(honest.execution.statement, 60)
     lies = [lie for lie in edges(honest.task) if lie.step == 12 and lie.term is not None]
     wrong = next(found for found in (told(honest, lie) for lie in lies) if found)
-    challenger = Challenger(Execution(honest.prepared, honest.task, folder), terms)
-    one = play(terms, wrong[1], Liar(wrong[0]), challenger)
-    other = honest.against(Liar(wrong[0]), wrong[1])
+    kept = Execution(honest.prepared, honest.task, folder)
+    with_folder = replace(honest, challenger=Challenger(kept, terms), asserter=Asserter(kept, terms))
+    one, other = with_folder.against(Liar(wrong[0]), wrong[1]), honest.against(Liar(wrong[0]), wrong[1])
     assert one.convicted and one.moves == other.moves
+    one, other = with_folder.accused_by(FalseAccuser(wrong[0])), honest.accused_by(FalseAccuser(wrong[0]))
+    assert not one.convicted and one.ending == "judged" and one.moves == other.moves
 
 
 def test_long_work_tells_how_far_it_is(honest: Honest) -> None:

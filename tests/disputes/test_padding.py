@@ -7,18 +7,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Protocol
 
 import boa
 import numpy as np
 import pytest
 
-from gpubond.disputes import calldata, rules
+from gpubond.disputes import calldata, levels, rules
 from gpubond.disputes.asserter import Asserter
 from gpubond.disputes.challenger import Challenger
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.moves import Move, PickNode, PickOperation
+from gpubond.disputes.levels import Side
+from gpubond.disputes.moves import Move, PickElement, PickLeaf, PickOperation, PickStep
 from gpubond.disputes.openings import Openings
-from gpubond.disputes.position import Position, Side
+from gpubond.disputes.position import Position, Verdict, reached
+from gpubond.disputes.showing import Own, first_unequal
 from gpubond.exact import commitments, merkle
 from gpubond.exact.merkle import Kind, depth
 from gpubond.exact.program import Opcode
@@ -27,6 +30,7 @@ from gpubond.exact.runner import Task
 from tests.disputes.contracts import ChainGame, Reverted, World
 from tests.disputes.junk import (
     FIELDS,
+    JunkAccuser,
     Junked,
     JunkLiar,
     Misstated,
@@ -37,11 +41,12 @@ from tests.disputes.junk import (
     root_by_path,
     vacant,
 )
-from tests.disputes.liar import Changes, Liar, Tampered, edges
-from tests.disputes.play import Honest
+from tests.disputes.liar import Changes, Liar, Lie, Tampered, edges
+from tests.disputes.picks import every_opening, every_pick, with_junk
+from tests.disputes.play import Game, Honest, Opens, Player, play
 from tests.disputes.tasks import SMALL, Builder, every_level_task, single_task, wide_task
 from tests.disputes.test_commitment_lies import replaced, wrong_end
-from tests.disputes.test_soundness import every_pick, told
+from tests.disputes.test_soundness import told
 from tests.exact.conftest import Counted
 from tests.exact_contracts.operations import drawing
 
@@ -101,44 +106,125 @@ class Where:
     levels: tuple[str, ...]
 
 
+# Of an asserter's trees.
 TREES = {
     Kind.RUN: Where(lambda: single_task(MANY, 1), in_run, MANY, ("run",)),
-    Kind.INTERVAL: Where(lambda: every_level_task(MANY + 1, MANY + 1), in_interval, MANY, ("interval", "state")),
-    Kind.STEP: Where(wide_task, in_step, 2 * MANY + 1, ("step", "state")),
-    Kind.STATE: Where(wide_task, in_state, MANY, ("state",)),
-    Kind.ELEMENTS: Where(large_task, in_output, MANY, ("output",)),
+    Kind.INTERVAL: Where(lambda: every_level_task(MANY + 1, MANY + 1), in_interval, MANY, ("interval", "step")),
+    Kind.STATE: Where(wide_task, in_state, MANY, ("step", "state")),
+    Kind.ELEMENTS: Where(large_task, in_output, MANY, ("step", "output")),
+}
+# Of a challenger's. Where its junk is in nothing that it shows, it has said what is right.
+ACCUSED = {
+    Kind.RUN: replace(TREES[Kind.RUN], levels=("", "run")),
+    Kind.STEP: Where(wide_task, in_step, 2 * MANY + 1, ("interval", "step", "state")),
+    Kind.ELEMENTS: replace(TREES[Kind.ELEMENTS], levels=("output", "leaf")),
 }
 
 
-def convict(world: World, kind: Kind, places: list[Place]) -> int:
+class Table(Protocol):
+    """Plays a game: by the rules alone, or in the contracts as well."""
+
+    def __call__(self, honest: Honest, root: bytes, asserter: Player, challenger: Opens) -> Game: ...
+
+
+def by_rules(honest: Honest, root: bytes, asserter: Player, challenger: Opens) -> Game:
+    return play(rules.begin(honest.terms, root, challenger.opening()), asserter, challenger)
+
+
+def in_contracts(world: World) -> Table:
+    def table(honest: Honest, root: bytes, asserter: Player, challenger: Opens) -> Game:
+        with boa.env.anchor():
+            return world.open(honest.terms, root, challenger.opening()).play(asserter, challenger)
+
+    return table
+
+
+def convict(table: Table, kind: Kind, places: list[Place]) -> int:
     """Has it shown and hidden at each place; returns games that were won."""
     where = TREES[kind]
     honest = Honest.of(where.task())
-    won = 0
     for place in places:
         tree, execution = where.lie(honest, place)
         assert tree.count == where.leaves
         root = tree.root if kind is Kind.RUN else execution.run_root
         for hides in (False, True):
-            with boa.env.anchor():
-                game = world.open(honest.terms, root)
-                assert game.play(JunkLiar(execution, tree, hides=hides), honest.challenger) == (True, "asserter")
-                assert game.position.level.value in where.levels
-            won += 1
-    return won
+            game = table(honest, root, JunkLiar(execution, tree, hides=hides), honest.challenger)
+            assert (game.convicted, game.ending) == (True, "asserter"), (place, hides, game.levels)
+            assert game.levels[-1] in where.levels
+    return 2 * len(places)
+
+
+def acquit_accused(table: Table, kind: Kind, places: list[Place]) -> int:
+    """The same of a challenger."""
+    where = ACCUSED[kind]
+    honest = Honest.of(where.task())
+    root = honest.execution.run_root
+    for place in places:
+        tree, execution = where.lie(honest, place)
+        for hides in (False, True):
+            level = accused(table, honest, root, JunkAccuser(execution, tree, hides=hides))
+            assert level in where.levels, (place, hides, level)
+    return 2 * len(places)
+
+
+def accused(table: Table, honest: Honest, root: bytes, accuser: JunkAccuser) -> str:
+    """The level where the game ended, which the honest asserter won; none if it does not open."""
+    try:
+        game = table(honest, root, honest.asserter, accuser)
+    except (Refused, Reverted):
+        return ""
+    assert not game.convicted, (game.ending, game.levels)
+    return game.levels[-1]
 
 
 @pytest.mark.parametrize("kind", TREES, ids=lambda kind: kind.name)
-def test_who_commits_to_junk_is_convicted(world: World, kind: Kind) -> None:
+def test_who_commits_to_junk_is_convicted(kind: Kind) -> None:
     places = corners(TREES[kind].leaves)
-    assert convict(world, kind, [places[0], places[-1]]) == 4
+    assert convict(by_rules, kind, places) == 2 * len(places)
+
+
+@pytest.mark.parametrize("kind", ACCUSED, ids=lambda kind: kind.name)
+def test_who_accuses_by_junk_loses(kind: Kind) -> None:
+    places = corners(ACCUSED[kind].leaves)
+    assert acquit_accused(by_rules, kind, places) == 2 * len(places)
+
+
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.name)
+def test_junk_in_the_contracts(world: World, kind: Kind) -> None:
+    """Of either side."""
+    for trees, judged in ((TREES, convict), (ACCUSED, acquit_accused)):
+        if kind in trees:
+            places = corners(trees[kind].leaves)
+            assert judged(in_contracts(world), kind, [places[0], places[-1]]) == 4
 
 
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", TREES, ids=lambda kind: kind.name)
-def test_who_commits_to_junk_anywhere_is_convicted(world: World, kind: Kind, counted: Counted) -> None:
-    counted(convict(world, kind, list(vacant(TREES[kind].leaves))), 0)
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.name)
+def test_junk_anywhere_in_the_contracts(world: World, kind: Kind, counted: Counted) -> None:
+    for trees, judged in ((TREES, convict), (ACCUSED, acquit_accused)):
+        if kind in trees:
+            counted(judged(in_contracts(world), kind, list(vacant(trees[kind].leaves))), 0)
+
+
+def test_a_leaf_with_bytes_beyond_the_elements_picks_nothing(world: World) -> None:
+    """Neither in the challenger's leaf nor in the asserter's."""
+    honest = Honest.of(every_level_task())
+    op = next(at for at, op in enumerate(honest.task.program.ops) if op.shape == (70,))
+    wrong = next(found for element in (64, 69) if (found := told(honest, Lie(3, op, element, mask=1 << 30))))
+    with boa.env.anchor():
+        game = world.open(honest.terms, wrong[1], honest.challenger.opening())
+        players = {Side.ASSERTER: Liar(wrong[0]), Side.CHALLENGER: honest.challenger}
+        seen = 0
+        while isinstance(game.position, Position):
+            move = players[game.position.turn].move(game.position)
+            if isinstance(move, PickLeaf | PickElement):
+                seen += 1
+                with pytest.raises(Refused, match="beyond the elements"):
+                    game.move(replace(move, raw=move.raw[:-1] + b"\1"))
+            if isinstance(game.move(move), Verdict):
+                break
+        assert seen == 2
 
 
 # Buyers: terms with junk.
@@ -202,10 +288,10 @@ def test_whoever_computes_it_refuses_such_terms(asked: Honest) -> None:
             assert refused.value.field.removeprefix("terms.") in words
 
 
-def about(world: World, honest: Honest, wrong: Misstated, root: bytes) -> ChainGame:
+def about(world: World, honest: Honest, wrong: Misstated, root: bytes, opening: tuple[bytes, ...]) -> ChainGame:
     """A game about a job with such terms, which the rules in Python know as one about the right ones."""
-    game = world.open(wrong.terms, root)
-    game.position = rules.begin(honest.terms, root)
+    game = world.open(wrong.terms, root, opening)
+    game.position = rules.begin(honest.terms, root, opening)
     game.fit = wrong.fit
     game.check()
     return game
@@ -216,37 +302,56 @@ class Seeker:
 
     def __init__(self, honest: Honest, wrong: Misstated, chance: Random) -> None:
         self._honest, self._wrong, self._chance = honest, wrong, chance
-        self.proofs = 0  # evaluations that went past the junk, or into it
+        self._own = Own(honest.execution)
+        self.proofs = 0  # moves that went past the junk, or into it
 
-    def pick(self, position: Position) -> Move:
+    def opening(self) -> tuple[bytes, ...]:
+        openings = list(every_opening(self._honest))
+        # Only the first step reads the initial state.
+        return openings[0] if self._wrong.where is Kind.STATE else self._chance.choice(openings)
+
+    def move(self, position: Position) -> Move:
         moves = list(every_pick(self._honest, position))
-        move = self._chance.choice([move for move in moves if self._seeks(position, move)] or moves)
-        self.proofs += self._wrong.fit(position, move) != move
-        return move
+        return self._chance.choice([move for move in moves if self._seeks(position, move)] or moves)
+
+    def fit(self, position: Position, move: Move) -> Move:
+        """Of either side: as the statement says."""
+        fitted = self._wrong.fit(position, move)
+        self.proofs += fitted != move
+        return fitted
 
     def _seeks(self, position: Position, move: Move) -> bool:
-        if isinstance(move, PickNode):
-            # Only the first step reads the initial state.
-            return move.index == 0 or (move.index is not None and self._wrong.where is not Kind.STATE)
-        if isinstance(move, PickOperation):
-            states, first = len(self._honest.task.initial), self._honest.terms.first_output
-            wanted = range(states) if self._wrong.where is Kind.STATE else range(states, first)
-            return any(number in wanted for number in self._honest.task.program.ops[move.op].inputs)
+        if isinstance(move, PickStep):
+            return self._seeks_step(position, move)
         return self._wrong.fit(position, move) != move
+
+    def _seeks_step(self, position: Position, move: PickStep) -> bool:
+        begins, ends = position.terms.interval(reached(position.checkpoint))
+        step = ends - 1 if move.state is None else begins + move.state
+        of_state = self._wrong.where is Kind.STATE
+        if of_state and step:
+            return False
+        op = first_unequal(self._own.step(step), move.nodes)
+        if op is None:
+            return True
+        states, first = len(self._honest.task.initial), self._honest.terms.first_output
+        wanted = range(states) if of_state else range(states, first)
+        return any(number in wanted for number in self._honest.task.program.ops[op].inputs)
 
 
 def wander(world: World, honest: Honest, wrong: Misstated, seeker: Seeker) -> str:
     """A game against who took such a job and computed right. Returns how it ended."""
     with boa.env.anchor():
-        game = about(world, honest, wrong, honest.execution.run_root)
+        game = about(world, honest, wrong, honest.execution.run_root, seeker.opening())
+        game.fit = seeker.fit
         try:
-            convicted, ending = game.play(honest.asserter, seeker)
+            played = game.play(honest.asserter, seeker)
         except Reverted as reverted:
             # Elements cannot be shown beside such junk: its clock runs.
             assert game.position.turn is Side.CHALLENGER and str(reverted) in HIDDEN
             return "refused"
-        assert not convicted
-        return ending
+        assert not played.convicted
+        return played.ending
 
 
 def acquit(world: World, honest: Honest, games: int) -> int:
@@ -284,8 +389,21 @@ def test_a_liar_about_such_a_job_is_convicted(world: World, asked: Honest) -> No
             continue
         execution, root = next(found for found in (told(asked, lie) for lie in chance.sample(lies, 20)) if found)
         with boa.env.anchor():
-            game = about(world, asked, wrong, root)
-            assert game.play(Liar(execution), asked.challenger) == (True, "judged"), (words, execution.lie)
+            game = about(world, asked, wrong, root, asked.challenger.opening())
+            played = game.play(Liar(execution), asked.challenger)
+            assert (played.convicted, played.ending) == (True, "judged"), (words, execution.lie)
+
+
+def at_first_step(game: ChainGame, honest: Honest, *, wrong: int | None) -> None:
+    """Brings a game to the challenger's show of the first step; with junk for an operation, or with none."""
+    while game.position.level.value != "step":
+        position = game.position
+        if position.turn is Side.ASSERTER:
+            game.move(honest.asserter.move(position))
+            continue
+        tree = merkle.tree_of(Kind.STEP, honest.execution.outputs(0))
+        below = levels.below(tree.count, depth(tree.count), 0)
+        game.move(PickStep(0, (tree if wrong is None else with_junk(tree, wrong)).nodes(*below)))
 
 
 def test_a_record_beyond_the_count_cannot_be_picked(world: World, asked: Honest) -> None:
@@ -296,18 +414,21 @@ def test_a_record_beyond_the_count_cannot_be_picked(world: World, asked: Honest)
     wrong = replace(misstated(asked.task, asked.terms, Kind.PROGRAM, (0, len(records))), terms=terms, program=tree)
     ops = len(asked.task.program.ops)
     with boa.env.anchor():
-        game = about(world, asked, wrong, asked.execution.run_root)
-        while game.position.level.value != "step" or game.position.turn is Side.ASSERTER:
-            turn = game.position.turn
-            game.move(asked.asserter.show(game.position) if turn is Side.ASSERTER else PickNode(0))
+        game = about(world, asked, wrong, asked.execution.run_root, next(every_opening(asked)))
+        at_first_step(game, asked, wrong=ops - 1)
+        right = asked.asserter.move(game.position)
+        assert isinstance(right, PickOperation) and right.op == ops - 1
         # All is as for an operation that there is, but for its number.
-        beyond = PickOperation(ops, records[-1], tree.path(len(records)))
+        beyond = replace(right, op=ops, record=records[-1], path=tree.path(len(records)))
         with pytest.raises(Refused):
             rules.apply(game.position, beyond)
-        function, arguments = calldata.call(game.registered, game.position, beyond)
-        with pytest.raises(Reverted, match="game: no such node"):
-            world.call("game", function, "rival", *arguments)
-        game.move(Openings(asked.execution).operation(ops - 1))
+        function, arguments = calldata.call(game.registered, game.position, wrong.fit(game.position, right))
+        index = arguments.index(ops - 1, 4)
+        arguments = (*arguments[:index], ops, *arguments[index + 1 :])
+        arguments = tuple(beyond.path if item == wrong.program.path(len(records) - 1) else item for item in arguments)
+        with pytest.raises(Reverted):
+            world.call("game", function, "operator", *arguments)
+        game.move(right)
 
 
 @pytest.mark.usefixtures("hostile")
@@ -315,11 +436,10 @@ def test_a_state_with_junk_that_stays_convicts_who_takes_it(world: World, asked:
     """No state has that commitment, so that no run is right: whoever takes the job without looking can lose it."""
     wrong = misstated_elements(asked.task, asked.terms, Kind.STATE, None, tensor=2)
     with boa.env.anchor():
-        game = about(world, asked, wrong, asked.execution.run_root)
-        picks = iter((PickNode(0), PickNode(0), PickNode(None)))
-        while game.position.level.value != "state" or game.position.turn is Side.ASSERTER:
-            turn = game.position.turn
-            game.move(asked.asserter.show(game.position) if turn is Side.ASSERTER else next(picks))
+        game = about(world, asked, wrong, asked.execution.run_root, next(every_opening(asked)))
+        at_first_step(game, asked, wrong=None)
+        game.move(asked.asserter.move(game.position))
+        assert game.position.level.value == "state"
         judged = wrong.fit(game.position, Openings(asked.execution).next_state(game.position, 2))
         function, arguments = calldata.call(game.registered, game.position, judged)
         world.call("game", function, "rival", *arguments)

@@ -16,8 +16,8 @@ from tests.disputes.rescues import (
     DEAR,
     Convicted,
     Fate,
-    Metered,
     Plan,
+    after_the_first_checkpoint,
     check,
     convicted,
     every_order,
@@ -25,6 +25,7 @@ from tests.disputes.rescues import (
 )
 from tests.exact.conftest import Counted
 from tests.exact_contracts.operations import drawing
+from tests.unit.dispute_game.metering import Metered
 from tests.unit.dispute_game.table import minimum_collateral
 
 SEED = 20261129
@@ -33,7 +34,8 @@ FLOOD = 64
 
 @pytest.fixture
 def table(world: World) -> Metered:
-    return Metered(**{field.name: getattr(world, field.name) for field in fields(Laid)})
+    laid = {field.name: getattr(world, field.name) for field in fields(Laid)}
+    return Metered(**laid, runs=after_the_first_checkpoint())
 
 
 def exhausted(table: Metered, some: Iterable[Plan]) -> int:

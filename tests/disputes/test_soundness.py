@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever lies at one place, whatever the place, is convicted; whoever computed right is not, whatever is picked."""
+"""Whoever lies at one place, whatever the place, is convicted; whoever computed right is not, whatever is said of it.
+
+In every game the honest side also has a move, always: it is told by how a game ends, `judged` or by whose clock.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 
@@ -13,29 +15,23 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from gpubond.disputes import levels, rules
-from gpubond.disputes.levels import FREE, RUN_TERMS, Level
-from gpubond.disputes.moves import (
-    JudgeElement,
-    JudgeJoin,
-    JudgeRun,
-    Move,
-    PickBlock,
-    PickElement,
-    PickNode,
-    PickSegment,
-)
-from gpubond.disputes.openings import Openings
-from gpubond.disputes.position import Block, Elements, Nodes, Position, Side, Totals, reached
-from gpubond.exact import reference, shapes
-from gpubond.exact.merkle import LEAF_ELEMENTS
+from gpubond.disputes.execution import Execution
+from gpubond.disputes.levels import Level, Side
+from gpubond.disputes.position import Position, Verdict
+from gpubond.exact import merkle, reference, shapes
 from gpubond.exact.program import Opcode
+from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import Task
-from tests.disputes.liar import MASKS, Liar, Lie, LyingExecution, Trickster, edges, places
+from tests.disputes.liar import MASKS, FalseAccuser, Liar, Lie, LyingExecution, edges, places
+from tests.disputes.picks import claims, every_claim, every_opening, every_pick
 from tests.disputes.play import Honest
-from tests.disputes.tasks import every_level_task, single_task, summing_task, wide_task
+from tests.disputes.tasks import deep_task, every_level_task, single_task, summing_task, wide_task
+from tests.disputes.tricksters import Slanderer, Trickster
 from tests.exact.conftest import Counted
 from tests.exact.programs import Case, programs
 from tests.exact_contracts.operations import drawing
+
+__all__ = ["every_pick"]
 
 SEED = 20261126
 
@@ -56,21 +52,30 @@ def told(honest: Honest, lie: Lie) -> tuple[LyingExecution, bytes] | None:
     return None
 
 
-def convict_all(honest: Honest, lies: list[Lie]) -> Counter[str]:
-    """Plays each lie; how often each level was reached, each move ended a game, and how many lies had no effect."""
+def play_all(honest: Honest, lies: list[Lie]) -> Counter[str]:
+    """Plays each lie, once as a provider's and once as a challenger's. How often each level was reached, each
+    move ended a game, and how many lies had no effect."""
     found: Counter[str] = Counter()
     for lie in lies:
         wrong = told(honest, lie)
         if wrong is None:
             found["none"] += 1
             continue
-        execution, root = wrong
-        game = honest.against(Liar(execution), root)
-        assert game.convicted, (execution.lie, game.ending, game.levels)
-        assert game.ending == "judged", (execution.lie, game.levels)
-        found.update(game.levels)
-        found[type(game.moves[-1]).__name__] += 1
+        found.update(play_both(honest, *wrong))
     return found
+
+
+def play_both(honest: Honest, execution: Execution, root: bytes) -> list[str]:
+    """What was reached. Whoever lies about its run loses, and by an evaluation."""
+    seen = []
+    for lies, game in (
+        (True, honest.against(Liar(execution), root)),
+        (False, honest.accused_by(FalseAccuser(execution))),
+    ):
+        told = getattr(execution, "lie", None), lies, game.ending, game.levels
+        assert game.convicted == lies and game.ending == "judged", told
+        seen += [*game.levels, type(game.moves[-1]).__name__]
+    return seen
 
 
 LEVELS = {level.value for level in Level}
@@ -80,8 +85,8 @@ ENDS = {"JudgeElement", "JudgeJoin", "JudgeRun", "JudgeState"}
 def test_a_lie_at_every_edge(honest: Honest) -> None:
     lies = edges(honest.task)
     some = drawing(SEED).sample(lies, 300)
-    found = convict_all(honest, some)
-    assert set(found) >= LEVELS | ENDS, found
+    found = play_all(honest, some)
+    assert set(found) >= LEVELS - {"totals"} | ENDS, found
     assert found["none"] < 200, found
 
 
@@ -92,45 +97,65 @@ def test_a_lie_at_every_place(counted: Counted, steps: int, interval: int) -> No
     """In a run with an interval of two steps and one of one; in others at every edge."""
     honest = Honest.of(every_level_task(steps, interval))
     lies = places(honest.task) if (steps, interval) == (3, 2) else edges(honest.task)
-    found = convict_all(honest, lies)
+    found = play_all(honest, lies)
     assert set(found) >= ENDS, found
-    counted(len(lies) - found["none"], 0)
+    counted(2 * (len(lies) - found["none"]), 0)
 
 
 @pytest.mark.parametrize(
     ("steps", "interval", "levels_reached"),
     [
-        (1, 1, ["step", "leaf"]),
-        (3, 1, ["run", "step", "leaf"]),
-        (3, 3, ["interval", "step", "leaf"]),
-        (5, 2, ["run", "interval", "step", "leaf"]),
+        (1, 1, ["step", "output", "leaf"]),
+        (3, 1, ["run", "step", "output", "leaf"]),
+        (3, 3, ["interval", "step", "output", "leaf"]),
+        (5, 2, ["run", "interval", "step", "output", "leaf"]),
     ],
 )
 def test_levels_with_nothing_to_pick_are_passed_over(steps: int, interval: int, levels_reached: list[str]) -> None:
     honest = Honest.of(single_task(steps, interval))
-    execution = LyingExecution(honest.prepared, honest.task, Lie(0, 0))
-    game = honest.against(Liar(execution), execution.run_root)
-    assert game.convicted and game.levels == levels_reached
-    # The only tensor of the state is judged where *none* would be picked.
-    execution = LyingExecution(honest.prepared, honest.task, Lie(0, tensor=0))
-    game = honest.against(Liar(execution), execution.run_root)
-    assert game.convicted and game.levels == levels_reached[:-1]
+    for lie, reached in (
+        (Lie(0, 0), levels_reached),
+        # The only tensor of the state is judged where *none* would be picked.
+        (Lie(0, tensor=0), [*levels_reached[:-2], "state"]),
+    ):
+        execution = LyingExecution(honest.prepared, honest.task, lie)
+        ending = type(honest.against(Liar(execution), execution.run_root).moves[-1]).__name__
+        assert play_both(honest, execution, execution.run_root) == 2 * [*reached, ending]
 
 
-def test_lies_in_wide_programs_and_long_intervals() -> None:
-    """Where levels take several shows, proofs go past nodes of which a challenger knows only what was shown."""
-    for task in (wide_task(), every_level_task(70, 66)):
-        honest = Honest.of(task)
-        lies = drawing(SEED).sample(edges(task), 40)
-        # A second lie behind the first one, in all that is hashed after it.
-        for lie in lies[:12]:
-            wrong = told(honest, lie)
-            if wrong is not None:
-                execution = Behind(honest.prepared, task, wrong[0].lie)
-                game = honest.against(Liar(execution), execution.run_root)
-                assert game.convicted and game.ending == "judged", (wrong[0].lie, game.levels)
-        assert convict_all(honest, lies[12:])["none"] < 25
-        assert sum(acquit(honest, drawing(SEED + number)) for number in range(10)) == 10
+WIDE = [
+    (lambda: wide_task(3, 2), {"step", "state"}),
+    (lambda: wide_task(140, 70), {"interval", "step"}),
+    (lambda: wide_task(132, 2), {"run", "step"}),
+    (lambda: every_level_task(70, 66), {"interval"}),
+]
+
+
+@pytest.mark.parametrize("number", range(len(WIDE)))
+def test_lies_in_wide_programs_and_long_intervals(number: int) -> None:
+    """Where levels take several shows, proofs go past nodes of which a player knows only what was shown."""
+    make, several = WIDE[number]
+    honest = Honest.of(make())
+    shown: set[str] = set()
+    for lie in drawing(SEED).sample(edges(honest.task), 8):
+        wrong = told(honest, lie)
+        if wrong is None:
+            continue
+        # Then with a second lie behind the first one, in all that is hashed after it.
+        for execution in (wrong[0], Behind(honest.prepared, honest.task, wrong[0].lie)):
+            root = execution.run_root
+            play_both(honest, execution, root)
+            for position in honest.against(Liar(execution), root).positions:
+                shown |= {position.level.value} if position.level.value in picked_nodes(position) else set()
+    assert shown >= several, shown
+    assert acquitted_at_random(honest, SEED, 5) == 5
+
+
+def picked_nodes(position: Position) -> set[str]:
+    """Of which levels nodes above leaves were picked, so that they took several shows."""
+    kinds = {level.value: kind for level, kind in levels.KINDS.items()}
+    tops = Counter(seen.kind for seen in position.seen)
+    return {level for level, kind in kinds.items() if tops[kind] > 1}
 
 
 class Behind(LyingExecution):
@@ -155,138 +180,194 @@ class Behind(LyingExecution):
         return [bytes([at % 256]) * 32 for at in range(count)]
 
 
-LONG = [
-    *((Opcode.SUM, terms) for terms in (512, 513, 64 * 512, 64 * 512 + 1, 65 * 512 + 17, 130 * 512 + 5)),
-    *((Opcode.ROWMAX, terms) for terms in (513, 64 * 512 + 1)),
-    *((Opcode.MATMUL_NT, terms) for terms in (17, 1025)),
-]
-
-
-@pytest.mark.parametrize(("code", "terms"), LONG)
-def test_lies_in_long_reductions(code: Opcode, terms: int) -> None:
-    """More than 64 blocks are cut into segments; the last one may be short."""
-    honest = Honest.of(summing_task(terms, code))
-    op = next(at for at, op in enumerate(honest.task.program.ops) if reference.terms(op))
-    last = levels.blocks(terms) - 1
-    lies = [Lie(0, op)]
-    lies += [Lie(0, op, term=at) for at in {0, 15, 16, 511, terms // 2, 512 * last, terms - 1} if at < terms]
-    lies += [Lie(0, op, join=block) for block in {0, last // 2, last}]
-    found = convict_all(honest, lies)
-    assert found["none"] < len(lies) / 2
-    assert found[Level.TOTALS.value] == (len(lies) - found["none"] if last else 0)
-
-
-@pytest.mark.parametrize("number", range(3))
-def test_tricksters_are_convicted(honest: Honest, number: int) -> None:
-    trick(honest, SEED + number, 25)
+@pytest.mark.parametrize("leaves", [1, 2, 32, 33, 64, 65, 1025])
+def test_lies_in_outputs_of_many_leaves(leaves: int) -> None:
+    """With more than five levels both sides show nodes by turns, of three shows or five the asserter the last."""
+    honest = Honest.of(deep_task(leaves, 3))
+    last = 64 * leaves - 4
+    elements = {0, 63, 64, last // 2, last - last % 64, last} & set(range(last + 1))
+    shows = 2 * -(-(merkle.depth(leaves) + 5) // 10) - 1
+    for element in elements:
+        wrong = told(honest, Lie(1, 0, element))
+        assert wrong is not None
+        play_both(honest, *wrong)
+        game = honest.against(Liar(wrong[0]), wrong[1])
+        sides = [seen.side for seen in game.positions[-1].seen if seen.kind is merkle.Kind.ELEMENTS]
+        assert sides == ([Side.ASSERTER, Side.CHALLENGER] * shows)[:shows]
+    trick(honest, [Lie(1, 0, element) for element in elements], SEED, 20)
 
 
 @pytest.mark.extended
 @pytest.mark.timeout(1800)
-def test_many_tricksters_are_convicted(honest: Honest, counted: Counted) -> None:
-    counted(trick(honest, SEED + 100, 3000), SEED + 100)
+def test_lies_in_an_output_of_two_million_elements(counted: Counted) -> None:
+    """Of sixteen levels: five shows."""
+    test_lies_in_outputs_of_many_leaves((1 << 15) + 1)
+    counted(24, SEED)
 
 
-def trick(honest: Honest, begin: int, games: int) -> int:
+SUMS = (512, 513, 3 * 512, 4 * 512, 4 * 512 + 1, 5 * 512, 64 * 512, 64 * 512 + 1, 65 * 512 + 17, 130 * 512 + 5)
+BLOCKS = [
+    *((Opcode.SUM, terms) for terms in (513, 4 * 512, 5 * 512, 65 * 512 + 17)),
+    *((Opcode.ROWMAX, terms) for terms in (2 * 512, 5 * 512 - 1, 300 * 512)),
+    (Opcode.MATMUL_NT, 17),
+]
+MORE_BLOCKS = [
+    *((Opcode.SUM, terms) for terms in (*SUMS, 300 * 512)),
+    *((Opcode.ROWMAX, terms) for terms in (3 * 512, 64 * 512 + 1, 300 * 512 - 511)),
+    *((Opcode.MATMUL_NT, terms) for terms in (1025, 5 * 512 - 1)),
+]
+
+
+@pytest.mark.parametrize(("code", "terms"), BLOCKS)
+def test_lies_in_long_reductions(code: Opcode, terms: int) -> None:
+    """Up to four blocks are shown at once, up to 64 in two shows, and more are cut into segments; the last one may be
+    short."""
+    last = levels.blocks(terms) - 1
+    assert lies_in_reduction(code, terms, {0, 512 * last, terms - 1}, {0, last}) > 3
+
+
+@pytest.mark.extended
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("code", "terms"), MORE_BLOCKS)
+def test_more_lies_in_long_reductions(code: Opcode, terms: int, counted: Counted) -> None:
+    last = levels.blocks(terms) - 1
+    ends = {0, 15, 16, 511, 512, terms // 2, 512 * last, terms - 1}
+    counted(lies_in_reduction(code, terms, ends, {0, 1, last // 2, last - 1, last}), SEED)
+
+
+def lies_in_reduction(code: Opcode, terms: int, ends: set[int], joins: set[int]) -> int:
+    """Of both sides, about accumulators after those terms and totals after those blocks. Returns games played."""
+    honest = Honest.of(summing_task(terms, code))
+    op = next(at for at, op in enumerate(honest.task.program.ops) if reference.terms(op))
+    blocks = levels.blocks(terms)
+    lies = [Lie(0, op)]
+    lies += [Lie(0, op, term=at) for at in ends if at < terms]
+    lies += [Lie(0, op, join=block) for block in joins if 0 <= block < blocks]
+    found = play_all(honest, lies)
+    assert found["none"] < len(lies) / 2
+    assert (found[Level.TOTALS.value] > 0) == (blocks > levels.MOST_BLOCKS)
+    return 2 * (len(lies) - found["none"]) + trick(honest, lies[:1], SEED, 6).total()
+
+
+# At random.
+
+
+def trick(honest: Honest, lies: list[Lie], begin: int, games: int) -> Counter[str]:
+    """So many games of each side that plays at random; how they ended."""
     random = drawing(begin)
-    lies = [lie for lie in places(honest.task) if lie.op is None or reference.terms(honest.task.program.ops[lie.op])]
-    played = 0
-    for number in range(games):
+    found: Counter[str] = Counter()
+    for number in range(begin, begin + games):
         wrong = told(honest, random.choice(lies))
-        if wrong is None:
-            continue
-        game = honest.against(Trickster(wrong[0], begin + number), wrong[1])
-        assert game.convicted, (wrong[0].lie, begin + number, game.ending, game.levels)
-        played += 1
-    return played
+        if wrong is not None:
+            game = honest.against(Trickster(wrong[0], number), wrong[1])
+            assert game.convicted, (wrong[0].lie, number, game.ending, game.levels)
+            found[f"convicted: {game.ending}"] += 1
+        # What it computed may be wrong as well.
+        execution = wrong[0] if wrong is not None and random.random() < 0.5 else honest.execution
+        game = honest.accused_by(Slanderer(execution, number, random.choice([0, 0.05])))
+        assert not game.convicted, (execution, number, game.ending, game.levels)
+        found[f"acquitted: {game.ending}"] += 1
+    return found
 
 
-def every_pick(honest: Honest, position: Position) -> Iterator[Move]:
-    """All that a challenger may do in a position, with the right operands: others are refused."""
-    doubt = position.doubt
-    match doubt:
-        case Nodes():
-            yield from _of_nodes(honest, position, doubt)
-        case Elements():
-            yield from _of_elements(honest, position, doubt)
-        case Totals():
-            if not doubt.sums:
-                yield from (PickSegment(at) for at in range(len(levels.segments(doubt.first, doubt.last))))
-            for block in range(doubt.first, doubt.last + 1) if doubt.sums else ():
-                yield PickBlock(block)
-                yield JudgeJoin(block)
-        case Block():
-            yield from _of_block(honest, position, doubt)
+def some_places(honest: Honest) -> list[Lie]:
+    return [lie for lie in places(honest.task) if lie.op is None or reference.terms(honest.task.program.ops[lie.op])]
 
 
-def _of_nodes(honest: Honest, position: Position, doubt: Nodes) -> Iterator[Move]:
-    openings = Openings(honest.execution)
-    below = levels.below(doubt.count, doubt.height, doubt.index)
-    if doubt.level in FREE and doubt.at_root:
-        only = doubt.level is Level.STEP and len(honest.task.program.state) == 1
-        yield openings.next_state(position, 0) if only else PickNode(None)
-    for at in range(below.first, below.first + below.nodes):
-        if below.height == 0 and doubt.level is Level.STEP:
-            yield openings.operation(at)
-        elif below.height == 0 and doubt.level is Level.STATE:
-            yield openings.next_state(position, at)
-        else:
-            yield PickNode(at)
+def test_tricksters_lose(honest: Honest) -> None:
+    found = trick(honest, some_places(honest), SEED, 150)
+    assert found["convicted: judged"] > 50 and found["acquitted: judged"] > 100, found
 
 
-def _of_elements(honest: Honest, position: Position, doubt: Elements) -> Iterator[Move]:
-    openings = Openings(honest.execution)
-    op = honest.task.program.ops[reached(position.op)]
-    first = doubt.index * LEAF_ELEMENTS
-    for element in range(first, min(first + LEAF_ELEMENTS, shapes.count(op.shape))):
-        if reference.terms(op) > RUN_TERMS:
-            yield PickElement(element)
-        else:
-            yield JudgeElement(element, openings.element(position, element))
+@pytest.mark.extended
+@pytest.mark.timeout(3600)
+def test_many_tricksters_lose(honest: Honest, counted: Counted) -> None:
+    counted(trick(honest, some_places(honest), SEED + 1000, 6_000).total(), SEED + 1000)
 
 
-def _of_block(honest: Honest, position: Position, doubt: Block) -> Iterator[Move]:
-    openings = Openings(honest.execution)
-    op = honest.task.program.ops[reached(position.op)]
-    terms = levels.block_terms(reference.terms(op), doubt.block)
-    for run in range(levels.runs(terms)):
-        first = doubt.block * reference.BLOCK + run * RUN_TERMS
-        last = min(first + RUN_TERMS, doubt.block * reference.BLOCK + terms)
-        yield JudgeRun(run, openings.terms(position, reached(position.element), first, last))
+# Every path.
 
 
 def acquit(honest: Honest, choose: Random | None = None, ops: frozenset[int] | None = None) -> int:
-    """Plays every path of picks, or a random one, against the honest asserter. Returns how many games it won."""
+    """Plays every path of a challenger's moves, or a random one, against the honest asserter, which always has a move.
+    ops: in those operations alone. Returns how many games it won."""
     games = 0
-    open_ = [rules.begin(honest.terms, honest.execution.run_root)]
+    openings = list(every_opening(honest))
+    begins = openings if choose is None else [choose.choice(openings)]
+    open_ = [rules.begin(honest.terms, honest.execution.run_root, nodes) for nodes in begins]
     while open_:
         position = open_.pop()
-        if position.turn is Side.ASSERTER:
-            after = rules.apply(position, honest.asserter.show(position))
-            assert isinstance(after, Position), "a show ends no game"
-            open_.append(after)
-            continue
-        moves = list(every_pick(honest, position))
+        asserts = position.turn is Side.ASSERTER
+        moves = [honest.asserter.move(position)] if asserts else list(every_pick(honest, position))
+        assert moves
         for move in moves if choose is None else [choose.choice(moves)]:
-            if ops is not None and getattr(move, "op", None) not in {None, *ops}:
-                continue
             after = rules.apply(position, move)
             if isinstance(after, Position):
-                open_.append(after)
+                if ops is None or after.op is None or after.op in ops:
+                    open_.append(after)
                 continue
             assert not after.convicted, (position, move)
             games += 1
     return games
 
 
+def acquitted_at_random(honest: Honest, begin: int, games: int) -> int:
+    return sum(acquit(honest, drawing(begin + number)) for number in range(games))
+
+
+def convict(said: Honest, ops: frozenset[int] | None = None) -> Counter[str]:
+    """Plays every path of an asserter's moves, about one wrong run, against the honest challenger, which always has a
+    move. Returns how the games ended, that it won."""
+    found: Counter[str] = Counter()
+    open_ = [rules.begin(said.terms, said.execution.run_root, said.challenger.opening())]
+    while open_:
+        position = open_.pop()
+        if position.turn is Side.CHALLENGER:
+            after = rules.apply(position, said.challenger.move(position))
+            if isinstance(after, Position):
+                open_.append(after)
+                continue
+            assert after.convicted, position
+            found["judged"] += 1
+            continue
+        allowed = [after for move in every_claim(said, position) if (after := asked(position, move)) is not None]
+        found["stuck"] += not allowed
+        for after in allowed:
+            assert isinstance(after, Position), "none of its moves ends a game"
+            if ops is None or after.op is None or after.op in ops:
+                open_.append(after)
+    return found
+
+
+def asked(position: Position, move: object) -> Position | Verdict | None:
+    """What a move leads to; None if it is refused. Nothing else may happen."""
+    try:
+        return rules.apply(position, move)  # type: ignore[arg-type]
+    except Refused:
+        return None
+
+
+def some_ops(honest: Honest) -> frozenset[int]:
+    """One operation of each kind, and the one with three blocks."""
+    ops = honest.task.program.ops
+    firsts = {op.code: at for at, op in reversed(list(enumerate(ops))) if shapes.count(op.shape) < 100}
+    return frozenset({*firsts.values(), next(at for at, op in enumerate(ops) if reference.terms(op) == 1050)})
+
+
 def test_every_pick_of_a_short_game_acquits() -> None:
     honest = Honest.of(every_level_task(2, 1))
-    ops = honest.task.program.ops
-    # One operation of each kind, and the one with three blocks.
-    firsts = {op.code: at for at, op in reversed(list(enumerate(ops))) if shapes.count(op.shape) < 100}
-    long = next(at for at, op in enumerate(ops) if reference.terms(op) == 1050)
-    assert acquit(honest, ops=frozenset({*firsts.values(), long})) > 700
-    assert acquit(Honest.of(single_task(3, 2))) == 3 * 2 + 0
+    assert acquit(honest, ops=some_ops(honest)) > 700
+    assert [acquit(Honest.of(single_task(*of))) for of in ((1, 1), (3, 1), (3, 2), (3, 3))] == [2, 6, 6, 6]
+    # An output that takes three shows.
+    assert acquit(Honest.of(deep_task(33, steps=1, interval=1))) == 8 * 4 * 64 + 61 + 1
+
+
+def test_every_claim_of_a_short_game_is_convicted() -> None:
+    honest = Honest.of(every_level_task(2, 2))
+    found = sum((convict(said, some_ops(honest)) for said in claims(honest)), Counter[str]())
+    assert found["judged"] > 700, found
+    for of in ((1, 1), (3, 1), (3, 2), (3, 3)):
+        assert all(convict(said) == {"judged": 2, "stuck": 0} for said in claims(Honest.of(single_task(*of))))
 
 
 @pytest.mark.extended
@@ -296,25 +377,30 @@ def test_every_pick_acquits(counted: Counted, steps: int, interval: int) -> None
     counted(acquit(Honest.of(every_level_task(steps, interval))), 0)
 
 
-@pytest.mark.parametrize("terms", [64 * 512 + 1, 130 * 512 + 5])
+@pytest.mark.extended
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("steps", "interval"), [(3, 2), (3, 3)])
+def test_every_claim_is_convicted(counted: Counted, steps: int, interval: int) -> None:
+    counted(sum(convict(said).total() for said in claims(Honest.of(every_level_task(steps, interval)))), 0)
+
+
+@pytest.mark.parametrize("terms", [5 * 512, 64 * 512 + 1, 130 * 512 + 5, 300 * 512])
 def test_picks_in_a_long_reduction_acquit(terms: int) -> None:
-    honest = Honest.of(summing_task(terms))
-    assert sum(acquit(honest, drawing(SEED + number)) for number in range(20)) == 20
+    assert acquitted_at_random(Honest.of(summing_task(terms)), SEED, 20) == 20
+
+
+# Any program.
 
 
 def random_games(case: Case, steps: int, interval: int, chance: Random) -> int:
-    """Lies at random places of a random program, and random picks against its honest run. Returns games played."""
+    """Lies of both sides at random places of a random program, and random players. Returns games played."""
     honest = Honest.of(Task(case.program, case.state, case.data, steps, interval))
-    played = 0
     lies = places(honest.task)
-    for lie in chance.sample(lies, min(4, len(lies))):
-        wrong = told(honest, lie)
-        if wrong is None:
-            continue
-        game = honest.against(Liar(wrong[0]), wrong[1])
-        assert game.convicted, (wrong[0].lie, game.ending, game.levels)
-        played += 1
-    return played + sum(acquit(honest, chance) for _ in range(4))
+    some = chance.sample(lies, min(4, len(lies)))
+    played = 2 * (len(some) - play_all(honest, some)["none"])
+    if lies:
+        played += trick(honest, lies, chance.getrandbits(32), 3).total()
+    return played + acquitted_at_random(honest, chance.getrandbits(32), 4)
 
 
 def random_programs(examples: int) -> int:
@@ -332,10 +418,10 @@ def random_programs(examples: int) -> int:
 
 
 def test_random_programs() -> None:
-    assert random_programs(15) > 60
+    assert random_programs(15) > 150
 
 
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
 def test_many_random_programs(counted: Counted) -> None:
-    counted(random_programs(600), SEED)
+    counted(random_programs(2_000), SEED)

@@ -9,13 +9,14 @@ from html.parser import HTMLParser
 import pytest
 
 from gpubond.disputes import levels
-from gpubond.disputes.levels import Level
-from gpubond.disputes.moves import Judge, JudgeRun
-from gpubond.disputes.position import Block, Side, Verdict
+from gpubond.disputes.levels import Level, Side
+from gpubond.disputes.moves import Judge, JudgeRun, PickOperation
+from gpubond.disputes.position import Reduction, Verdict
 from gpubond.disputes.tale import Cost, Gain, Names, Tale, tell, work_of
 from gpubond.disputes.tale_page import page
+from gpubond.disputes.tale_rows import is_shown
 from gpubond.exact.program import Opcode
-from tests.disputes.liar import Liar, Lie
+from tests.disputes.liar import Changes, FalseAccuser, Liar, Lie, Tampered
 from tests.disputes.play import Game, Honest
 from tests.disputes.tasks import every_level_task, single_task, summing_task
 from tests.disputes.test_soundness import told
@@ -84,19 +85,41 @@ def honest() -> Honest:
 
 @pytest.mark.parametrize("name", LIES)
 def test_each_lie_is_told_to_the_level_where_it_ended(honest: Honest, name: str) -> None:
-    game = played(honest, LIES[name])
+    check_told(played(honest, LIES[name]), "CONVICTED")
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_each_false_accusation_is_told(honest: Honest, name: str) -> None:
+    wrong = told(honest, LIES[name])
+    assert wrong is not None
+    game = honest.accused_by(FalseAccuser(wrong[0]))
+    assert (game.convicted, game.ending) == (False, "judged")
+    check_told(game, "ACQUITTED")
+    judgement = tale_of(game).judgement
+    assert judgement is not None and judgement.claimed == judgement.right
+    assert judgement.claimed_hash == judgement.right_hash
+
+
+def check_told(game: Game, word: str) -> None:
+    """One row for each time that something lay there to be picked, with what was picked, and the values of both."""
     tale = tale_of(game)
     assert [chapter.level.value for chapter in tale.chapters] == game.levels
-    # One row for each time that the challenger moved, and in each what it picked.
-    moved = sum(position.turn is Side.CHALLENGER for position in game.positions)
-    assert sum(len(chapter.rows) for chapter in tale.chapters) == moved
-    for chapter in tale.chapters:
-        for row in chapter.rows:
-            assert row.picked is None or 0 <= row.picked < row.count
-    checked = Checked(page(tale))
-    assert "CONVICTED" in checked.text
+    rows = [row for chapter in tale.chapters for row in chapter.rows]
+    assert len(rows) == sum(is_shown(position) for position in game.positions)
+    assert {row.by for row in rows} == set(Side)
+    for row in rows:
+        assert row.picked is None or (0 <= row.picked < row.count and row.shown != row.own)
+    text = page(tale)
+    checked = Checked(text)
+    assert word in checked.text
     ids = [attributes["id"] for tag, attributes in checked.tags if tag == "section" and "id" in attributes]
     assert ids == [*game.levels, "judge"]
+    assert all(f'title="{value}"' in text for row in rows for value in (row.shown, row.own) if value)
+    # Of what both sides have said of one thing both are told: a checkpoint, an output, nodes of it, a number.
+    said = {chapter.level for chapter in tale.chapters if any(row.own for row in chapter.rows)}
+    assert said == {Level.RUN, Level.STEP, Level.OUTPUT, Level.LEAF} & {chapter.level for chapter in tale.chapters} - (
+        {Level.STEP} if Level.STATE.value in game.levels else set()
+    )
 
 
 def test_both_values_and_the_place_are_told(honest: Honest) -> None:
@@ -104,8 +127,8 @@ def test_both_values_and_the_place_are_told(honest: Honest) -> None:
     tale = tale_of(game)
     last = game.moves[-1]
     doubt = game.positions[-1].doubt
-    assert isinstance(last, JudgeRun) and isinstance(doubt, Block) and tale.judgement is not None
-    assert tale.judgement.claimed == (*doubt.accumulators, doubt.total)[last.run]
+    assert isinstance(last, JudgeRun) and isinstance(doubt, Reduction) and tale.judgement is not None
+    assert tale.judgement.claimed == doubt.values[last.run]
     assert tale.judgement.claimed ^ (tale.judgement.right or 0)
     assert tale.judgement.computed == levels.RUN_TERMS
     text = page(tale)
@@ -113,7 +136,10 @@ def test_both_values_and_the_place_are_told(honest: Honest) -> None:
     found = {chapter.level: chapter.found for chapter in tale.chapters}
     assert "number 4" in found[Level.INTERVAL]
     assert "operation 13, SUM" in found[Level.STEP]
-    assert "block 2" in found[Level.TOTALS]
+    # Of three blocks all is shown at once: 32 runs and a total each but for the last, which has 26 terms.
+    [blocks] = next(chapter.rows for chapter in tale.chapters if chapter.level is Level.BLOCK)
+    assert blocks.count == 33 + 33 + 3 and blocks.picked == 33 + (700 - 512) // 16
+    assert blocks.shown == f"0x{tale.judgement.claimed:08x}"
 
 
 def test_commitments_are_told_where_the_state_was_put_together_wrongly(honest: Honest) -> None:
@@ -145,18 +171,33 @@ def test_an_acquittal_is_told(honest: Honest) -> None:
     assert "challenge is lost" in page(tale)
 
 
+def test_a_result_without_numbers_is_told(honest: Honest) -> None:
+    """The game ends when it is picked: whoever has another fingerprint of nothing has lost."""
+    empty = next(at for at, op in enumerate(honest.task.program.ops) if 0 in op.shape)
+    changes = Changes(
+        checkpoints=lambda hashes: [bytes(32), *hashes[1:]],
+        outputs=lambda step, hashes: [bytes(32) if at == empty else one for at, one in enumerate(hashes)],
+    )
+    game = honest.accused_by(FalseAccuser(Tampered(honest.prepared, honest.task, changes)))
+    assert (game.convicted, game.ending) == (False, "judged") and isinstance(game.moves[-1], PickOperation)
+    tale = tale_of(game)
+    assert tale.judgement is not None and "no numbers" in tale.judgement.text
+    assert tale.chapters[-1].rows[-1].picked is not None
+    assert "ACQUITTED" in Checked(page(tale)).text
+
+
 def test_a_run_of_one_step_has_the_levels_that_there_are() -> None:
     honest = Honest.of(single_task())
     tale = tale_of(played(honest, Lie(step=0, op=0)))
-    assert [chapter.level for chapter in tale.chapters] == [Level.STEP, Level.LEAF]
+    assert [chapter.level for chapter in tale.chapters] == [Level.STEP, Level.OUTPUT, Level.LEAF]
     Checked(page(tale))
 
 
 @pytest.mark.parametrize("code", [Opcode.SUM, Opcode.MATMUL_NT])
 def test_segments_of_a_long_sum_are_told(code: Opcode) -> None:
-    honest = Honest.of(summing_task(40_000, code))
+    honest = Honest.of(summing_task(140_000, code))
     op = next(at for at, op in enumerate(honest.task.program.ops) if op.code is code)
-    tale = tale_of(played(honest, Lie(step=0, op=op, term=39_000)))
+    tale = tale_of(played(honest, Lie(step=0, op=op, term=100_000)))
     totals = next(chapter for chapter in tale.chapters if chapter.level is Level.TOTALS)
     assert len(totals.rows) == 2
     Checked(page(tale))

@@ -90,7 +90,7 @@ def root(
     @param path From below.
     @return The root.
     """
-    return exact_merkle._root(kind, count, index, hash, path)
+    return exact_merkle._root(kind, count, index, hash, self._packed(path))
 
 
 @external
@@ -111,8 +111,9 @@ def root_gas(
     @param path From below.
     @return Gas.
     """
+    packed: Bytes[32 * exact_merkle.MAX_DEPTH] = self._packed(path)
     before: uint256 = msg.gas
-    found: bytes32 = exact_merkle._root(kind, count, index, hash, path)
+    found: bytes32 = exact_merkle._root(kind, count, index, hash, packed)
     return before - msg.gas
 
 
@@ -273,3 +274,17 @@ def tensors(
 def _word(shape: uint256, place: uint256) -> uint256:
     # Rank and dimensions.
     return (shape >> (128 - 32 * place)) & (2**32 - 1)
+
+
+@internal
+@pure
+def _packed(path: DynArray[bytes32, exact_merkle.MAX_DEPTH]) -> Bytes[32 * exact_merkle.MAX_DEPTH]:
+    encoded: Bytes[64 + 32 * exact_merkle.MAX_DEPTH] = abi_encode(path)
+    return abi_decode(
+        concat(
+            convert(32, bytes32),
+            convert(32 * len(path), bytes32),
+            slice(encoded, 64, 32 * len(path)),
+        ),
+        Bytes[32 * exact_merkle.MAX_DEPTH],
+    )

@@ -84,7 +84,7 @@ Held = Committed | Imagined
 
 @dataclass
 class Question:
-    """The arguments of `evaluate`, in order."""
+    """What `evaluate` is asked, in the order of its arguments; each operand holds its leaves."""
 
     record: bytes
     step: int = 0
@@ -97,8 +97,15 @@ class Question:
 
     def ask(self, evm: Evm, name: str = JUDGE) -> int:
         """What the contract says. Raises Reverted."""
-        found: int = evm.call(name, "evaluate", *vars(self).values())
+        found: int = evm.call(name, "evaluate", *self.arguments())
         return found
+
+    def arguments(self) -> list[Any]:
+        """As the contract takes them: leaves beside the operands, those of the last one first."""
+        operands = [shown | {"leaves": len(shown["leaves"])} for shown in self.operands]
+        leaves = [leaf for shown in reversed(self.operands) for leaf in shown["leaves"]]
+        rest = [value for name, value in vars(self).items() if name != "operands"]
+        return [*rest, operands, [leaf["raw"] + b"".join(leaf["path"]) for leaf in leaves]]
 
 
 def question(

@@ -299,11 +299,9 @@ def test_joins_of_what_is_none(evm: Evm, arguments: tuple[int, int, int], reason
 
 
 def said(evm: Evm, record: bytes) -> list[int] | None:
-    """The words of a record by the judge; None if it refuses."""
-    try:
-        found = evm.call(JUDGE, "operation", record)
-    except Reverted as refusal:
-        assert "judge: record is not valid" in str(refusal)
+    """The words of a record by the judge; None if it says that it is not valid."""
+    found = evm.call(JUDGE, "operation", record)
+    if found["opcode"] == 0:
         return None
     words = [4, found["opcode"], found["inputs"]]
     for number, (rank, dimensions) in zip(found["tensors"], found["shapes"], strict=True):
@@ -320,7 +318,7 @@ def agreed(evm: Evm, records: Iterator[bytes]) -> int:
         if found is None:
             count += 1
             with pytest.raises(Reverted, match="judge: record is not valid"):
-                evm.call(JUDGE, "evaluate", record, 0, 0, 0, 0, 0, 0, [])
+                evm.call(JUDGE, "evaluate", record, 0, 0, 0, 0, 0, 0, [], [])
         else:
             assert found == [int.from_bytes(record[at : at + 4], "big") for at in range(0, 128, 4)]
     return count

@@ -54,6 +54,11 @@ def exact_job(folder: Path, **changes: object) -> Path:
     return path
 
 
+def long_game_job(folder: Path) -> Path:
+    """The same with so many checkpoints that a game about it has seven moves, six of which leave events."""
+    return exact_job(folder, interval=2)
+
+
 def faulty_package(directory: Path, step: int, where: str, place: str) -> Path:
     """A folder with a copy of the package whose exact runs go wrong at a step, in one of its modules.
 
@@ -118,7 +123,7 @@ def moves(market: Marketplace, job: str) -> int:
     ids = {bytes(log["args"]["game"]) for log in opened}
     made = [
         log
-        for name in ("NodesShown", "BytesShown", "Picked", "OperationPicked")
+        for name in ("NodesShown", "CheckpointPicked", "BytesShown", "Picked")
         for log in game.events[name]().get_logs(from_block=0)
     ]
     return len(opened) + sum(bytes(log["args"]["game"]) in ids for log in made)

@@ -27,6 +27,7 @@ from .conftest import rpc
 from .exact_market import (
     exact_job,
     exact_provider,
+    long_game_job,
     lying_worker,
     mistaken_watchtower,
     moves,
@@ -219,14 +220,14 @@ def test_a_watchtower_that_dies_and_a_liar_that_dies_play_on(
     home = watcher(market, "watcher", WATCHER)
     command = ("watchtower", "run", "--home", str(home))
     tower = start_up(market, home / "tower.log", *command)
-    job = market.ok(*submit(buyer, exact_job(tmp_path / "job"), "--provider", of(LIAR)))["job"]
+    job = market.ok(*submit(buyer, long_game_job(tmp_path / "job"), "--provider", of(LIAR)))["job"]
     wait_until(lambda: moves(market, job) >= 2)
     market.stop_worker(tower, signal.SIGKILL)
     [worker] = market.workers
     market.stop_worker(worker, signal.SIGKILL)
     tower = start_up(market, home / "tower.log", *command)
     start_up(market, liar / "worker.log", "provider", "run", "--home", str(liar), package=package)
-    wait_until(lambda: moves(market, job) >= 5)
+    wait_until(lambda: moves(market, job) >= 4)
     market.stop_worker(tower, signal.SIGKILL)
     tower = start_up(market, home / "tower.log", *command)
     wait_until(lambda: status_of(market, job) is Status.CONVICTED, 90)
@@ -257,10 +258,10 @@ def test_moves_that_a_reorg_removes_are_made_again(
     market: Marketplace, liar: Path, buyer: Path, tmp_path: Path
 ) -> None:
     run_liar(market, liar, tmp_path)
-    job = market.ok(*submit(buyer, exact_job(tmp_path / "job"), "--provider", of(LIAR)))["job"]
+    job = market.ok(*submit(buyer, long_game_job(tmp_path / "job"), "--provider", of(LIAR)))["job"]
     log = tmp_path / "challenge.log"
     challenger = start(market, log, "watchtower", "challenge", job, "--home", str(buyer), "--max-bond", "50", "--yes")
-    for wanted in (2, 5):
+    for wanted in (2, 4):
         wait_until(lambda wanted=wanted: moves(market, job) >= wanted)
         # The last blocks, with the move in them, are gone; what was in the pool comes again.
         rpc(market.devnet, "anvil_rollback", 2)

@@ -17,6 +17,8 @@ from vyper.compiler import CompilerData
 from .model import Refused
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
+# Address, topics, data.
+Log = tuple[bytes, tuple[int, ...], bytes]
 ERROR = bytes.fromhex("08c379a0")  # Error(string)
 
 # Nothing is written to the user's home.
@@ -45,13 +47,15 @@ class Function:
 
     def __call__(self, sender: str, *args: Any) -> Any:
         """Calls as `sender`; returns the value. Raises Refused with the contract's reason."""
+        return self.logged(sender, *args)[0]
+
+    def logged(self, sender: str, *args: Any) -> tuple[Any, list[Log]]:
+        """As a call; returns the value and the logs of all contracts."""
         computation = boa.env.execute_code(to_address=self.address, sender=sender, data=self.call_data(*args))
         if computation.is_error:
             raise Refused(_reason(computation.output))
-        if not self.outputs:
-            return None
-        found = decode(self.outputs, computation.output)
-        return found[0] if len(found) == 1 else found
+        found = decode(self.outputs, computation.output) if self.outputs else (None,)
+        return found[0] if len(found) == 1 else found, list(computation.get_log_entries())
 
 
 class Deployed:

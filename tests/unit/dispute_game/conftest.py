@@ -41,7 +41,7 @@ def job(table: Table) -> Job:
 @pytest.fixture
 def right(table: Table) -> Job:
     """A job with a right result."""
-    return table.job(table.honest.execution.run_root)
+    return table.job(is_right=True)
 
 
 @pytest.fixture

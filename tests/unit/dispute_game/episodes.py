@@ -6,8 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from tests.disputes.test_soundness import every_pick
+from gpubond.disputes import rules
+from gpubond.disputes.position import Verdict
+from gpubond.disputes.showing import NothingWrong
+from gpubond.exact.refusal import Refused
+from tests.disputes.play import Opens
+from tests.disputes.tricksters import Slanderer
 
+from .runs import challenger
 from .table import COMMITTED, CONVICTED, DAY, DISPUTED, SETTLED, TIMEOUT, Game, Job, Reverted, Table
 
 CHALLENGERS = ("rival", "friend", "liar", "buyer", "owner")
@@ -32,7 +38,7 @@ class Episode:
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
-            often = [self.open, self.move, self.move]
+            often = [self.open, self.move, self.move, self.move, self.move]
             once = [self.pass_time, self.open, self.move, self.time_out, self.convict, self.claim, self.release]
             self.random.choice([*often, *once, self.withdraw, self.settle, self.new_job])()
             self.invariants()
@@ -54,7 +60,7 @@ class Episode:
             self.add_job(self.random.random() < 0.5)
 
     def add_job(self, right: bool) -> None:
-        job = self.table.job(self.table.honest.execution.run_root) if right else self.table.job()
+        job = self.table.job(is_right=right)
         self.right[id(job)] = right
         self.jobs.append(job)
 
@@ -75,9 +81,15 @@ class Episode:
         allowed = state in (COMMITTED, DISPUTED) and not job.convicted and self.table.now < job.window_end
 
         def action() -> None:
-            self.table.open(job, self.random.choice(CHALLENGERS))
+            self.table.open(job, self.random.choice(CHALLENGERS), player=self.accuser(job))
 
         self.try_(allowed, action)
+
+    def accuser(self, job: Job) -> Opens:
+        """One with the other run, or one that says anything."""
+        if self.random.random() < 0.6:
+            return challenger(job.theirs)
+        return Slanderer(job.said, self.random.getrandbits(32))
 
     def some_game(self) -> Game | None:
         games = [game for game in self.table.games if not game.over]
@@ -87,18 +99,18 @@ class Episode:
         game = self.some_game()
         if game is None:
             return
-        if game.side == 0:
-            move = self.table.honest.asserter.show(game.position)
-        else:
-            move = self.random.choice(list(every_pick(self.table.honest, game.position)))
-        ends = type(move).__name__.startswith("Judge")
-        if ends and not self.right[id(game.job)]:
-            # Of the wrong result nothing is committed but the root, so that its picks end by the clock.
+        try:
+            move = game.next
+            after = rules.apply(game.position, move)
+        except (Refused, NothingWrong):
+            # Who has no move loses by its clock.
             return
+        ends = isinstance(after, Verdict)
         allowed = self.table.now < game.deadline and not (ends and game.job.convicted)
 
         def action() -> None:
             self.table.move(game, move)
+            assert not self.right[id(game.job)] or after != Verdict(convicted=True)
 
         self.try_(allowed, action)
 

@@ -13,9 +13,11 @@ from eth_utils.crypto import keccak
 
 from gpubond.disputes import rules
 from gpubond.disputes.calldata import call
+from gpubond.disputes.execution import Execution
+from gpubond.disputes.levels import Side
 from gpubond.disputes.moves import Move
-from gpubond.disputes.position import Position, Side, Verdict
-from gpubond.disputes.structs import Origin, Place, Registered, Way, run_of
+from gpubond.disputes.position import Position, Verdict
+from gpubond.disputes.structs import Origin, Place, Registered, Way, hashes, joined, run_of
 from gpubond.disputes.terms import Terms
 from tests.disputes.contracts import (
     CHAIN_ID,
@@ -31,18 +33,17 @@ from tests.disputes.contracts import (
     Laid,
     Reverted,
 )
-from tests.disputes.play import Honest
-from tests.disputes.tasks import single_task
-from tests.disputes.test_soundness import every_pick
+from tests.disputes.play import Opens, Player
 from tests.unit import reference
+
+from .runs import USUAL, Runs, asserter, challenger
 
 __all__ = ["CLOCK", "COLLATERAL", "MOST_COLLATERAL", "Reverted"]
 
 ETHER = 10**18
 TIMEOUT = 90 * DAY
-GAME_GAS, MOVE_GAS = 1_200_000, 120_000
+GAME_GAS, MOVE_GAS = 1_200_000, 190_000
 OPENING = 3  # moves that an opening counts as
-WRONG = b"\xbb" * 32
 SETTLED, COMMITTED, DISPUTED, CONVICTED = (
     reference.SETTLED,
     reference.COMMITTED,
@@ -78,12 +79,14 @@ def lost_shares(of: int, price: int) -> tuple[int, int]:
 
 @dataclass
 class Job:
-    """A committed job and what is known of its games."""
+    """A committed job and what is known of its games. said, theirs: what provider and challenger have computed."""
 
     id: bytes
     terms: dict[str, Any]
     commitment: dict[str, Any]
     exact: Terms
+    said: Execution
+    theirs: Execution
     open: int = 0
     opened: int = 0
     convicted: bool = False
@@ -104,11 +107,13 @@ class Job:
 
 @dataclass
 class Game:
-    """A game. `position` is that of the rules, `registered` what the contract adds."""
+    """A game. `position` is that of the rules, `registered` what the contract adds. Who plays it can be changed."""
 
     job: Job
     registered: Registered
     position: Position
+    asserter: Player
+    challenger: Opens
     over: bool = False
 
     @property
@@ -132,6 +137,12 @@ class Game:
         return 0 if self.position.turn is Side.ASSERTER else 1
 
     @property
+    def next(self) -> Move:
+        """What whose turn it is has to do by its own run."""
+        player = self.asserter if self.side == 0 else self.challenger
+        return player.move(self.position)
+
+    @property
     def deadline(self) -> int:
         """The first second that is too late."""
         clock = self.registered.clock
@@ -151,7 +162,7 @@ class Game:
 class Table(Laid):
     """Contracts and people, and what is owed to whom."""
 
-    honest: Honest = field(default_factory=lambda: Honest.of(single_task()))
+    runs: Runs = field(default_factory=lambda: Runs.of(USUAL))
     balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     burns: list[int] = field(default_factory=list)
     games: list[Game] = field(default_factory=list)
@@ -186,11 +197,13 @@ class Table(Laid):
 
     # Jobs.
 
-    def job(self, root: bytes = WRONG, **changes: Any) -> Job:
-        """A committed job. `changes` are of offer or order, `exact` of the exact terms."""
-        exact: Terms = changes.pop("exact", self.honest.terms)
-        terms, commitment = self.committed(exact, root, **changes)
-        job = Job(reference.job_id(CHAIN_ID, self.escrow.address, terms), terms, commitment, exact)
+    def job(self, is_right: bool = False, **changes: Any) -> Job:
+        """A committed job. `changes` are of offer or order; `runs`, else the table's; `exact` terms; or of `root`."""
+        runs: Runs = changes.pop("runs", self.runs)
+        said, theirs = runs.pair(is_right)
+        exact: Terms = changes.pop("exact", runs.honest.terms)
+        terms, commitment = self.committed(exact, changes.pop("root", said.run_root), **changes)
+        job = Job(reference.job_id(CHAIN_ID, self.escrow.address, terms), terms, commitment, exact, said, theirs)
         self.jobs.append(job)
         return job
 
@@ -208,12 +221,15 @@ class Table(Laid):
             "answer": job.exact.answer_seconds,
             "salt": self.salt(),
             "max_bond": 2**255,
+            "nodes": challenger(job.theirs).opening(),
         }
-        return list((known | changes).values())
+        known |= changes
+        return list((known | {"nodes": joined(tuple(known["nodes"]))}).values())
 
-    def open(self, job: Job, challenger: str = "rival", price: int = GWEI, **changes: Any) -> Game:
-        arguments = self.arguments(job, **changes)
-        who = self.people.get(challenger, challenger)
+    def open(self, job: Job, by: str = "rival", price: int = GWEI, player: Opens | None = None, **changes: Any) -> Game:
+        player = player or challenger(job.theirs)
+        arguments = self.arguments(job, **({"nodes": player.opening()} | changes))
+        who = self.people.get(by, by)
         before = self.holds(who)
         game = self.call("game", "open", who, *arguments)
         job_id = [CHAIN_ID, self.game.address, job.id, who, arguments[4]]
@@ -225,7 +241,8 @@ class Table(Laid):
         increment = INCREMENT + min(job.exact.answer_seconds * (job.open + 1), MAX_ANSWER)
         clock = self.clock | self.clock << 32 | self.now << 64 | increment << 104 | OPENING << 136
         registered = Registered(game, clock, who, self.people["owner"], origin)
-        found = Game(job, registered, rules.begin(job.exact, job.commitment["result_root"]))
+        begins = rules.begin(job.exact, job.commitment["result_root"], hashes(arguments[6]))
+        found = Game(job, registered, begins, asserter(job.said), player)
         job.open += 1
         job.opened += 1
         self.games.append(found)
@@ -258,17 +275,15 @@ class Table(Laid):
     def mover(self, game: Game) -> str:
         return "operator" if game.side == 0 else game.registered.challenger
 
-    def show(self, game: Game) -> None:
-        """What an honest asserter shows."""
-        self.move(game, self.honest.asserter.show(game.position))
+    def step(self, game: Game, sender: str = "") -> None:
+        """What whose turn it is has to do by its own run."""
+        self.move(game, game.next, sender)
 
     def lose(self, game: Game) -> None:
-        """The challenger says of right elements that they are wrong, to the end."""
+        """The challenger says of a right run that it is wrong, to the end."""
         while not game.over:
-            if game.side == 0:
-                self.show(game)
-            else:
-                self.move(game, next(iter(every_pick(self.honest, game.position))))
+            assert not game.job.convicted
+            self.step(game)
 
     def time_out(self, game: Game, sender: str = "keeper") -> None:
         """From the clock's end on, by anyone."""

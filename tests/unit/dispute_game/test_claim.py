@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.disputes.test_soundness import every_pick
-
 from .table import COLLATERAL, GWEI, MOVE_GAS, OPENING, OVER, Game, Job, Table, cost, minimum_collateral
 
 SHARE = COLLATERAL * 15 // 100
@@ -40,7 +38,7 @@ def test_before_the_conviction(table: Table, game: Game) -> None:
 
 def test_the_earliest_gets_the_rest_whoever_has_won(table: Table, job: Job) -> None:
     first, second = table.open(job, "rival"), table.open(job, "liar")
-    table.show(first)
+    table.step(first)
     table.at(second.deadline)
     table.time_out(second)
     table.convict(job)
@@ -64,7 +62,7 @@ def test_in_each_order(table: Table, job: Job, order: tuple[int, ...]) -> None:
 
 def test_a_lost_game_is_not_the_earliest(table: Table, job: Job) -> None:
     first, second = table.open(job, "liar"), table.open(job, "rival")
-    table.show(first)
+    table.step(first)
     table.at(max(first.deadline, second.deadline))
     table.time_out(first)
     table.time_out(second)
@@ -87,9 +85,8 @@ def test_refunds_are_at_most_the_equal_share(table: Table) -> None:
 
 def test_moves_are_refunded(table: Table, job: Job) -> None:
     first, second = table.open(job, "friend"), table.open(job, "rival")
-    table.show(second)
-    move = next(pick for pick in every_pick(table.honest, second.position) if "Pick" in type(pick).__name__)
-    table.move(second, move)
+    for _ in range(2):
+        table.step(second)
     table.at(max(first.deadline, second.deadline))
     table.time_out(first)
     table.convict(job)

@@ -66,7 +66,7 @@ def test_nothing_happens_between_verdict_and_conviction(table: Table, won: Game)
 
 def test_other_games_cannot_undo_it(table: Table, game: Game) -> None:
     other = table.open(game.job, "liar")
-    table.show(other)
+    table.step(other)
     table.at(max(game.deadline, other.deadline))
     table.time_out(game)
     table.refused("game: job is convicted", "time_out", "keeper", *other.shown)
@@ -78,5 +78,5 @@ def test_other_games_cannot_undo_it(table: Table, game: Game) -> None:
 def test_games_on_another_job_go_on(table: Table, won: Game) -> None:
     other = table.open(table.job())
     table.convict(won.job)
-    table.show(other)
+    table.step(other)
     assert not other.job.convicted

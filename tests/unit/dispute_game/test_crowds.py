@@ -6,22 +6,24 @@ as it takes no more jobs than its software does (docs/trust.md)."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from gpubond.chain.games import CROWD, GameRules
 from gpubond.disputes import rules
-from gpubond.disputes.moves import Move
-from gpubond.disputes.position import Position, Verdict
+from gpubond.disputes.position import Verdict
 from gpubond.disputes.terms import Terms
-from tests.disputes.play import Honest
+from gpubond.exact import reference
+from gpubond.exact.runner import Task
+from tests.disputes.liar import Lie, edges
+from tests.disputes.play import Honest, Opens
 from tests.disputes.tasks import every_level_task
-from tests.disputes.test_soundness import every_pick
+from tests.disputes.test_soundness import told
 from tests.exact_contracts.operations import drawing
 
 from .crowd import Clocks, Crowd
+from .runs import Runs, challenger
 from .table import (
     COLLATERAL,
     COMMITTED,
@@ -44,22 +46,31 @@ HOUR = 3_600
 NETWORKS = [Clocks(2 * each, each, 6 * HOUR) for each in (24 * HOUR, 6 * HOUR, HOUR // 2)]
 
 
-def longest_pick(honest: Honest, position: Position) -> Move:
-    """One that leads to another show, if there is one."""
-    picks = list(every_pick(honest, position))
-    return next((pick for pick in picks if not isinstance(rules.apply(position, pick), Verdict)), picks[-1])
+def longest(task: Task) -> Lie:
+    """That leads through every level, to a term of its longest reduction."""
+    ops = task.program.ops
+    op = max(range(len(ops)), key=lambda at: reference.terms(ops[at]))
+    return Lie(0, op, term=reference.terms(ops[op]) // 2)
+
+
+def accuser(honest: Honest, chance: random.Random) -> Opens:
+    """That says of the right run whatever follows from some lie."""
+    while True:
+        wrong = told(honest, chance.choice(edges(honest.task)))
+        if wrong is not None:
+            return challenger(wrong[0])
 
 
 @pytest.fixture
 def crowded() -> Table:
     """The clock is two increments, as networks are deployed with."""
-    return replace(Table.deploy(clock=2 * INCREMENT), honest=Honest.of(every_level_task()))
+    task = every_level_task()
+    return replace(Table.deploy(clock=2 * INCREMENT), runs=Runs.of(task, longest(task)))
 
 
 def committed(table: Table, answer: int = ANSWER) -> Job:
     """A job with a right result."""
-    execution = table.honest.execution
-    return table.job(execution.run_root, exact=Terms(execution.statement, answer))
+    return table.job(is_right=True, exact=Terms(table.runs.honest.terms.statement, answer))
 
 
 def rules_of(clocks: Clocks) -> GameRules:
@@ -84,11 +95,10 @@ def taken(game_rules: GameRules, chance: random.Random, most: int) -> list[int]:
     return found
 
 
-def answer_all(
-    table: Table, games: list[Game], pick: Callable[[Honest, Position], Move] = longest_pick, reserve: int = 0
-) -> None:
+def answer_all(table: Table, games: list[Game], reserve: int = 0) -> None:
     """As well as it can be done: the most urgent first. reserve: seconds of each clock that must never be needed."""
     while waiting := [game for game in games if not game.over]:
+        assert all(game.side == 0 for game in waiting)
         game: Game = min(waiting, key=lambda game: game.deadline)
         table.at(table.now + game.job.exact.answer_seconds)
         late = [game for game in waiting if table.now >= game.deadline]
@@ -96,8 +106,9 @@ def answer_all(
             table.time_out(each, "rival")
         assert not late, f"convicted in {len(late)} of {len(games)} games, though it always worked"
         assert game.deadline - table.now >= reserve
-        table.show(game)
-        table.move(game, pick(table.honest, game.position))
+        table.step(game)
+        while game.side == 1 and not game.over:
+            table.step(game)
     table.check()
 
 
@@ -118,12 +129,11 @@ def test_moves_after_a_conviction_lead_to_no_verdict_and_are_refunded(crowded: T
     crowded.convict(job)
     last = None
     while last is None:
-        crowded.show(other)
-        pick = longest_pick(crowded.honest, other.position)
-        if isinstance(rules.apply(other.position, pick), Verdict):
-            last = pick
+        move = other.next
+        if isinstance(rules.apply(other.position, move), Verdict):
+            last = move
         else:
-            crowded.move(other, pick)
+            crowded.move(other, move)
     with pytest.raises(Reverted, match="game: job is convicted"):
         crowded.move(other, last)
     assert other.moves > OPENING
@@ -136,7 +146,7 @@ def test_moves_after_a_conviction_lead_to_no_verdict_and_are_refunded(crowded: T
 
 @pytest.mark.parametrize("seed", range(2))
 def test_an_honest_provider_is_not_late_in_a_crowd_on_its_jobs(crowded: Table, seed: int) -> None:
-    """The answer seconds of all open games are one increment, on one job or on many; who picks what is chance."""
+    """The answer seconds of all open games are one increment, on one job or on many; who accuses of what is chance."""
     chance = drawing(seed)
     crowd = [(INCREMENT // 3, 1), (INCREMENT // 6, 2), (INCREMENT // 18, 6)]
     chance.shuffle(crowd)
@@ -144,12 +154,11 @@ def test_an_honest_provider_is_not_late_in_a_crowd_on_its_jobs(crowded: Table, s
     places = [committed(crowded, answer) for answer, _ in crowd]
     openings = [job for job, (_, games) in zip(places, crowd, strict=True) for _ in range(games)]
     chance.shuffle(openings)
-
-    def pick(honest: Honest, position: Position) -> Move:
-        return chance.choice(list(every_pick(honest, position)))
-
+    honest = crowded.runs.honest
+    accusers = [accuser(honest, chance) for _ in range(4)]
     # Nothing of what each side has at first: that is for what keeps moves out of the chain.
-    answer_all(crowded, [crowded.open(job) for job in openings], pick, reserve=crowded.clock)
+    games = [crowded.open(job, player=chance.choice(accusers)) for job in openings]
+    answer_all(crowded, games, reserve=crowded.clock)
     for job in places:
         crowded.release(job)
         assert crowded.status(job) == COMMITTED

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gas of each move of a small game beside `gas.json`, with the 21,000 and the calldata, at EIP-7623's floor at least.
+"""Gas of each function, where it is dearest in some small games, as a transaction of its own, beside `gas.json`.
 
 After a change that is meant: `UPDATE_GAS=1 python -m pytest -p no:ape_test tests/unit/dispute_game/test_gas.py`.
 """
@@ -8,69 +8,57 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import boa
 import pytest
 
-from tests.disputes.play import Honest
-from tests.disputes.tasks import summing_task
-from tests.disputes.test_soundness import every_pick
-from tests.stateful.chain import Function
+from gpubond.disputes.levels import Level
 
-from .table import Job, Table
+from .metering import VIEWS, transaction_gas
+from .runs import every_function
+from .table import Table
 
 SNAPSHOT = Path(__file__).with_name("gas.json")
 TOLERANCE = 0.01  # zero bytes in hashes differ with addresses
-REDUCTION = 1_050
 
 
-def transaction_gas(function: Function, sender: str, args: tuple[Any, ...]) -> int:
-    data = function.call_data(*args)
-    with boa.env.anchor():
-        computation = boa.env.execute_code(to_address=function.address, sender=sender, data=data)
-    assert not computation.is_error
-    zeros = data.count(0)
-    gas = 21_000 + 4 * zeros + 16 * (len(data) - zeros) + int(computation.get_gas_used())
-    gas -= min(gas // 5, int(computation.get_gas_refund()))
-    return max(gas, 21_000 + 10 * zeros + 40 * (len(data) - zeros))
+def judged(arguments: tuple[Any, ...]) -> str:
+    """What is judged: by the position's level, and by the evidence, which is last and which only a join has not."""
+    place, evidence = arguments[1].place, arguments[-1]
+    level = list(Level)[(place >> 1 & 15) - 1]
+    return f"judge {level.value}" if evidence else "judge join"
 
 
-def measured(table: Table, job: Job, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+def measured(table: Table, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     used: dict[str, int] = {}
     plain = Table.call
 
     def call(self: Table, contract: str, name: str, sender: str, *args: Any) -> Any:
         found = self.game.functions.get(name)
-        if contract == "game" and found is not None and name not in ("position", "bond_of", "games_of"):
-            used[name] = transaction_gas(found, self.people.get(sender, sender), args)
+        if contract == "game" and found is not None and name not in VIEWS:
+            key = judged(args) if name == "judge" else name
+            used[key] = max(used.get(key, 0), transaction_gas(found, self.people.get(sender, sender), args))
         return plain(self, contract, name, sender, *args)
 
     # The first life warms everybody's balance.
-    table.lose(table.open(job))
+    table.lose(table.open(table.job(is_right=True)))
     monkeypatch.setattr(Table, "call", call)
-    game = table.open(job)
-    while not game.over:
-        if game.side == 0:
-            table.show(game)
-        else:
-            moves = list(every_pick(table.honest, game.position))
-            picks = [move for move in moves if type(move).__name__ in ("PickOperation", "PickElement", "PickBlock")]
-            table.move(game, (picks or moves)[0])
-    table.release(job)
+    for runs in every_function():
+        game = table.open(table.job(is_right=True, runs=runs))
+        table.lose(game)
+    table.release(game.job)
     wrong = table.open(table.job())
     table.at(wrong.deadline)
     table.time_out(wrong)
     table.convict(wrong.job)
     table.claim(wrong)
+    table.withdraw("rival", table.balance("rival"))
     return used
 
 
 def test_gas_is_as_committed(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    summing = replace(table, honest=Honest.of(summing_task(REDUCTION)))
-    used = measured(summing, summing.job(summing.honest.execution.run_root), monkeypatch)
+    used = measured(table, monkeypatch)
     if os.environ.get("UPDATE_GAS"):
         SNAPSHOT.write_text(json.dumps(used, indent=2, sort_keys=True) + "\n")
     expected = json.loads(SNAPSHOT.read_text())

@@ -10,30 +10,31 @@ from dataclasses import replace
 import pytest
 
 from gpubond.disputes import levels
+from gpubond.disputes.levels import Level
 from gpubond.disputes.moves import (
     JudgeRun,
     JudgeState,
     Leaf,
     Operand,
-    PickBlock,
+    PickCheckpoint,
     PickElement,
+    PickLeaf,
     PickNode,
     PickOperation,
     PickSegment,
-    ShowAccumulators,
-    ShowLeaf,
+    PickState,
+    PickStep,
     Shown,
     ShowNodes,
-    ShowTotals,
+    ShowValues,
 )
-from gpubond.disputes.position import Nodes, Position, Totals
-from gpubond.disputes.structs import run_of
+from gpubond.disputes.position import Nodes, Position, Reduction
 from gpubond.disputes.terms import Terms
 from gpubond.exact import commitments, merkle
 from gpubond.exact.merkle import Kind, Opening
 from gpubond.exact.program import Op, Opcode, Program, StateTensor
 
-from .table import Table
+from .table import Game, Table
 
 STEPS = 2**64 - 1
 
@@ -50,10 +51,10 @@ def rows_to_last(kind: Kind, count: int, leaf: bytes) -> tuple[bytes, list[tuple
             break
     node = leaf
     rows = []
-    for number, (height, index, below) in enumerate(reversed(geometry)):
+    for number, (height, _, below) in enumerate(reversed(geometry)):
         others = [hashlib.sha256(bytes([number, at])).digest() for at in range(below.nodes - 1)]
         rows.append((*others, node))
-        node = levels.check_nodes(kind, count, height, index, rows[-1])
+        node = levels.check_nodes(kind, height, below, rows[-1])
     return node, rows[::-1]
 
 
@@ -62,31 +63,64 @@ def nodes_of(position: Position) -> Nodes:
     return position.doubt
 
 
+def reduction_of(position: Position) -> Reduction:
+    assert isinstance(position.doubt, Reduction)
+    return position.doubt
+
+
+def last_leaf(kind: Kind, count: int, leaf: bytes) -> tuple[tuple[bytes, ...], bytes]:
+    """The path of a tree's last leaf beside which all else is junk, and the root."""
+    places = [(height, count - 1 >> height ^ 1) for height in range((count - 1).bit_length())]
+    junk = [hashlib.sha256(bytes([height])).digest() for height, _ in places]
+    path = tuple(merkle.zero(kind, height) if place << height >= count else junk[height] for height, place in places)
+    return path, Opening(kind, count, count - 1, leaf, path).root()
+
+
+def descend(table: Table, game: Game, level: Level, rows: list[tuple[bytes, ...]]) -> int:
+    """Down a level of which the first nodes are shown, to its last leaf. Returns the number of that."""
+    for at, nodes in enumerate(rows):
+        doubt = nodes_of(game.position)
+        assert doubt.level is level
+        below = levels.below(doubt.count, doubt.height, doubt.index)
+        if at:
+            table.move(game, ShowNodes(nodes))
+        last = below.first + below.nodes - 1
+        if below.height:
+            table.move(game, PickNode(last))
+    return last
+
+
 @pytest.mark.parametrize("is_right", [True, False])
 @pytest.mark.parametrize("interval", [1, 2, 3, 2**32, 2**63, STEPS - 1, STEPS])
 def test_down_to_the_last_step(table: Table, interval: int, is_right: bool) -> None:
     """The state after it is judged: by the right one the game is lost, by any other the run is convicted."""
-    exact = Terms(replace(table.honest.terms.statement, steps=STEPS, interval=interval), 60)
+    exact = Terms(replace(table.runs.honest.terms.statement, steps=STEPS, interval=interval), 60)
     output = hashlib.sha256(b"output").digest()
     state = merkle.hash_leaf(Kind.STATE, output if is_right else bytes(32))
-    root, run = rows_to_last(Kind.RUN, exact.checkpoints, merkle.hash_leaf(Kind.RUN, state))
+    leaf = merkle.hash_leaf(Kind.RUN, state)
+    path, root = last_leaf(Kind.RUN, exact.checkpoints, leaf)
+    _, run = rows_to_last(Kind.RUN, exact.checkpoints, hashlib.sha256(b"theirs").digest())
     begin, end = exact.interval(exact.checkpoints - 1)
     between: list[tuple[bytes, ...]] = []
     if end - begin > 1:
         _, between = rows_to_last(Kind.INTERVAL, end - begin - 1, merkle.hash_leaf(Kind.INTERVAL, state))
-    game = table.open(table.job(root, exact=exact), run=run_of(exact))
-    for kind, rows in ((Kind.RUN, run if exact.checkpoints > 1 else []), (Kind.INTERVAL, between)):
-        for nodes in rows:
-            doubt = nodes_of(game.position)
-            assert doubt.kind is kind
-            below = levels.below(doubt.count, doubt.height, doubt.index)
-            table.move(game, ShowNodes(nodes))
-            table.move(game, PickNode(below.first + below.nodes - 1))
+    first = between[0] if between else ()
+    outputs = (merkle.hash_leaf(Kind.STEP, output),)
+    is_one = exact.checkpoints == 1
+    game = table.open(table.job(root=root, exact=exact), nodes=() if is_one else run[0])
+    if is_one:
+        table.move(game, ShowNodes(first))
+    else:
+        table.move(game, PickCheckpoint(descend(table, game, Level.RUN, run), leaf, path, first))
+    if between:
+        table.move(game, PickStep(descend(table, game, Level.INTERVAL, between), outputs))
+    else:
+        table.move(game, ShowNodes(outputs))
     # Leaf i of an interval is the state after its step i.
     assert game.position.step == STEPS - 1 - bool(between)
-    table.move(game, ShowNodes((merkle.hash_leaf(Kind.STEP, output),)))
     assert game.way.step == game.position.step
-    records = table.honest.task.program.records()
+    table.move(game, PickState(()))
+    records = table.runs.honest.task.program.records()
     record = records[1], merkle.tree_of(Kind.PROGRAM, records).path(1)
     table.move(game, JudgeState(0, *record, output, ()))
     assert game.job.convicted != is_right
@@ -109,35 +143,31 @@ def test_down_to_the_last_term_of_the_longest_reduction(table: Table, is_right: 
     )
     elements = Opening(Kind.ELEMENTS, leaves, leaves - 1, zeros, tuple(path)).root()
     initial = merkle.hash_leaf(Kind.STATE, commitments.tensor_of_root((LONGEST,), elements))
-    statement = table.honest.terms.statement
+    statement = table.runs.honest.terms.statement
     statement = replace(statement, op_count=65_535, program=program.root, initial=initial, steps=1, interval=1)
     exact = Terms(statement, 60)
 
-    claimed = VALUE if is_right else VALUE + 1
-    raw = claimed.to_bytes(4, "little").ljust(256, b"\0")
-    output = commitments.tensor_of_root((), merkle.hash_leaf(Kind.ELEMENTS, raw))
+    claimed, theirs = (VALUE, VALUE + 1) if is_right else (VALUE + 1, VALUE)
+    raw, other = (value.to_bytes(4, "little").ljust(256, b"\0") for value in (claimed, theirs))
+    output = commitments.tensor_of_root((), merkle.hash_leaf(Kind.ELEMENTS, other))
     _, rows = rows_to_last(Kind.STEP, 65_535, merkle.hash_leaf(Kind.STEP, output))
 
-    game = table.open(table.job(exact=exact), run=run_of(exact))
-    for at, nodes in enumerate(rows):
-        doubt = nodes_of(game.position)
-        below = levels.below(doubt.count, doubt.height, doubt.index)
-        table.move(game, ShowNodes(nodes))
-        if at < len(rows) - 1:
-            table.move(game, PickNode(below.first + below.nodes - 1))
-    table.move(game, PickOperation(65_534, records[-1], program.path(len(records) - 1)))
-    table.move(game, ShowLeaf(raw))
-    table.move(game, PickElement(0))
-    while isinstance(game.position.doubt, Totals):
-        first, last = game.position.doubt.first, game.position.doubt.last
-        shown = len(levels.totals_shown(first, last))
-        if levels.segment_blocks(first, last) > 1:
-            table.move(game, ShowTotals((), (2**32 - 1,) * shown))
-            table.move(game, PickSegment(shown))
-        else:
-            table.move(game, ShowTotals((*[2**32 - 1] * (last - first), claimed), (2**32 - 1,) * shown))
-            table.move(game, PickBlock(last))
-    table.move(game, ShowAccumulators((2**32 - 1,) * 30 + (VALUE,)))
+    game = table.open(table.job(exact=exact), nodes=())
+    table.move(game, ShowNodes(rows[0]))
+    assert descend(table, game, Level.STEP, rows) == 65_534
+    nodes = (merkle.hash_leaf(Kind.ELEMENTS, raw),)
+    table.move(game, PickOperation(65_534, records[-1], program.path(len(records) - 1), nodes))
+    table.move(game, PickLeaf(0, other))
+    table.move(game, PickElement(0, raw, (2**32 - 1,) * 63))
+    segments = 0
+    while reduction_of(game.position).level is Level.TOTALS:
+        shown = len(reduction_of(game.position).values)
+        table.move(game, PickSegment(shown))
+        doubt = reduction_of(game.position)
+        totals = (2**32 - 1,) * len(levels.totals_shown(doubt.first, doubt.last))
+        table.move(game, ShowValues(totals or (2**32 - 1,) * 30 + (VALUE, claimed)))
+        segments += 1
+    assert segments == 4
     operand = Operand(elements, 0, (), (Leaf(bytes(256), tuple(path)),))
     table.move(game, JudgeRun(31, Shown((operand,))))
     assert game.job.convicted != is_right

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.disputes.test_soundness import every_pick
-
 from .table import COLLATERAL, CONVICTED, Game, Job, Reverted, Table
 
 
@@ -35,12 +33,11 @@ def test_a_blocked_challenger_plays_and_wins(table: Table, game: Game) -> None:
     table.call("token", "set_returns_false", "keeper", True)
     for account in (table.people["rival"], table.people["owner"], table.game.address, table.escrow.address):
         table.call("token", "set_blocked", "keeper", account, True)
-    table.show(game)
+    table.step(game)
     other = table.games[0]
     assert other is game
     table.at(game.deadline - 1)
-    move = next(pick for pick in every_pick(table.honest, game.position) if "PickOperation" in type(pick).__name__)
-    table.move(game, move)
+    table.step(game)
     table.at(game.deadline)
     table.time_out(game)
     table.convict(game.job)
@@ -56,7 +53,7 @@ def test_a_blocked_challenger_plays_and_wins(table: Table, game: Game) -> None:
 
 def test_a_blocked_provider_stops_no_loss(table: Table, game: Game) -> None:
     table.call("token", "set_blocked", "keeper", table.people["owner"], True)
-    table.show(game)
+    table.step(game)
     table.at(game.deadline)
     table.time_out(game)
     table.release(game.job)

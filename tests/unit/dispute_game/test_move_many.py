@@ -12,7 +12,7 @@ from .table import CONVICTED, Game, Job, Reverted, Table
 
 
 def show(table: Table, game: Game) -> bytes:
-    function, arguments = call(game.registered, game.position, table.honest.asserter.show(game.position))
+    function, arguments = call(game.registered, game.position, game.next)
     return table.call_data(function, *arguments)
 
 
@@ -36,7 +36,7 @@ def test_moves_of_several_games(table: Table, job: Job) -> None:
     for game in games:
         after = game.registered.clock + (game.registered.clock >> 104 & 2**32 - 1)
         game.registered = game.registered._replace(clock=after)
-        game.position = rules.apply(game.position, table.honest.asserter.show(game.position))  # type: ignore[assignment]
+        game.position = rules.apply(game.position, game.next)  # type: ignore[assignment]
         table.check_position(game)
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import boa
@@ -11,10 +10,10 @@ import pytest
 
 from gpubond.disputes.structs import run_of
 from gpubond.disputes.terms import Terms
-from tests.disputes.play import Honest
 from tests.disputes.tasks import single_task
 from tests.unit import reference
 
+from .runs import Runs, challenger
 from .table import COLLATERAL, DISPUTED, GWEI, MAX_ANSWER, MOST_COLLATERAL, Game, Job, Table, bond, minimum_collateral
 
 
@@ -29,9 +28,9 @@ def test_the_first_holds_the_job(table: Table, job: Job) -> None:
 
 
 def test_anyone_opens_as_often_as_it_pays(table: Table, job: Job) -> None:
-    for number, challenger in enumerate(("rival", "friend", "rival", "owner", "buyer")):
+    for number, by in enumerate(("rival", "friend", "rival", "owner", "buyer")):
         asked = table.call("game", "bond_of", "keeper", job.id, COLLATERAL, job.highest)
-        game = table.open(job, challenger)
+        game = table.open(job, by)
         assert game.bond == asked == bond(COLLATERAL, job.highest, GWEI, number)
 
 
@@ -118,7 +117,7 @@ def test_collateral(table: Table) -> None:
 
 
 def test_answer_seconds(table: Table) -> None:
-    statement = table.honest.terms.statement
+    statement = table.runs.honest.terms.statement
     game = table.open(table.job(exact=Terms(statement, MAX_ANSWER)))
     assert game.registered.clock >> 104 & 2**32 - 1 == 1_800 + MAX_ANSWER
     refused(table, table.job(exact=Terms(statement, MAX_ANSWER + 1)), "game: answer takes too long")
@@ -188,8 +187,50 @@ def test_a_settled_job(table: Table, right: Job) -> None:
     refused(table, right, "escrow: wrong state")
 
 
-def test_other_runs_open_where_there_is_something_to_pick(table: Table) -> None:
+def test_other_runs_open_with_what_the_first_level_asks_for(table: Table) -> None:
     for steps, interval in ((1, 1), (5, 5), (5, 2), (70, 1)):
-        honest = Honest.of(single_task(steps, interval))
-        other = replace(table, honest=honest)
-        other.open(other.job())
+        table.open(table.job(runs=Runs.of(single_task(steps, interval))))
+
+
+def opening_of(job: Job) -> tuple[bytes, ...]:
+    return challenger(job.theirs).opening()
+
+
+def test_with_the_committed_run(table: Table) -> None:
+    """There would be nothing that the provider could pick."""
+    for runs in (table.runs, Runs.of(single_task(70, 1))):
+        job = table.job(is_right=True, runs=runs)
+        refused(table, job, "game: nothing differs", nodes=challenger(job.said).opening())
+        table.open(job)
+
+
+@pytest.mark.parametrize(("steps", "interval", "nodes"), [(3, 2, 2), (5, 1, 5), (70, 1, 9), (64, 1, 64)])
+def test_with_too_many_nodes_or_too_few(table: Table, steps: int, interval: int, nodes: int) -> None:
+    """Nodes above leaves are shown if the tree is deep, and none of those that hold no leaf."""
+    job = table.job(runs=Runs.of(single_task(steps, interval)))
+    shown = opening_of(job)
+    assert len(shown) == nodes
+    for other in ((), shown[:-1], (*shown, bytes(32)), (*shown, *shown)):
+        # More than 64 are not even read.
+        reason = "game: another number of nodes" if len(other) <= 64 else ""
+        refused(table, job, reason, nodes=other)
+    table.open(job)
+
+
+def test_with_nodes_of_one_checkpoint(table: Table) -> None:
+    """Its leaf is the committed one, and that of the challenger is not asked for."""
+    for steps in (1, 3):
+        job = table.job(runs=Runs.of(single_task(steps, 3)))
+        refused(table, job, "game: nothing is to be shown", nodes=[b"\x01" * 32])
+        game = table.open(job)
+        # Of one step the challenger begins.
+        assert game.side == (1 if steps == 1 else 0)
+
+
+def test_at_the_moment_of_another_opening(table: Table, job: Job) -> None:
+    """Two challengers with the same run, or the same one twice: each game is its own."""
+    nodes = opening_of(job)
+    games = [table.open(job, by, nodes=nodes) for by in ("rival", "friend", "rival")]
+    assert len({game.id for game in games}) == 3
+    for game in games:
+        table.step(game)

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpubond.disputes.moves import PickNode
-from tests.disputes.test_soundness import every_pick
-
-from .table import CLOCK, COMMITTED, DISPUTED, INCREMENT, OVER, Game, Job, Reverted, Table, lost_shares
+from .table import CLOCK, DISPUTED, INCREMENT, OVER, Game, Job, Reverted, Table, lost_shares
 
 
 def first_deadline(table: Table, job: Job) -> int:
@@ -19,14 +16,14 @@ def test_the_asserter_in_its_last_second(table: Table, game: Game) -> None:
     assert game.deadline == first_deadline(table, game.job)
     table.at(game.deadline - 1)
     table.refused("game: clock is not over", "time_out", "keeper", *game.shown)
-    table.show(game)
+    table.step(game)
     assert game.registered.clock & 2**32 - 1 == 1
 
 
 def test_the_asserter_a_second_late(table: Table, game: Game) -> None:
     table.at(game.deadline)
     with pytest.raises(Reverted, match="game: too late"):
-        table.show(game)
+        table.step(game)
     table.time_out(game)
     assert game.job.convicted
     assert table.status(game.job) == DISPUTED
@@ -34,17 +31,17 @@ def test_the_asserter_a_second_late(table: Table, game: Game) -> None:
 
 def test_the_challenger_in_its_last_second(table: Table, right: Job) -> None:
     game = table.open(right)
-    table.show(game)
+    table.step(game)
     table.at(game.deadline - 1)
     table.refused("game: clock is not over", "time_out", "keeper", *game.shown)
     table.lose(game)
 
 
 def test_the_challenger_a_second_late(table: Table, game: Game) -> None:
-    table.show(game)
+    table.step(game)
     table.at(game.deadline)
     with pytest.raises(Reverted, match="game: too late"):
-        table.lose(game)
+        table.step(game)
     table.time_out(game)
     assert not game.job.convicted
     paid, _ = lost_shares(game.bond, game.registered.origin.price)
@@ -54,14 +51,14 @@ def test_the_challenger_a_second_late(table: Table, game: Game) -> None:
 
 def test_each_side_has_its_own_clock(table: Table, game: Game) -> None:
     table.at(table.now + CLOCK)
-    table.show(game)
+    table.step(game)
     assert game.deadline == table.now + CLOCK + INCREMENT + game.job.exact.answer_seconds
 
 
 def test_each_move_adds(table: Table, game: Game) -> None:
     step = INCREMENT + game.job.exact.answer_seconds
     table.at(table.now + step)
-    table.show(game)
+    table.step(game)
     assert game.registered.clock & 2**32 - 1 == CLOCK
     table.at(table.now + 1)
 
@@ -73,7 +70,7 @@ def test_twice(table: Table, game: Game) -> None:
 
 
 def test_a_lost_game_is_over(table: Table, game: Game) -> None:
-    table.show(game)
+    table.step(game)
     table.at(game.deadline)
     shown = game.shown
     table.time_out(game)
@@ -84,7 +81,7 @@ def test_a_lost_game_is_over(table: Table, game: Game) -> None:
 
 def test_a_former_position(table: Table, game: Game) -> None:
     former = game.shown
-    table.show(game)
+    table.step(game)
     table.at(game.deadline)
     table.refused("game: not this position", "time_out", "keeper", *former)
 
@@ -138,7 +135,7 @@ def test_a_game_after_the_escrows_time_out(table: Table, game: Game) -> None:
 
 def test_a_lost_game_after_the_escrows_time_out(table: Table, game: Game) -> None:
     job = game.job
-    table.show(game)
+    table.step(game)
     table.at(job.window_end + 90 * 86_400)
     table.call("escrow", "settle", "keeper", job.terms, job.commitment)
     table.time_out(game)
@@ -150,15 +147,8 @@ def test_it_is_over_before_the_escrow_stops_waiting(table: Table, game: Game) ->
     job = game.job
     table.at(job.window_end - 1)
     last = table.open(job, "friend")
-    table.at(last.deadline - 1)
-    table.show(last)
-    table.at(last.deadline - 1)
-    assert last.side == 1
-    picks = every_pick(table.honest, last.position)
-    table.move(last, next(move for move in picks if not isinstance(move, PickNode) or move.index is not None))
-    while not last.over and not job.convicted:
-        table.at(last.deadline)
-        table.time_out(last)
+    while not job.convicted:
+        table.at(last.deadline - 1)
+        table.step(last)
     assert table.now < job.window_end + 90 * 86_400 - 7 * 86_400
-    if not job.convicted:
-        assert table.status(job) in (DISPUTED, COMMITTED)
+    table.convict(job)
