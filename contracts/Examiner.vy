@@ -59,13 +59,10 @@ def operation(
     @param path Siblings in the program's tree, from below.
     @return Whether the record is valid, its output's shape, and the place that follows.
     """
-    game_evidence._require_record(
-        counts,
-        program,
-        1 + game_evidence._states(counts) + game_evidence._datas(counts) + number,
-        record,
-        path,
+    place: uint256 = (
+        1 + game_evidence._states(counts) + game_evidence._datas(counts) + number
     )
+    game_evidence._require_record(counts, program, place, record, path)
     picked: IExaminer.Picked = empty(IExaminer.Picked)
     what: exact_records.Record = empty(exact_records.Record)
     picked.is_valid, what = exact_records._parse(record)

@@ -252,6 +252,20 @@ def test_leaves_that_are_not_read(evm: Evm) -> None:
     refused(evm, "judge: leaves that are not read", question)
 
 
+def test_leaves_beside_those_that_operands_say_to_have(evm: Evm) -> None:
+    *rest, leaves = run().question.arguments()
+    assert len(leaves) == 3
+    with pytest.raises(Reverted, match="judge: leaves that are not read"):
+        evm.call(JUDGE, "evaluate", *rest, [*leaves, leaves[-1]])
+    for wrong in (leaves[:-1], leaves[1:], []):
+        with pytest.raises(Reverted):
+            evm.call(JUDGE, "evaluate", *rest, wrong)
+    # In another order, or one path longer by what the next leaf begins with.
+    for wrong in (leaves[::-1], [leaves[0] + leaves[1][:32], leaves[1][32:], leaves[2]]):
+        with pytest.raises(Reverted, match=r"not of the tensor|path has another length|beyond the"):
+            evm.call(JUDGE, "evaluate", *rest, wrong)
+
+
 def test_what_is_not_read_is_not_looked_at(evm: Evm) -> None:
     nothing = {"root": JUNK, "elements": HUGE, "offset": HUGE, "leaves": []}
     for asked, at in ((gathered(9), 0), (joined(1), 1), (joined(4), 0), (no_terms(), 0)):
