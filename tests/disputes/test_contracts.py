@@ -26,7 +26,7 @@ from tests.disputes.liar import Changes, FalseAccuser, Liar, Lie, Tampered, edge
 from tests.disputes.mutations import changed, writable
 from tests.disputes.picks import JUNK, every_opening, every_pick
 from tests.disputes.play import Honest, Opens, Player, play
-from tests.disputes.tasks import every_level_task, single_task, summing_task, wide_task
+from tests.disputes.tasks import deep_task, every_level_task, single_task, summing_task, wide_task
 from tests.disputes.test_commitment_lies import replaced, wrong_end, wrong_terms
 from tests.disputes.test_soundness import told
 from tests.disputes.tricksters import Slanderer, Trickster
@@ -104,11 +104,22 @@ def test_lies_are_convicted(world: World, honest: Honest) -> None:
         single_task(5, 2, Opcode.MUL),
         every_level_task(70, 66),
         wide_task(),
+        deep_task(33),
         summing_task(66 * 512 + 3),
         summing_task(700, Opcode.MATMUL_NT),
         summing_task(513, Opcode.ROWMAX),
     ],
-    ids=["one step", "no intervals", "short interval", "long interval", "wide program", "segments", "dot", "maximum"],
+    ids=[
+        "one step",
+        "no intervals",
+        "short interval",
+        "long interval",
+        "wide program",
+        "by turns",
+        "segments",
+        "dot",
+        "maximum",
+    ],
 )
 def test_other_runs(world: World, task: Task) -> None:
     honest = Honest.of(task)
