@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.disputes.tasks import single_task
+
+from .runs import Runs
 from .table import CLOCK, DISPUTED, INCREMENT, OVER, Game, Job, Reverted, Table, lost_shares
 
 
@@ -152,3 +155,30 @@ def test_it_is_over_before_the_escrow_stops_waiting(table: Table, game: Game) ->
         table.step(last)
     assert table.now < job.window_end + 90 * 86_400 - 7 * 86_400
     table.convict(job)
+
+
+def test_a_challenger_that_begins_and_falls_silent(table: Table) -> None:
+    """Of a run of one step: nothing is asked of the provider, which is paid all the same."""
+    runs = Runs.of(single_task(1, 1))
+    right, wrong = table.job(is_right=True, runs=runs), table.job(runs=runs)
+    for job in (right, wrong):
+        game = table.open(job)
+        assert game.side == 1 and game.deadline == first_deadline(table, job)
+        table.at(game.deadline - 1)
+        table.refused("game: clock is not over", "time_out", "keeper", *game.shown)
+        table.at(game.deadline)
+        with pytest.raises(Reverted, match="game: too late"):
+            table.step(game)
+        table.time_out(game)
+        assert game.over and not job.convicted
+        table.release(job)
+
+
+def test_a_challenger_that_begins_in_its_last_second(table: Table) -> None:
+    job = table.job(runs=Runs.of(single_task(1, 1)))
+    game = table.open(job)
+    table.at(game.deadline - 1)
+    table.step(game)
+    assert game.registered.clock >> 32 & 2**32 - 1 == 1
+    while not job.convicted:
+        table.step(game)
