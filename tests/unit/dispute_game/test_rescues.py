@@ -13,8 +13,8 @@ import pytest
 from .table import COLLATERAL, GWEI, Game, Job, Table, cost, minimum_collateral
 
 # Gas that an honest challenger pays at most for a game that ends by the asserter's clock right away, in thousands:
-# open 183, time_out 41, convict 128, claim 111, withdraw 92 (test_refunds.py).
-SHORT = 555_000
+# open 180, time_out 41, convict 128, claim 111, withdraw 92 (test_refunds.py).
+SHORT = 552_000
 
 
 def end(table: Table, first: Game, *others: Game) -> None:
