@@ -32,7 +32,8 @@ from gpubond.disputes.moves import (
     ShowNodes,
     ShowValues,
 )
-from gpubond.disputes.position import Elements, Nodes, OneTensor, Output, Position, Verdict
+from gpubond.disputes.position import Elements, Nodes, OneTensor, Output, Position, Verdict, reached
+from gpubond.disputes.records import Records
 from gpubond.disputes.showing import Own
 from gpubond.disputes.terms import Terms
 from gpubond.exact import merkle
@@ -42,7 +43,7 @@ from gpubond.exact.program import Opcode, parse_record, parse_state_record, reco
 from gpubond.exact.refusal import Refused
 from tests.disputes.liar import Liar, Lie, LyingExecution, edges
 from tests.disputes.mutations import changed
-from tests.disputes.picks import every_opening, every_pick
+from tests.disputes.picks import JUNK, Proofs, every_opening, every_pick, some_pick
 from tests.disputes.play import Honest, play
 from tests.disputes.tasks import deep_task, every_level_task, single_task, summing_task, wide_task
 from tests.disputes.test_soundness import asked, told
@@ -70,18 +71,9 @@ def walk(honest: Honest, chance: Random) -> Iterator[Played]:
         if position.turn is Side.ASSERTER:
             move: Move = honest.asserter.move(position)
         else:
-            move = picked_at_random(honest, position, chance)
+            move = some_pick(honest, position, chance)
         yield position, move
         position = rules.apply(position, move)
-
-
-def picked_at_random(honest: Honest, position: Position, chance: Random) -> Move:
-    """Each kind of move as often as others, and often its right outputs."""
-    moves = list(every_pick(honest, position))
-    if isinstance(moves[0], PickStep | ShowNodes) and chance.random() < 0.3:
-        return moves[0]
-    kind = chance.choice(sorted({type(move).__name__ for move in moves}))
-    return chance.choice([move for move in moves if type(move).__name__ == kind])
 
 
 EDGES: dict[int, list[Lie]] = {}  # of a task, by its id: those of a long run take seconds to find
@@ -260,28 +252,34 @@ def test_a_leaf_is_not_picked_as_a_node_nor_a_node_as_a_leaf(subjects: list[Hone
     for honest in subjects:
         for number in range(12):
             for position, move in walk(honest, drawing(3000 + number)):
-                for other in _at_another_height(position, move):
+                for other in _at_another_height(honest, position, move):
                     seen[type(other).__name__] += 1
                     assert asked(position, other) is None, (position.level, other)
-    assert len(seen) == 6, seen
+    assert len(seen) == 7, seen
 
 
-def _at_another_height(position: Position, move: Move) -> Iterator[Move]:
+def _at_another_height(honest: Honest, position: Position, move: Move) -> Iterator[Move]:
+    """All but the height is as it must be."""
+    own, records = Own(honest.execution), Records(honest.task.program)
     match move:
         case PickCheckpoint():
             yield PickNode(move.checkpoint)
         case PickOperation():
             yield PickNode(move.op)
         case PickLeaf():
-            yield AnswerNodes(move.index, (bytes(32),))
+            yield AnswerNodes(move.index, (JUNK,))
         case PickNode() if position.level is Level.RUN:
-            yield PickCheckpoint(move.index, bytes(32), None, ())
+            yield PickCheckpoint(move.index, JUNK, None, own.interval(move.index))
         case PickNode() if position.level is Level.INTERVAL:
-            yield PickStep(move.index, (bytes(32),))
+            begins = honest.terms.interval(reached(position.checkpoint))[0]
+            yield PickStep(move.index, own.step(begins + move.index))
         case PickNode() if position.level is Level.STEP:
-            yield PickOperation(move.index, bytes(128), (), ())
+            nodes = own.output(reached(position.step), move.index)
+            yield PickOperation(move.index, *records.operation(move.index), nodes)
+        case PickNode() if position.level is Level.STATE:
+            yield Proofs(honest.execution, position).state(move.index)
         case AnswerNodes():
-            yield PickLeaf(move.index, bytes(256))
+            yield PickLeaf(move.index, JUNK.ljust(256, b"\0"))
 
 
 def test_none_is_for_the_first_show_of_a_free_level(subjects: list[Honest]) -> None:
