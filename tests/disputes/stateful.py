@@ -227,7 +227,8 @@ class Walk(Episode):
             self.attempt(game, move, self.random.choice(list(self.table.people)))
         elif kind == 2 and self._before.get(game.id):
             registered, position, made = self.random.choice(self._before[game.id])
-            assert registered.place(position).hash() != game.place.hash()
+            # A verdict leaves the game where it was; it is not made again.
+            assert registered.place(position).hash() != game.place.hash() or game.job.convicted
             self.refused(registered, position, made, self.random.choice(self._movers(game)))
         elif kind == 3:
             other = self.some_game()
