@@ -46,7 +46,7 @@ from gpubond.disputes.position import (
 )
 from gpubond.disputes.terms import Terms
 from gpubond.exact import commitments, merkle, reference, shapes
-from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES, LEAF_ELEMENTS, Kind, Opening
+from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES, LEAF_ELEMENTS, Kind
 from gpubond.exact.program import Op, parse_record
 from gpubond.exact.refusal import Refused
 
@@ -185,9 +185,8 @@ def _pick_checkpoint(position: Position, move: PickCheckpoint) -> Position:
     theirs = _picked_leaf(_nodes(position, Level.RUN), move.checkpoint)
     _check_hash("pick.leaf", move.leaf)
     if move.path is not None:
-        opening = Opening(Kind.RUN, position.terms.checkpoints, move.checkpoint, move.leaf, move.path)
-        if opening.root() != position.run_root:
-            raise Refused("pick.path", move.leaf.hex(), f"must lead to {position.run_root.hex()}")
+        levels_above = merkle.depth(position.terms.checkpoints)
+        _check_above("pick.path", Kind.RUN, move.leaf, move.checkpoint, move.path, levels_above, position.run_root)
     _check_other("pick.leaf", move.leaf, theirs)
     after = _in_interval(position, move.checkpoint, Place(Kind.RUN, move.leaf))
     doubt = _doubt(after, Nodes)
@@ -283,16 +282,23 @@ def _answer_nodes(position: Position, move: AnswerNodes) -> Position:
 
 def _check_under(doubt: Output, last: Below, index: int, node: bytes, path: tuple[bytes, ...] | None) -> None:
     """Raises Refused unless the asserter's node stands under the one that the challenger picked."""
-    if path is None:
-        return
-    if len(path) != doubt.height - last.height:
-        raise Refused("answer.path", len(path), f"must be {doubt.height - last.height}")
+    if path is not None:
+        _check_above("answer.path", Kind.ELEMENTS, node, index, path, doubt.height - last.height, doubt.node)
+
+
+def _check_above(
+    field: str, kind: Kind, node: bytes, index: int, path: tuple[bytes, ...], levels_above: int, wanted: bytes
+) -> None:
+    """Raises Refused unless the path leads from a node to the one so many levels above. Whether what stands beside it
+    beyond the leaves is as it must be nobody looks: whoever has junk there can only show what is right without it."""
+    if len(path) != levels_above:
+        raise Refused(field, len(path), f"must be {levels_above}")
     for at, beside in enumerate(path):
-        _check_hash(f"answer.path[{at}]", beside)
+        _check_hash(f"{field}[{at}]", beside)
         pair = (beside, node) if index >> at & 1 else (node, beside)
-        node = merkle.hash_node(Kind.ELEMENTS, *pair)
-    if node != doubt.node:
-        raise Refused("answer.path", node.hex(), f"must lead to {doubt.node.hex()}")
+        node = merkle.hash_node(kind, *pair)
+    if node != wanted:
+        raise Refused(field, node.hex(), f"must lead to {wanted.hex()}")
 
 
 def _check_leaf(position: Position, field: str, index: int, raw: bytes) -> bytes:

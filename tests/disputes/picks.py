@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from random import Random
 
 from gpubond.disputes import levels
 from gpubond.disputes.execution import Execution
@@ -129,6 +130,15 @@ def every_pick(honest: Honest, position: Position) -> Iterator[Move]:
             yield proofs.judged()
         case Reduction():
             yield from _of_values(position, doubt, proofs)
+
+
+def some_pick(honest: Honest, position: Position, chance: Random) -> Move:
+    """One of them: each kind of move as often as others, and often its right outputs."""
+    moves = list(every_pick(honest, position))
+    if isinstance(moves[0], PickStep | ShowNodes) and chance.random() < 0.3:
+        return moves[0]
+    kind = chance.choice(sorted({type(move).__name__ for move in moves}))
+    return chance.choice([move for move in moves if type(move).__name__ == kind])
 
 
 def _shows(honest: Honest, position: Position, doubt: Nodes) -> Iterator[Move]:

@@ -41,7 +41,7 @@ from tests.disputes.junk import (
     root_by_path,
     vacant,
 )
-from tests.disputes.liar import Changes, Liar, Lie, Tampered, edges
+from tests.disputes.liar import Changes, Liar, Lie, LyingExecution, Tampered, edges
 from tests.disputes.picks import every_opening, every_pick, with_junk
 from tests.disputes.play import Game, Honest, Opens, Player, play
 from tests.disputes.tasks import SMALL, Builder, every_level_task, single_task, wide_task
@@ -205,6 +205,18 @@ def test_junk_anywhere_in_the_contracts(world: World, kind: Kind, counted: Count
     for trees, judged in ((TREES, convict), (ACCUSED, acquit_accused)):
         if kind in trees:
             counted(judged(in_contracts(world), kind, list(vacant(trees[kind].leaves))), 0)
+
+
+def test_junk_beyond_the_checkpoints_hides_no_lie(world: World) -> None:
+    """A path may go past it, in the contract as in the rules; the lie is judged all the same."""
+    honest = Honest.of(single_task(MANY, 1))
+    execution = LyingExecution(honest.prepared, honest.task, Lie(MANY - 1, 0))
+    places = corners(MANY)
+    for place in places:
+        tree = Junked.of(Kind.RUN, execution.checkpoints(), place)
+        for table in (by_rules, in_contracts(world)) if place in (places[0], places[-1]) else (by_rules,):
+            game = table(honest, tree.root, JunkLiar(execution, tree, hides=True), honest.challenger)
+            assert (game.convicted, game.ending) == (True, "judged"), (place, game.levels)
 
 
 def test_a_leaf_with_bytes_beyond_the_elements_picks_nothing(world: World) -> None:

@@ -42,7 +42,7 @@ from gpubond.exact.program import Opcode, parse_record, parse_state_record, reco
 from gpubond.exact.refusal import Refused
 from tests.disputes.liar import Liar, Lie, LyingExecution, edges
 from tests.disputes.mutations import changed
-from tests.disputes.picks import every_opening, every_pick
+from tests.disputes.picks import every_opening, every_pick, some_pick
 from tests.disputes.play import Honest, play
 from tests.disputes.tasks import deep_task, every_level_task, single_task, summing_task, wide_task
 from tests.disputes.test_soundness import asked, told
@@ -70,18 +70,9 @@ def walk(honest: Honest, chance: Random) -> Iterator[Played]:
         if position.turn is Side.ASSERTER:
             move: Move = honest.asserter.move(position)
         else:
-            move = picked_at_random(honest, position, chance)
+            move = some_pick(honest, position, chance)
         yield position, move
         position = rules.apply(position, move)
-
-
-def picked_at_random(honest: Honest, position: Position, chance: Random) -> Move:
-    """Each kind of move as often as others, and often its right outputs."""
-    moves = list(every_pick(honest, position))
-    if isinstance(moves[0], PickStep | ShowNodes) and chance.random() < 0.3:
-        return moves[0]
-    kind = chance.choice(sorted({type(move).__name__ for move in moves}))
-    return chance.choice([move for move in moves if type(move).__name__ == kind])
 
 
 EDGES: dict[int, list[Lie]] = {}  # of a task, by its id: those of a long run take seconds to find
