@@ -150,7 +150,7 @@ def _judge_state(game: Registered, position: Position, move: JudgeState) -> Argu
         state = _root(Kind.STATE, said.state_count, number, move.commitment, move.path)
     # Of the next state only hashes are known.
     if isinstance(position.doubt, OneTensor):
-        index, claimed, claimed_path = 0, reached(position.following).hash, _path_of_state(position)
+        index, claimed, claimed_path = move.tensor, reached(position.following).hash, _path_of_state(position)
     else:
         index, claimed, claimed_path = _shown_there(position, move.tensor)
     following = (

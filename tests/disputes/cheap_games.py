@@ -24,14 +24,16 @@ from gpubond.chain.games import dispute_game
 from gpubond.chain.index import JobRecord
 from gpubond.chain.market import Offer, Order, Status, Tier, class_bytes
 from gpubond.chain.session import Session, open_session
-from gpubond.disputes import calldata
+from gpubond.disputes import calldata, rules
 from gpubond.disputes.followed import Followed, follow
-from gpubond.disputes.position import Side
+from gpubond.disputes.levels import Side
+from gpubond.disputes.showing import NothingWrong
 from gpubond.disputes.structs import run_of
+from gpubond.exact.refusal import Refused
 from gpubond.store.boundaries import ARM
 from tests.disputes.cheap_player import cheap
 from tests.disputes.play import Honest
-from tests.disputes.test_soundness import every_pick
+from tests.disputes.tricksters import Slanderer
 from tests.integration.marketplace import Marketplace, wait_until
 
 OWNER, OPERATOR, BUYER = 1, 2, 5
@@ -57,6 +59,7 @@ class Crowd:
     chance: Random
     done: Counter[str] = field(default_factory=Counter)
     silent: set[str] = field(default_factory=set)
+    players: dict[str, Slanderer] = field(default_factory=dict)
     price: int = 0
     jobs: list[tuple[JobRecord, Honest]] = field(default_factory=list)
     player: subprocess.Popen[bytes] | None = None
@@ -192,25 +195,34 @@ class Crowd:
         return next(honest for job, honest in self.jobs if job.job == game.job)
 
     def open(self) -> None:
-        """A game on one of the jobs. In one of six its challenger falls silent after the first show."""
+        """A game on one of the jobs. In one of six its challenger never moves again."""
         job, honest = self.chance.choice(self.jobs)
         assert job.commitment is not None
         run = run_of(honest.terms)
         seconds = honest.terms.answer_seconds
-        call = self.contract.open(job.terms, job.commitment, run, seconds, secrets.token_bytes(32), 2**255)
+        player = Slanderer(honest.execution, self.chance.getrandbits(32))
+        salt, nodes = secrets.token_bytes(32), player.opening()
+        call = self.contract.open(job.terms, job.commitment, run, seconds, salt, 2**255, nodes)
         before = {game.game for game in self.session.index.games.of_job(job.job)}
         self.send(self.chance.choice(GRIEFERS), call)
         self.session.sync()
         [new] = [game.game for game in self.session.index.games.of_job(job.job) if game.game not in before]
         self.done["games"] += 1
+        self.players[new] = player
         if self.chance.random() < 1 / 6:
             self.silent.add(new)
 
     def move(self, game: str, stands: Followed) -> None:
-        """Any pick, or the last move, with what it takes."""
+        """Any pick, with anything that is bound to nothing, or the last move, with what it takes."""
         record = next(one for one in self.session.index.games.of_provider(of(OWNER)) if one.game == game)
-        pick = self.chance.choice(list(every_pick(self._honest(record), stands.position)))
-        function, arguments = calldata.call(stands.registered, stands.position, pick)
+        try:
+            move = self.players[game].move(stands.position)
+            rules.apply(stands.position, move)
+        except (Refused, NothingWrong):
+            # It has said what cannot be proven.
+            self.silent.add(game)
+            return
+        function, arguments = calldata.call(stands.registered, stands.position, move)
         [account] = [account for account in GRIEFERS if of(account) == record.challenger]
         self.send(account, self.contract.move(function, function, *arguments))
         self.done["moves"] += 1

@@ -213,7 +213,7 @@ class Table(Laid):
     # Games.
 
     def arguments(self, job: Job, **changes: Any) -> list[Any]:
-        """Those of `open`, some changed."""
+        """Those of `open`, some changed. `nodes` are a tuple, or bytes as they are handed over."""
         known = {
             "terms": job.terms,
             "commitment": job.commitment,
@@ -224,7 +224,9 @@ class Table(Laid):
             "nodes": challenger(job.theirs).opening(),
         }
         known |= changes
-        return list((known | {"nodes": joined(tuple(known["nodes"]))}).values())
+        if not isinstance(known["nodes"], bytes):
+            known["nodes"] = joined(tuple(known["nodes"]))
+        return list(known.values())
 
     def open(self, job: Job, by: str = "rival", price: int = GWEI, player: Opens | None = None, **changes: Any) -> Game:
         player = player or challenger(job.theirs)

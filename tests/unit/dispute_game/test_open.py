@@ -210,9 +210,10 @@ def test_with_too_many_nodes_or_too_few(table: Table, steps: int, interval: int,
     job = table.job(runs=Runs.of(single_task(steps, interval)))
     shown = opening_of(job)
     assert len(shown) == nodes
-    for other in ((), shown[:-1], (*shown, bytes(32)), (*shown, *shown)):
+    whole = b"".join(shown)
+    for other in (b"", whole[32:], whole[:-1], whole[:-32], whole + bytes(1), whole + bytes(32), 2 * whole):
         # More than 64 are not even read.
-        reason = "game: another number of nodes" if len(other) <= 64 else ""
+        reason = "game: another number of nodes" if len(other) <= 2_048 else ""
         refused(table, job, reason, nodes=other)
     table.open(job)
 
@@ -221,7 +222,7 @@ def test_with_nodes_of_one_checkpoint(table: Table) -> None:
     """Its leaf is the committed one, and that of the challenger is not asked for."""
     for steps in (1, 3):
         job = table.job(runs=Runs.of(single_task(steps, 3)))
-        refused(table, job, "game: nothing is to be shown", nodes=[b"\x01" * 32])
+        refused(table, job, "game: nothing is to be shown", nodes=b"\x01" * 32)
         game = table.open(job)
         # Of one step the challenger begins.
         assert game.side == (1 if steps == 1 else 0)
