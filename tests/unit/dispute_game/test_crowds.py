@@ -6,8 +6,10 @@ as it takes no more jobs than its software does (docs/trust.md)."""
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 
+import boa
 import pytest
 
 from gpubond.chain.games import CROWD, GameRules
@@ -22,6 +24,7 @@ from tests.disputes.tasks import every_level_task
 from tests.disputes.test_soundness import told
 from tests.exact_contracts.operations import drawing
 
+from .conftest import fresh
 from .crowd import Clocks, Crowd
 from .runs import Runs, challenger
 from .table import (
@@ -61,11 +64,17 @@ def accuser(honest: Honest, chance: random.Random) -> Opens:
             return challenger(wrong[0])
 
 
-@pytest.fixture
-def crowded() -> Table:
+@pytest.fixture(scope="module")
+def laid_for_crowds() -> Table:
     """The clock is two increments, as networks are deployed with."""
     task = every_level_task()
     return replace(Table.deploy(clock=2 * INCREMENT), runs=Runs.of(task, longest(task)))
+
+
+@pytest.fixture
+def crowded(laid_for_crowds: Table) -> Iterator[Table]:
+    with boa.env.anchor():
+        yield fresh(laid_for_crowds)
 
 
 def committed(table: Table, answer: int = ANSWER) -> Job:
