@@ -34,7 +34,8 @@ DEPLOYMENT_TESTS := tests/integration/test_deploy.py $(LATE_TESTS)
 
 .PHONY: help setup podman torch demo test test-contracts test-programs \
   test-market-1 test-market-2 test-unit test-stateful test-worker test-integration test-deployment test-exact \
-  test-faults-sample test-fuzz test-mutation test-faults test-disputes tour bench-exact bench-exact-gas \
+  test-faults-sample test-fuzz test-mutation test-faults test-disputes test-disputes-rules \
+  test-disputes-contracts tour bench-exact bench-exact-gas \
   bench-dispute bench-gas bench-worker bench-sandbox lint format abis constraints clean \
   system
 
@@ -53,7 +54,7 @@ test: system podman $(VENV)/.dev $(VENV)/.contracts ## lint, then every test, fo
 	@$(MAKE) -j4 test-contracts test-programs test-market-1 test-market-2
 
 # Chains in memory hash most of the time: these bindings are twice as quick as what eth-hash takes by itself.
-test-unit test-stateful test-disputes: export ETH_HASH_BACKEND := pysha3
+test-unit test-stateful test-disputes-rules test-disputes-contracts: export ETH_HASH_BACKEND := pysha3
 
 # Two of these need the processors, two wait for chains most of the time.
 test-contracts:
@@ -81,8 +82,16 @@ test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, the arithmetic by exhaustion, dispute games
 	python -m pytest -p no:ape_test tests/exact_money tests/exact_contracts tests/disputes tests/stateful tests/mutation
 
-test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## disputes: the judge's arithmetic, trees and records against Python, a lie at every place, every pick, rescue attempts, 500 cheap games (minutes)
-	python -m pytest -p no:ape_test -m "extended or not extended" --durations 20 tests/exact_contracts tests/disputes
+test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## disputes: the judge's arithmetic, trees and records against Python, a lie at every place, every pick, rescue attempts, 500 cheap games (most of an hour)
+	@$(MAKE) -j2 test-disputes-rules test-disputes-contracts
+
+# Games by the rules in Python alone, and all that the contracts take part in: each a processor's work.
+EVERY_DISPUTE := python -m pytest -p no:ape_test -m "extended or not extended" --durations 20
+RULES_TESTS := $(addprefix tests/disputes/test_,soundness.py rules.py levels.py commitment_lies.py execution.py)
+test-disputes-rules:
+	$(EVERY_DISPUTE) $(RULES_TESTS)
+test-disputes-contracts:
+	$(EVERY_DISPUTE) tests/exact_contracts tests/disputes $(RULES_TESTS:%=--ignore=%)
 
 test-integration: system podman $(VENV)/.dev $(VENV)/.contracts ## tests against a real local chain
 	python -m pytest -p no:ape_test tests/integration $(DEPLOYMENT_TESTS:%=--ignore=%)

@@ -13,15 +13,29 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from gpubond.disputes import rules
+from gpubond.disputes.calldata import call
 from gpubond.disputes.levels import Side
-from gpubond.disputes.moves import Move
+from gpubond.disputes.moves import (
+    JudgeElement,
+    Leaf,
+    Move,
+    Operand,
+    PickElement,
+    PickLeaf,
+    PickOperation,
+    Shown,
+    ShowNodes,
+)
 from gpubond.disputes.position import Position, Verdict
 from gpubond.disputes.structs import Origin, Registered
-from gpubond.exact import shapes
-from gpubond.exact.program import Opcode
+from gpubond.disputes.terms import Terms
+from gpubond.exact import commitments, merkle, shapes
+from gpubond.exact.commitments import content
+from gpubond.exact.merkle import Kind
+from gpubond.exact.program import Opcode, record_of
 from gpubond.exact.refusal import Refused
 from gpubond.exact.runner import Task
-from tests.disputes.contracts import ChainGame, World
+from tests.disputes.contracts import ChainGame, Reverted, World
 from tests.disputes.liar import Changes, FalseAccuser, Liar, Lie, Tampered, edges, places
 from tests.disputes.mutations import changed, writable
 from tests.disputes.picks import JUNK, every_opening, every_pick
@@ -155,6 +169,32 @@ def test_right_runs_of_the_wrong_thing_are_caught(world: World, honest: Honest, 
     execution = Honest.of(wrong_terms(honest.task)[name]).execution
     assert against(world, honest, Liar(execution), execution.run_root)[0]
     assert not accused_by(world, honest, FalseAccuser(execution))[0]
+
+
+def test_an_operation_does_not_read_its_own_output(world: World) -> None:
+    """Terms with a record that names its own output: nothing in the step's tree stands for it; nobody is convicted."""
+    honest = Honest.of(single_task())
+    op = honest.task.program.ops[0]
+    record = record_of(replace(op, inputs=(1, 1)))
+    tree = merkle.tree_of(Kind.PROGRAM, [*honest.task.program.records()[:-1], record])
+    terms = Terms(replace(honest.terms.statement, program=tree.root), honest.terms.answer_seconds)
+    wrong = told(honest, Lie(0, 0))
+    assert wrong is not None
+    ours, said = honest.execution.output(0, 0), wrong[0].output(0, 0)
+    own = Operand(merkle.elements_tree(content(ours)).root, leaves=(Leaf(merkle.leaf_of(content(ours), 0), ()),))
+    with boa.env.anchor():
+        game = world.open(terms, wrong[1], ())
+        game.move(ShowNodes((merkle.hash_leaf(Kind.STEP, commitments.tensor(ours)),)))
+        leaf = merkle.elements_tree(content(said)).nodes(0, 0, 1)
+        game.move(PickOperation(0, record, tree.path(2), leaf))
+        game.move(PickLeaf(0, merkle.leaf_of(content(ours), 0)))
+        game.move(PickElement(0, merkle.leaf_of(content(said), 0)))
+        last = JudgeElement(Shown((own, own)))
+        with pytest.raises(Refused, match="only outputs before 0"):
+            game.move(last)
+        function, arguments = call(game.registered, game.position, last)
+        with pytest.raises(Reverted, match="game: no such tensor"):
+            world.call("game", function, "rival", *arguments)
 
 
 def test_tricksters_are_caught(world: World, honest: Honest) -> None:
