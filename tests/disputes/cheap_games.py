@@ -253,7 +253,7 @@ class Crowd:
         elif not actions:
             self.wait(stands)
         else:
-            actions += [(0.3, self.change_price), (0.25, self.kill)]
+            actions += [(0.5, self.change_price), (0.6, self.kill)]
             weights, calls = zip(*actions, strict=True)
             self.chance.choices(calls, weights)[0]()
 
