@@ -264,10 +264,12 @@ class Crowd:
 
     def until(self, moment: int) -> None:
         """Lets time pass, and waits for the provider to end what is over then."""
+        # Before time passes: all games may be over at the next look.
+        stands = self.look()
         ahead = moment - self.session.contracts.now()
         if ahead > 0:
             advance_time(self.market.node, ahead)
-        self.wait(self.look())
+        self.wait(stands)
 
     def wait(self, stands: dict[str, Followed]) -> None:
         """Until the provider has done something."""
