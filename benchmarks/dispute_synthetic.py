@@ -118,8 +118,9 @@ class Sparse:
 
     def below(self, height: int, index: int, side: Side) -> levels.Below:
         """What a side shows below a node."""
-        output = levels.output_levels_below(height, side) if self.kind is Kind.ELEMENTS else None
-        return levels.below(self.count, height, index, output)
+        if self.kind is Kind.ELEMENTS:
+            return levels.output_below(self.count, height, index, side)
+        return levels.below(self.count, height, index)
 
     def path(self, index: int, height: int = 0, top: int | None = None) -> tuple[bytes, ...]:
         """What stands beside the way from a node, by default a leaf, up to height `top`, by default the root's."""
@@ -288,7 +289,7 @@ class _Player(ABC):
 
 
 def _below(doubt: Nodes) -> levels.Below:
-    return levels.below(doubt.count, doubt.height, doubt.index)
+    return doubt.below
 
 
 class Asserter(_Player):

@@ -86,9 +86,8 @@ class Asserter:
     def _in_output(self, position: Position, doubt: Output) -> AnswerNodes:
         last, tree = doubt.last, self._own.output_tree(position)
         index = found(first_unequal(tree.nodes(*last), doubt.shown)) + last.first
-        below = levels.below(doubt.count, last.height, index, levels.output_levels_below(last.height, Side.ASSERTER))
         path = tree.path(index << last.height)[last.height : doubt.height]
-        return AnswerNodes(index, tree.nodes(*below), path)
+        return AnswerNodes(index, tree.nodes(*doubt.below(index)), path)
 
     def _in_elements(self, position: Position, doubt: Elements) -> PickElement:
         ours, theirs = self._own.leaf(position, doubt.index), doubt.theirs

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from eth_abi.abi import encode
 
 from gpubond.chain.game_words import NONE
-from gpubond.disputes import levels
 from gpubond.disputes.moves import (
     AnswerNodes,
     JudgeElement,
@@ -34,8 +33,9 @@ from gpubond.disputes.moves import (
     ShowValues,
 )
 from gpubond.disputes.position import Elements, Nodes, OneTensor, Position, Reduction, known_in, reached
+from gpubond.disputes.reductions import runs_in
 from gpubond.disputes.structs import Registered, joined, values
-from gpubond.exact import commitments, merkle, reference
+from gpubond.exact import commitments, merkle
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind, Opening
 from gpubond.exact.program import parse_state_record
 from gpubond.exact.refusal import Refused
@@ -135,11 +135,6 @@ def _judge_join(game: Registered, position: Position, move: JudgeJoin) -> Argume
     # Totals come behind the accumulators of all blocks.
     index = runs_in(position, doubt) + move.block - doubt.first
     return *_settled(game, position), values(doubt.values), index, b""
-
-
-def runs_in(position: Position, doubt: Reduction) -> int:
-    """How many runs the blocks in doubt have."""
-    return levels.runs_shown(reference.terms(reached(position.operation)), doubt.first, doubt.last)
 
 
 def _judge_state(game: Registered, position: Position, move: JudgeState) -> Arguments:

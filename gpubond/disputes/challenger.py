@@ -20,6 +20,7 @@ from gpubond.disputes.moves import (
 )
 from gpubond.disputes.openings import Openings
 from gpubond.disputes.position import Element, Nodes, OneTensor, Output, Position, Reduction, reached
+from gpubond.disputes.reductions import totals_of
 from gpubond.disputes.showing import NothingWrong, Own, check_terms, first_unequal, found, require_turn
 from gpubond.disputes.terms import Terms
 from gpubond.exact import reference
@@ -88,8 +89,7 @@ class Challenger:
         index = found(first_unequal(tree.nodes(*last), doubt.shown)) + last.first
         if not last.height:
             return PickLeaf(index, self._own.leaf(position, index))
-        levels_below = levels.output_levels_below(last.height, Side.CHALLENGER)
-        return AnswerNodes(index, tree.nodes(*levels.below(doubt.count, last.height, index, levels_below)))
+        return AnswerNodes(index, tree.nodes(*doubt.below(index)))
 
     def _in_reduction(self, position: Position, doubt: Reduction) -> Move:
         place = reached(position.step), reached(position.op), reached(position.element)
@@ -98,7 +98,7 @@ class Challenger:
             ends = [last for _, last in levels.segments(doubt.first, doubt.last)]
             return PickSegment(found(first_unequal([ours[end] for end in ends], (*doubt.values, doubt.after))))
         terms = reference.terms(reached(position.operation))
-        totals = (*doubt.values[levels.runs_shown(terms, doubt.first, doubt.last) :], doubt.after)
+        totals = totals_of(position, doubt)
         begins = 0
         for at, block in enumerate(range(doubt.first, doubt.last + 1)):
             accumulators = self._execution.accumulators(*place, block)

@@ -13,7 +13,7 @@ from eth_abi.abi import decode
 from web3.contract import Contract
 from web3.exceptions import Web3ValueError
 
-from gpubond.disputes.calldata import EVIDENCE, NEXT, runs_in
+from gpubond.disputes.calldata import EVIDENCE, NEXT
 from gpubond.disputes.moves import (
     Judge,
     JudgeElement,
@@ -26,8 +26,9 @@ from gpubond.disputes.moves import (
     Shown,
 )
 from gpubond.disputes.position import Nodes, OneTensor, Position, Reduction
+from gpubond.disputes.reductions import runs_in
 from gpubond.disputes.structs import hashes
-from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES
+from gpubond.exact.merkle import LEAF_BYTES
 
 TIME_OUT = "time_out"
 # Functions that can end a game.
@@ -104,5 +105,4 @@ def _shown(evidence: bytes) -> Shown:
 
 def _leaf(shown: bytes) -> Leaf:
     """A leaf with the path behind it."""
-    path = shown[LEAF_BYTES:]
-    return Leaf(shown[:LEAF_BYTES], tuple(path[at : at + HASH_BYTES] for at in range(0, len(path), HASH_BYTES)))
+    return Leaf(shown[:LEAF_BYTES], hashes(shown[LEAF_BYTES:]))

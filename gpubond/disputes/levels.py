@@ -80,9 +80,17 @@ class Below(NamedTuple):
     nodes: int
 
 
-def below(leaves: int, height: int, index: int, levels: int | None = None) -> Below:
-    """What is shown of a node of a tree. levels: so many below it; None: as everywhere but in OUTPUT."""
-    levels = levels_below(height) if levels is None else levels
+def below(leaves: int, height: int, index: int) -> Below:
+    """What is shown below a node of a tree, in all levels but OUTPUT."""
+    return _cut(leaves, height, index, levels_below(height))
+
+
+def output_below(leaves: int, height: int, index: int, side: Side) -> Below:
+    """What a side shows below a node in OUTPUT."""
+    return _cut(leaves, height, index, output_levels_below(height, side))
+
+
+def _cut(leaves: int, height: int, index: int, levels: int) -> Below:
     low, first = height - levels, index << levels
     return Below(low, first, min(1 << levels, -(-leaves >> low) - first))
 

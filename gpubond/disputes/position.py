@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gpubond.disputes.levels import KINDS, MOST_BLOCKS, SHOWERS, Below, Level, Side, below, output_levels_below
+from gpubond.disputes.levels import KINDS, MOST_BLOCKS, SHOWERS, Below, Level, Side, below, output_below
 from gpubond.disputes.terms import Terms
 from gpubond.exact import merkle
 from gpubond.exact.merkle import Kind
@@ -49,6 +49,11 @@ class Nodes:
     def at_root(self) -> bool:
         return self.height == merkle.depth(self.count)
 
+    @property
+    def below(self) -> Below:
+        """Where the nodes below it stand, those that were shown or are to be."""
+        return below(self.count, self.height, self.index)
+
 
 @dataclass(frozen=True)
 class OneTensor:
@@ -71,10 +76,18 @@ class Output:
     other: bytes | None = None
 
     @property
+    def shower(self) -> Side:
+        """Who showed."""
+        return Side.ASSERTER if self.other is None else Side.CHALLENGER
+
+    @property
     def last(self) -> Below:
         """Where the nodes stand that were shown."""
-        side = Side.ASSERTER if self.other is None else Side.CHALLENGER
-        return below(self.count, self.height, self.index, output_levels_below(self.height, side))
+        return output_below(self.count, self.height, self.index, self.shower)
+
+    def below(self, index: int) -> Below:
+        """Where what is shown next stands, below one of these nodes, by its number from the left."""
+        return output_below(self.count, self.last.height, index, self.shower.other)
 
 
 @dataclass(frozen=True)

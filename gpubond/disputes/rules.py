@@ -44,6 +44,7 @@ from gpubond.disputes.position import (
     Verdict,
     reached,
 )
+from gpubond.disputes.reductions import join_of, right_total, run_of, runs_in
 from gpubond.disputes.terms import Terms
 from gpubond.exact import commitments, merkle, reference, shapes
 from gpubond.exact.merkle import HASH_BYTES, LEAF_BYTES, LEAF_ELEMENTS, Kind
@@ -120,7 +121,7 @@ def _check_hash(field: str, value: bytes) -> None:
 
 def _shown(position: Position, doubt: Nodes, nodes: tuple[bytes, ...]) -> Position:
     """After a show of nodes below the one in doubt."""
-    below = levels.below(doubt.count, doubt.height, doubt.index)
+    below = doubt.below
     found = levels.check_nodes(doubt.kind, doubt.height, below, nodes)
     if doubt.node is not None:
         if found != doubt.node:
@@ -166,7 +167,7 @@ def _picked(shown: tuple[bytes, ...], below: Below, index: int) -> bytes:
 
 
 def _picked_leaf(doubt: Nodes, index: int) -> bytes:
-    below = levels.below(doubt.count, doubt.height, doubt.index)
+    below = doubt.below
     if not doubt.shown or below.height:
         raise Refused("move", doubt.level.value, "the nodes that were shown are not leaves")
     return _picked(doubt.shown, below, index)
@@ -174,7 +175,7 @@ def _picked_leaf(doubt: Nodes, index: int) -> bytes:
 
 def _pick_node(position: Position, move: PickNode) -> Position:
     doubt = _doubt(position, Nodes)
-    below = levels.below(doubt.count, doubt.height, doubt.index)
+    below = doubt.below
     node = _picked(doubt.shown, below, move.index)
     if not below.height:
         raise Refused("move", "pick_node", "a leaf is picked with what comes after it")
@@ -242,7 +243,7 @@ def _pick_operation(position: Position, move: PickOperation) -> Position | Verdi
     height = merkle.depth(leaves) if leaves else 0
     root = merkle.zero(Kind.ELEMENTS, 0)
     if leaves:
-        below = levels.below(leaves, height, 0, levels.output_levels_below(height, Side.ASSERTER))
+        below = levels.output_below(leaves, height, 0, Side.ASSERTER)
         root = levels.check_nodes(Kind.ELEMENTS, height, below, move.nodes)
     elif move.nodes:
         raise Refused("show.nodes", len(move.nodes), "must be 0")
@@ -266,7 +267,7 @@ def _answer_nodes(position: Position, move: AnswerNodes) -> Position:
     theirs = _picked(doubt.shown, last, move.index)
     if not last.height:
         raise Refused("move", "answer_nodes", "a leaf is picked with its elements")
-    below = levels.below(doubt.count, last.height, move.index, levels.output_levels_below(last.height, side))
+    below = doubt.below(move.index)
     ours = levels.check_nodes(Kind.ELEMENTS, last.height, below, move.nodes)
     _check_other("show.nodes", ours, theirs)
     if side is Side.CHALLENGER:
@@ -348,8 +349,7 @@ def _pick_element(position: Position, move: PickElement) -> Position:
 def _with_values(position: Position, doubt: Reduction, values: tuple[int, ...]) -> Position:
     count = len(levels.totals_shown(doubt.first, doubt.last))
     if doubt.level is Level.BLOCK:
-        terms = reference.terms(_operation(position))
-        count = levels.runs_shown(terms, doubt.first, doubt.last) + doubt.last - doubt.first
+        count = runs_in(position, doubt) + doubt.last - doubt.first
     if len(values) != count:
         raise Refused("show.values", len(values), f"must be {count}")
     for at, value in enumerate(values):
@@ -384,28 +384,18 @@ def _judge_join(position: Position, move: JudgeJoin) -> Verdict:
     doubt = _reduction(position, Level.BLOCK)
     if not doubt.first <= move.block <= doubt.last:
         raise Refused("judge.block", move.block, f"must be from {doubt.first} to {doubt.last}")
-    operation = _operation(position)
-    at = move.block - doubt.first
-    runs = levels.runs_shown(reference.terms(operation), doubt.first, doubt.last)
-    totals = (*doubt.values[runs:], doubt.after)
-    before = totals[at - 1] if at else doubt.before
-    block_sum = doubt.values[levels.runs_shown(reference.terms(operation), doubt.first, move.block) - 1]
-    right = block_sum if before is None else reference.join(operation, before, block_sum)
-    return Verdict(convicted=right != totals[at])
+    join = join_of(position, doubt, move.block)
+    return Verdict(convicted=right_total(position, join) != join.after)
 
 
 def _judge_run(position: Position, move: JudgeRun) -> Verdict:
     doubt = _reduction(position, Level.BLOCK)
-    operation = _operation(position)
-    terms = reference.terms(operation)
-    runs = levels.runs_shown(terms, doubt.first, doubt.last)
+    runs = runs_in(position, doubt)
     if not 0 <= move.run < runs:
         raise Refused("judge.run", move.run, f"there are {runs}")
-    begins = move.run % levels.BLOCK_RUNS == 0
-    before = reference.identity(operation) if begins else doubt.values[move.run - 1]
-    first, last = levels.run_terms(terms, doubt.first * levels.BLOCK_RUNS + move.run)
-    found = evaluation.run(position, operation, first, last, before, move.shown)
-    return Verdict(convicted=found != doubt.values[move.run])
+    run = run_of(position, doubt, move.run)
+    found = evaluation.run(position, _operation(position), run.first, run.last, run.before, move.shown)
+    return Verdict(convicted=found != run.after)
 
 
 def _judge_element(position: Position, move: JudgeElement) -> Verdict:

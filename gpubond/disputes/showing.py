@@ -62,8 +62,7 @@ class Own:
 
     def below(self, position: Position, doubt: Nodes) -> tuple[Below, tuple[bytes, ...]]:
         """The nodes below the one in doubt."""
-        place = levels.below(doubt.count, doubt.height, doubt.index)
-        return place, self._tree(position, doubt.level).nodes(*place)
+        return doubt.below, self._tree(position, doubt.level).nodes(*doubt.below)
 
     def interval(self, checkpoint: int) -> tuple[bytes, ...]:
         """The first nodes of INTERVAL; none if it is passed over."""
@@ -90,7 +89,7 @@ class Own:
         if not tree.count:
             return ()
         height = merkle.depth(tree.count)
-        return tree.nodes(*levels.below(tree.count, height, 0, levels.output_levels_below(height, Side.ASSERTER)))
+        return tree.nodes(*levels.output_below(tree.count, height, 0, Side.ASSERTER))
 
     def _tree(self, position: Position, level: Level) -> Tree:
         match level:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from gpubond.disputes import levels
 from gpubond.disputes.levels import Level, Side
 from gpubond.disputes.position import (
     Element,
@@ -221,7 +220,7 @@ def _in_tree(position: Position, doubt: Nodes) -> int:
     """The nodes that were shown last, and which of them was picked."""
     word = doubt.count << _LEAVES
     if doubt.shown:
-        height = levels.below(doubt.count, doubt.height, doubt.index).height
+        height = doubt.below.height
         return word | height << _HEIGHT | doubt.height - height << _LEVELS | doubt.index << _PLACE
     if doubt.at_root:
         return word | doubt.height << _HEIGHT

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from gpubond.disputes import evaluation, levels
+from gpubond.disputes import evaluation
 from gpubond.disputes.levels import Level, Side
 from gpubond.disputes.moves import JudgeElement, JudgeJoin, JudgeRun, JudgeState, Move, PickOperation
 from gpubond.disputes.position import Element, OneTensor, Position, Reduction, Verdict, reached
+from gpubond.disputes.reductions import join_of, right_total, run_of
 from gpubond.disputes.tale_rows import Row, is_shown, row_of
 from gpubond.disputes.tale_words import TITLES, bits_hex, doubt_of, found_by, found_last, is_valid, operation
 from gpubond.exact import merkle, reference, shapes
@@ -164,18 +165,14 @@ def _judgement(end: Position, last: Move) -> Judgement | None:
     doubt = end.doubt
     match last:
         case JudgeRun() if isinstance(doubt, Reduction):
-            op = operation(end)
-            begins = last.run % levels.BLOCK_RUNS == 0
-            before = reference.identity(op) if begins else doubt.values[last.run - 1]
-            run = doubt.first * levels.BLOCK_RUNS + last.run
-            first, end_of = levels.run_terms(reference.terms(op), run)
-            right = evaluation.run(end, op, first, end_of, before, last.shown)
+            run = run_of(end, doubt, last.run)
+            right = evaluation.run(end, operation(end), run.first, run.last, run.before, last.shown)
             text = (
-                f"Terms {first + 1:,} to {end_of:,}: the contract begins with {bits_hex(before)}, on which both agree, "
-                f"and takes {end_of - first} terms one after another. Their operands the challenger showed, each of "
-                "them proven to be the one that the program reads here."
+                f"Terms {run.first + 1:,} to {run.last:,}: the contract begins with {bits_hex(run.before)}, on which "
+                f"both agree, and takes {run.last - run.first} terms one after another. Their operands the challenger "
+                "showed, each of them proven to be the one that the program reads here."
             )
-            return Judgement(text, doubt.values[last.run], right, computed=end_of - first)
+            return Judgement(text, run.after, right, computed=run.last - run.first)
         case JudgeElement() if isinstance(doubt, Element):
             op = operation(end)
             right = evaluation.element(end, op, reached(end.element), last.shown)
@@ -183,7 +180,9 @@ def _judgement(end: Position, last: Move) -> Judgement | None:
             terms = reference.terms(op) if op.code in reference.REDUCTIONS else 1
             return Judgement(text, doubt.bits, right, computed=terms)
         case JudgeJoin() if isinstance(doubt, Reduction):
-            return _join(end, doubt, last.block)
+            join = join_of(end, doubt, last.block)
+            text = "The contract adds the block's sum to the total before it, and compares."
+            return Judgement(text, join.after, right_total(end, join), computed=1)
         case JudgeState():
             text = "The contract compares the fingerprint of the tensor that the program names with the one shown."
             right_hash = merkle.hash_leaf(Kind.STATE, last.commitment)
@@ -195,15 +194,3 @@ def _judgement(end: Position, last: Move) -> Judgement | None:
             return Judgement("The operation that was picked means nothing: there is nothing to compute.")
         case _:
             return Judgement("The result has no numbers, so that the contract knows its only right fingerprint.")
-
-
-def _join(end: Position, doubt: Reduction, block: int) -> Judgement:
-    """The total after a block, from the one before it and the block's sum."""
-    op, at = operation(end), block - doubt.first
-    terms = reference.terms(op)
-    totals = (*doubt.values[levels.runs_shown(terms, doubt.first, doubt.last) :], doubt.after)
-    before = totals[at - 1] if at else doubt.before
-    block_sum = doubt.values[levels.runs_shown(terms, doubt.first, block) - 1]
-    right = block_sum if before is None else reference.join(op, before, block_sum)
-    text = "The contract adds the block's sum to the total before it, and compares."
-    return Judgement(text, totals[at], right, computed=1)

@@ -10,6 +10,7 @@ from gpubond.disputes import levels
 from gpubond.disputes.levels import SHOWERS, Below, Level, Side
 from gpubond.disputes.moves import JudgeJoin, JudgeRun, JudgeState, Move, PickOperation
 from gpubond.disputes.position import Element, Elements, Nodes, OneTensor, Output, Position, Reduction, reached
+from gpubond.disputes.reductions import totals_of
 from gpubond.disputes.tale_words import UNITS, bits_hex, operation
 from gpubond.exact import commitments, merkle, reference, shapes
 from gpubond.exact.merkle import LEAF_ELEMENTS, Kind
@@ -47,14 +48,13 @@ def row_of(before: Position, after: Position | None, last: Move | None) -> Row:
     """What was shown in a position. after: the next one; if there is none the game ended by `last`, or by a clock."""
     match before.doubt:
         case Nodes() as doubt:
-            below = levels.below(doubt.count, doubt.height, doubt.index)
+            below = doubt.below
             number = _picked(doubt, after, last)
             own = _own_leaf(doubt.level, after, last, number)
             return _nodes(below, UNITS[doubt.level], SHOWERS[doubt.level], doubt.shown, number, own)
         case Output() as doubt:
-            by = Side.ASSERTER if doubt.other is None else Side.CHALLENGER
             number, own = _answered(after)
-            return _nodes(doubt.last, UNITS[Level.OUTPUT], by, doubt.shown, number, own)
+            return _nodes(doubt.last, UNITS[Level.OUTPUT], doubt.shower, doubt.shown, number, own)
         case Elements() as doubt:
             return _elements(before, doubt, after)
         case Reduction() as doubt if doubt.level is Level.TOTALS:
@@ -148,7 +148,7 @@ def _blocks(before: Position, doubt: Reduction, last: Move | None) -> Row:
     """Of each block what came together after each run of its terms, and then the total after the block."""
     terms = reference.terms(operation(before))
     values, runs = [], 0
-    totals = (*doubt.values[levels.runs_shown(terms, doubt.first, doubt.last) :], doubt.after)
+    totals = totals_of(before, doubt)
     picked = None
     for at, block in enumerate(range(doubt.first, doubt.last + 1)):
         held = levels.runs(levels.block_terms(terms, block))

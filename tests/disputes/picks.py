@@ -13,7 +13,7 @@ from random import Random
 
 from gpubond.disputes import levels
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.levels import Below, Level, Side
+from gpubond.disputes.levels import Below, Level
 from gpubond.disputes.moves import (
     AnswerNodes,
     JudgeElement,
@@ -35,6 +35,7 @@ from gpubond.disputes.moves import (
 from gpubond.disputes.openings import Openings, path_in
 from gpubond.disputes.position import Element, Elements, Nodes, OneTensor, Output, Position, Reduction, reached
 from gpubond.disputes.records import Records
+from gpubond.disputes.reductions import runs_in
 from gpubond.disputes.showing import Own
 from gpubond.exact import merkle, reference, shapes
 from gpubond.exact.commitments import content
@@ -150,7 +151,7 @@ def _shows(honest: Honest, position: Position, doubt: Nodes) -> Iterator[Move]:
     if doubt.node is None:
         yield from map(ShowNodes, first_shows(tree))
         return
-    below = levels.below(doubt.count, doubt.height, doubt.index)
+    below = doubt.below
     leaves = range(doubt.index << doubt.height, min(tree.count, (doubt.index + 1) << doubt.height))
     for wrong in (tree, *(with_junk(tree, leaf) for leaf in leaves)):
         if wrong.node(doubt.height, doubt.index) == doubt.node:
@@ -161,7 +162,7 @@ def _shows(honest: Honest, position: Position, doubt: Nodes) -> Iterator[Move]:
 
 
 def _of_nodes(honest: Honest, position: Position, doubt: Nodes) -> Iterator[Move]:
-    below = levels.below(doubt.count, doubt.height, doubt.index)
+    below = doubt.below
     places = range(below.first, below.first + below.nodes)
     interval = doubt.level is Level.INTERVAL
     if interval and doubt.at_root:
@@ -188,9 +189,7 @@ def _of_output(own: Own, position: Position, doubt: Output) -> Iterator[Move]:
         if not last.height:
             yield from (PickLeaf(index, raw) for raw in _wrong_leaves(own, position, index))
             continue
-        lower = levels.output_levels_below(last.height, Side.CHALLENGER)
-        below = levels.below(doubt.count, last.height, index, lower)
-        for nodes in wrong_nodes(own.output_tree(position).nodes(*below)):
+        for nodes in wrong_nodes(own.output_tree(position).nodes(*doubt.below(index))):
             yield AnswerNodes(index, nodes)
 
 
@@ -214,7 +213,7 @@ def _of_values(position: Position, doubt: Reduction, proofs: Proofs) -> Iterator
         yield from (PickSegment(at) for at in range(len(levels.segments(doubt.first, doubt.last))))
         return
     yield from map(JudgeJoin, range(doubt.first, doubt.last + 1))
-    runs = levels.runs_shown(reference.terms(reached(position.operation)), doubt.first, doubt.last)
+    runs = runs_in(position, doubt)
     yield from (proofs.run(run, doubt) for run in range(runs))
 
 
@@ -272,7 +271,7 @@ def every_claim(said: Honest, position: Position) -> Iterator[Move]:
 
 
 def _claims_against(said: Honest, position: Position, doubt: Nodes) -> Iterator[Move]:
-    below = levels.below(doubt.count, doubt.height, doubt.index)
+    below = doubt.below
     own = Own(said.execution)
     if doubt.level is Level.STEP and doubt.at_root:
         yield PickState(own.state(reached(position.step) + 1))

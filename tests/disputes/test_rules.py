@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gpubond.disputes import levels, rules
+from gpubond.disputes import rules
 from gpubond.disputes.levels import Level, Side
 from gpubond.disputes.moves import (
     AnswerNodes,
@@ -359,7 +359,7 @@ def _equal(honest: Honest, position: Position, move: Move) -> Iterator[Move]:
     own = Own(honest.execution)
     match position.doubt:
         case Nodes() as doubt if isinstance(move, PickOperation):
-            below = levels.below(doubt.count, doubt.height, doubt.index)
+            below = doubt.below
             at = below.first + (move.op - below.first + 1) % below.nodes
             record = honest.task.program.records()[1 + honest.terms.first_output + at]
             tree = merkle.tree_of(Kind.PROGRAM, honest.task.program.records())
@@ -369,7 +369,7 @@ def _equal(honest: Honest, position: Position, move: Move) -> Iterator[Move]:
         case Output() as doubt if isinstance(move, AnswerNodes):
             last, side = doubt.last, position.turn
             for index in range(last.first, last.first + last.nodes):
-                below = levels.below(doubt.count, last.height, index, levels.output_levels_below(last.height, side))
+                below = doubt.below(index)
                 tree = own.output_tree(position)
                 path = tree.path(index << last.height)[last.height : doubt.height] if side is Side.ASSERTER else ()
                 if side is Side.CHALLENGER or index != move.index:

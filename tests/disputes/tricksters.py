@@ -11,7 +11,7 @@ import numpy as np
 
 from gpubond.disputes import levels
 from gpubond.disputes.execution import Execution
-from gpubond.disputes.levels import Level, Side
+from gpubond.disputes.levels import Level
 from gpubond.disputes.moves import (
     AnswerNodes,
     JudgeJoin,
@@ -146,8 +146,9 @@ class Trickster(Liar):
     def _answer(self, position: Position, doubt: Output) -> Move:
         last, tree = doubt.last, self._own.output_tree(position)
         index = last.first + self._random.choice(self._unequal(tree.nodes(*last), doubt.shown))
-        below = levels.below(doubt.count, last.height, index, levels.output_levels_below(last.height, Side.ASSERTER))
-        return AnswerNodes(index, tree.nodes(*below), tree.path(index << last.height)[last.height : doubt.height])
+        return AnswerNodes(
+            index, tree.nodes(*doubt.below(index)), tree.path(index << last.height)[last.height : doubt.height]
+        )
 
     def _element(self, position: Position, doubt: Elements) -> Move:
         ours, theirs = self._own.leaf(position, doubt.index), doubt.theirs
@@ -200,7 +201,7 @@ class Slanderer(FalseAccuser):
     def _show(self, position: Position, doubt: Nodes) -> Move:
         if doubt.node is None:
             return ShowNodes(self._step(reached(position.step)))
-        return ShowNodes(self._trees[doubt.level].nodes(*levels.below(doubt.count, doubt.height, doubt.index)))
+        return ShowNodes(self._trees[doubt.level].nodes(*doubt.below))
 
     def _in_values(self, position: Position, doubt: Reduction, proofs: Proofs) -> Move:
         if doubt.level is Level.TOTALS:
@@ -222,7 +223,7 @@ class Slanderer(FalseAccuser):
         return self._first(Level.STEP, Kind.STEP, self._execution.outputs(step))
 
     def _pick(self, position: Position, doubt: Nodes, proofs: Proofs) -> Move:
-        below = levels.below(doubt.count, doubt.height, doubt.index)
+        below = doubt.below
         index = below.first + self._random.randrange(below.nodes)
         if doubt.level is Level.STATE:
             return PickNode(index) if below.height else proofs.state(index)
@@ -238,6 +239,5 @@ class Slanderer(FalseAccuser):
             held = shapes.count(reached(position.operation).shape) - index * LEAF_ELEMENTS
             raw = self._own.leaf(position, index)
             return PickLeaf(index, some_bits(self._random, raw, min(LEAF_ELEMENTS, held)))
-        lower = levels.output_levels_below(last.height, Side.CHALLENGER)
-        nodes = self._own.output_tree(position).nodes(*levels.below(doubt.count, last.height, index, lower))
+        nodes = self._own.output_tree(position).nodes(*doubt.below(index))
         return AnswerNodes(index, some_junk(self._random, nodes))

@@ -81,7 +81,7 @@ def descend(table: Table, game: Game, level: Level, rows: list[tuple[bytes, ...]
     for at, nodes in enumerate(rows):
         doubt = nodes_of(game.position)
         assert doubt.level is level
-        below = levels.below(doubt.count, doubt.height, doubt.index)
+        below = doubt.below
         if at:
             table.move(game, ShowNodes(nodes))
         last = below.first + below.nodes - 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import boa
 import pytest
 
-from gpubond.disputes import levels, rules
+from gpubond.disputes import rules
 from gpubond.disputes.calldata import Arguments, call
 from gpubond.disputes.levels import Level, Side
 from gpubond.disputes.moves import (
@@ -199,7 +199,7 @@ def agreeing(game: Game) -> Iterator[Move]:
     own, position = Own(execution), game.position
     match position.doubt:
         case Nodes(level=Level.RUN) as doubt if doubt.shown:
-            below, tree = levels.below(doubt.count, doubt.height, doubt.index), own.run_tree()
+            below, tree = doubt.below, own.run_tree()
             for at in equal(tree.nodes(*below), doubt.shown) if below.height == 0 else ():
                 index = below.first + at
                 yield PickCheckpoint(index, doubt.shown[at], tree.path(index), own.interval(index))
@@ -226,8 +226,7 @@ def agreeing_answers(own: Own, position: Position, doubt: Output) -> Iterator[Mo
         if not last.height and side is Side.CHALLENGER:
             yield PickLeaf(index, own.leaf(position, index))
             continue
-        lower = levels.output_levels_below(last.height, side)
-        nodes = tree.nodes(*levels.below(doubt.count, last.height, index, lower))
+        nodes = tree.nodes(*doubt.below(index))
         path = tree.path(index << last.height)[last.height : doubt.height]
         yield AnswerNodes(index, nodes, path if side is Side.ASSERTER else ())
 
