@@ -70,6 +70,8 @@ class Deployed:
         for item in sorted(abi, key=lambda entry: len(entry["inputs"])):
             self.functions[item["name"]] = Function(contract, item)
         self._slots = _positions(contract.compiler_data)
+        # Boa describes a contract that it knows with all of its storage at every revert: slower and slower.
+        boa.env._contracts.pop(contract.address.canonical_address, None)
 
     def slot(self, variable: str, *keys: str | bytes | int) -> int:
         """Value of a variable, or of an entry of a mapping."""
