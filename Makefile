@@ -82,7 +82,7 @@ test-unit: $(VENV)/.dev $(VENV)/.contracts ## tests of the contracts
 test-stateful: $(VENV)/.dev $(VENV)/.contracts ## a sample of the fuzz run, the arithmetic by exhaustion, dispute games
 	python -m pytest -p no:ape_test tests/exact_money tests/exact_contracts tests/disputes tests/stateful tests/mutation
 
-test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## disputes: the judge's arithmetic, trees and records against Python, a lie at every place, every pick, rescue attempts, 500 cheap games (most of an hour)
+test-disputes: system $(VENV)/.dev $(VENV)/.contracts ## disputes: the judge's arithmetic, trees and records against Python, a lie at every place, every pick, rescue attempts, 500 cheap games (a quarter of an hour)
 	@$(MAKE) -j2 test-disputes-rules test-disputes-contracts
 
 # Games by the rules in Python alone, and all that the contracts take part in: each a processor's work.
